@@ -1,0 +1,143 @@
+"""Which drivers there are, and how a name becomes a token or a key.
+
+Drivers are plug-ins of the entry-point group `meshhw.drivers`; those of this project use the same door as
+anybody's. One that is missing its library, or that speaks another interface number, is unavailable with a
+reason and breaks nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from meshhw.errors import Ambiguous, DriverUnavailable, KeyNotFound, MeshError, TokenNotFound
+from meshhw.keystore.api import API, Driver, Key, OpenOptions, Token, TokenInfo
+from meshhw.keystore.uri import SCHEMES, KeyURI, TokenURI
+
+GROUP = "meshhw.drivers"
+_NATIVE_FIRST = ("software", "pkcs11", "yubikey", "tpm2", "fido2")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one look at every driver brought: the tokens, and why a driver could not be asked."""
+
+    tokens: tuple[TokenInfo, ...]
+    unavailable: dict[str, MeshError]
+
+
+def names() -> tuple[str, ...]:
+    """The names of the installed drivers, this project's first; none of them is imported."""
+    return tuple(sorted(_points(), key=_rank))
+
+
+@cache
+def driver(name: str) -> Driver:
+    """The driver of that URI scheme. Raises DriverUnavailable with the reason."""
+    point = _points().get(name)
+    if point is None:
+        raise DriverUnavailable(f"no driver for {name}: is installed", hint=f"pip install 'meshhw[{name}]'")
+    try:
+        loaded = point.load()
+    except ImportError as error:
+        raise DriverUnavailable(f"the {name} driver cannot be loaded: {error}") from error
+    if not isinstance(loaded, Driver) or loaded.api != API:
+        raise DriverUnavailable(
+            f"the {name} driver speaks interface {getattr(loaded, 'api', 'unknown')}, this is {API}",
+            hint=f"install a release of the {name} driver that fits this release of meshhw",
+        )
+    return loaded
+
+
+def discover(only: Iterable[str] | None = None) -> Found:
+    """Ask every driver (or those in `only`) at the same time which tokens are there."""
+    wanted = tuple(names() if only is None else only)
+    tokens: list[TokenInfo] = []
+    unavailable: dict[str, MeshError] = {}
+    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+        for name, result in zip(wanted, pool.map(_tokens_of, wanted), strict=True):
+            if isinstance(result, MeshError):
+                unavailable[name] = result
+            else:
+                tokens += sorted(result, key=lambda info: (info.uri.get("module-path") or "", info.label))
+    return Found(tuple(tokens), unavailable)
+
+
+def open_token(uri: TokenURI, options: OpenOptions | None = None) -> Token:
+    """Open the token of that URI. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
+    return driver(uri.scheme).open(uri, options or OpenOptions())
+
+
+def find_token(text: str) -> TokenURI:
+    """The token that a person means: a URI, a bare scheme, or any unambiguous part of what a list shows.
+
+    Raises TokenNotFound, Ambiguous, InvalidURI.
+    """
+    scheme, colon, _ = text.partition(":")
+    if colon and scheme.lower() in SCHEMES:
+        return TokenURI.parse(text)
+    found = discover()
+    fitting = [info for info in found.tokens if text in _exact_names(info)] or [
+        info for info in found.tokens if any(text.lower() in name.lower() for name in _shown(info))
+    ]
+    if not fitting:
+        raise TokenNotFound(f"no token is called {text!r}", hint=_why_absent(found))
+    if len(fitting) > 1:
+        raise Ambiguous(
+            f"{text!r} fits {len(fitting)} tokens",
+            candidates=tuple(str(info.uri) for info in fitting),
+            hint="name one of " + "  ".join(str(info.uri) for info in fitting),
+        )
+    return fitting[0].uri
+
+
+def find_key(token: Token, text: str) -> Key:
+    """The key on `token` that a person means: its URI, or its label or place.
+
+    Raises KeyNotFound, Ambiguous.
+    """
+    scheme, colon, _ = text.partition(":")
+    if colon and scheme.lower() in SCHEMES:
+        return token.key(KeyURI.parse(text))
+    held = token.keys()
+    fitting = [key for key in held if text.encode() in key.uri.attributes.values()]
+    if not fitting:
+        raise KeyNotFound(f"{token.info().label or token.info().uri} holds no key called {text!r}")
+    if len(fitting) > 1:
+        raise Ambiguous(
+            f"{text!r} fits {len(fitting)} keys", candidates=tuple(str(key.uri) for key in fitting)
+        )
+    return fitting[0]
+
+
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return (_NATIVE_FIRST.index(name) if name in _NATIVE_FIRST else len(_NATIVE_FIRST), name)
+
+
+def _tokens_of(name: str) -> Sequence[TokenInfo] | MeshError:
+    try:
+        return driver(name).tokens()
+    except MeshError as error:
+        return error
+
+
+def _exact_names(info: TokenInfo) -> tuple[str, ...]:
+    return tuple(text for text in (info.label, info.serial, str(info.uri)) if text)
+
+
+def _shown(info: TokenInfo) -> tuple[str, ...]:
+    return (*_exact_names(info), info.vendor, info.model, info.reader)
+
+
+def _why_absent(found: Found) -> str | None:
+    if not found.unavailable:
+        return None
+    reasons = "; ".join(f"{name}: {error.message}" for name, error in found.unavailable.items())
+    return f"`meshhw token list` shows what is connected (not asked: {reasons})"
