@@ -15,9 +15,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 from meshhw.errors import Ambiguous, DriverUnavailable, KeyNotFound, MeshError, TokenNotFound
 from meshhw.keystore.api import API, Driver, Key, OpenOptions, Token, TokenInfo
-from meshhw.keystore.uri import SCHEMES, KeyURI, TokenURI
+from meshhw.keystore.uri import GROUP, SCHEMES, KeyURI, TokenURI
 
-GROUP = "meshhw.drivers"
 _NATIVE_FIRST = ("software", "pkcs11", "yubikey", "tpm2", "fido2")
 
 
@@ -42,7 +41,7 @@ def driver(name: str) -> Driver:
         raise DriverUnavailable(f"no driver for {name}: is installed", hint=f"pip install 'meshhw[{name}]'")
     try:
         loaded = point.load()
-    except ImportError as error:
+    except Exception as error:  # whatever a plug-in's import raises, it must not break the others
         raise DriverUnavailable(f"the {name} driver cannot be loaded: {error}") from error
     if not isinstance(loaded, Driver) or loaded.api != API:
         raise DriverUnavailable(
@@ -76,8 +75,7 @@ def find_token(text: str) -> TokenURI:
 
     Raises TokenNotFound, Ambiguous, InvalidURI.
     """
-    scheme, colon, _ = text.partition(":")
-    if colon and scheme.lower() in SCHEMES:
+    if _is_uri(text):
         return TokenURI.parse(text)
     found = discover()
     fitting = [info for info in found.tokens if text in _exact_names(info)] or [
@@ -99,8 +97,7 @@ def find_key(token: Token, text: str) -> Key:
 
     Raises KeyNotFound, Ambiguous.
     """
-    scheme, colon, _ = text.partition(":")
-    if colon and scheme.lower() in SCHEMES:
+    if _is_uri(text):
         return token.key(KeyURI.parse(text))
     held = token.keys()
     fitting = [key for key in held if text.encode() in key.uri.attributes.values()]
@@ -111,6 +108,11 @@ def find_key(token: Token, text: str) -> Key:
             f"{text!r} fits {len(fitting)} keys", candidates=tuple(str(key.uri) for key in fitting)
         )
     return fitting[0]
+
+
+def _is_uri(text: str) -> bool:
+    scheme, colon, _ = text.partition(":")
+    return bool(colon) and (scheme.lower() in SCHEMES or scheme.lower() in _points())
 
 
 def _points() -> dict[str, EntryPoint]:

@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 
 from meshhw.errors import InvalidURI
 
+GROUP = "meshhw.drivers"
+"""The entry-point group of drivers; each one's name is its URI scheme."""
 MAX_LENGTH = 4096
 _UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
 _PATH_SAFE = _UNRESERVED + b":[]@!$'()*+,=&"  # RFC 7512 pk11-path-res-avail
@@ -196,10 +198,23 @@ def _parse(text: str) -> tuple[Scheme, dict[str, bytes], dict[str, bytes]]:
 
 def _scheme(name: str) -> Scheme:
     if name not in SCHEMES:
+        _load_driver_of(name)
+    if name not in SCHEMES:
         raise InvalidURI(
             f"no driver serves {name}: URIs", hint="one of " + ", ".join(f"{s}:" for s in SCHEMES)
         )
     return SCHEMES[name]
+
+
+def _load_driver_of(name: str) -> None:
+    """A driver from elsewhere registers its scheme when it is imported."""
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            point.load()
+        except Exception as error:  # whatever a plug-in's import raises, the URI cannot be read
+            raise InvalidURI(f"the driver of {name}: URIs cannot be loaded: {error}") from error
 
 
 def _attributes(text: str, separator: str, safe: bytes) -> Iterator[tuple[str, bytes]]:
