@@ -276,6 +276,25 @@ class Attests(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a token says that a private key is protected; None where it does not say."""
+
+    extractable: bool | None
+    generated_inside: bool | None
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """The token's own words: {"CKA_SENSITIVE": "true", "read CKA_VALUE": "CKR_ATTRIBUTE_SENSITIVE"}."""
+
+
+@runtime_checkable
+class TellsProtection(Protocol):
+    """Tokens that can be asked how a private key is protected, and whether it can be read."""
+
+    def protection(self, key: KeyURI) -> Protection:
+        """Asks the token, also by trying to read the private value where its interface has such a call."""
+        ...
+
+
 @runtime_checkable
 class StoresData(Protocol):
     """Tokens that keep named octets, private ones behind the PIN."""
