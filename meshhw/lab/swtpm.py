@@ -1,0 +1,156 @@
+"""Software TPMs: swtpm processes with a private state, behind a proxy that counts and disturbs.
+
+A TPM here can be restarted, cleared, replaced by another one at the same address, hung and killed, as the
+real ones are by firmware updates, owners, repairs and bad luck.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from meshhw.errors import TokenFault
+from meshhw.lab import tpm_wire
+from meshhw.lab.ports import free_pair
+from meshhw.lab.process import Daemon, find_program
+from meshhw.lab.tpm_proxy import TpmProxy
+
+TRANSIENT_SLOTS = 3  # of libtpms
+DEFAULT_TRIES, DEFAULT_RECOVERY = 3, 1000
+START_TRIES = 5
+
+
+class SoftwareTpm:
+    """One swtpm. Use it as a context manager; `tcti` is the address through the proxy, `direct` without.
+
+    Raises DriverUnavailable where swtpm is not installed.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Keep the state below `directory`; None makes a private temporary one that goes with the TPM."""
+        self._temporary = None if directory else tempfile.TemporaryDirectory(prefix="meshhw-tpm-")
+        self.directory = directory or Path(self._temporary.name if self._temporary else "")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._program = find_program("swtpm", "swtpm")
+        self._generation = 0
+        self._port, self._daemon = self._first_start()
+        self.proxy = TpmProxy(self._port)
+
+    @property
+    def tcti(self) -> str:
+        """The TCTI configuration that clients use; it stays the same over restart and replacement."""
+        return f"swtpm:host=127.0.0.1,port={self.proxy.port}"
+
+    @property
+    def direct(self) -> str:
+        """The TCTI configuration past the proxy, for measurements."""
+        return f"swtpm:host=127.0.0.1,port={self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the daemon that runs now."""
+        return self._daemon.pid
+
+    @property
+    def state(self) -> Path:
+        """The directory of the TPM that is in place now."""
+        return self.directory / f"tpm{self._generation}"
+
+    def restart(self) -> None:
+        """Power off and on: what is transient is gone, seeds and persistent objects stay."""
+        self._daemon.stop()
+        self._daemon = self._start(self._port)
+
+    def kill(self) -> None:
+        """End the daemon as a crash would; `restart` brings it back."""
+        self._daemon.kill()
+
+    def hang(self) -> None:
+        """Stop answering, at the level of the process."""
+        self._daemon.suspend()
+
+    def resume(self) -> None:
+        """Go on answering."""
+        self._daemon.resume()
+
+    def replace(self) -> None:
+        """Another TPM at the same address, as after a new main board."""
+        self._daemon.stop()
+        self._generation += 1
+        self._daemon = self._start(self._port)
+
+    def put_back(self) -> None:
+        """The TPM that was there before `replace`. Raises TokenFault if there was none."""
+        if self._generation == 0:
+            raise TokenFault("this TPM was not replaced")
+        self._daemon.stop()
+        self._generation -= 1
+        self._daemon = self._start(self._port)
+
+    def clear(self) -> None:
+        """TPM2_Clear: the owner's keys are gone for ever, the address and the maker are the same."""
+        self._send(tpm_wire.clear())
+
+    def lock(self) -> None:
+        """Dictionary-attack lock-out, as somebody's wrong tries would bring it."""
+        self._send(tpm_wire.dictionary_attack_parameters(0, DEFAULT_RECOVERY))
+
+    def unlock(self) -> None:
+        """End the lock-out that `lock` made."""
+        self._send(tpm_wire.dictionary_attack_parameters(DEFAULT_TRIES, DEFAULT_RECOVERY))
+
+    def fill(self) -> list[int]:
+        """Take every free transient slot, as a program that does not flush would; the handles taken."""
+        taken: list[int] = []
+        with suppress(TokenFault):  # the answer of a full TPM is TPM_RC_OBJECT_MEMORY
+            for _ in range(TRANSIENT_SLOTS + 1):
+                taken.append(int.from_bytes(self._send(tpm_wire.hash_sequence_start())[:4], "big"))
+        return taken
+
+    def flush(self, handles: list[int]) -> None:
+        """Give slots back that `fill` took."""
+        for handle in handles:
+            self._send(tpm_wire.flush_context(handle))
+
+    def close(self) -> None:
+        """End the daemon and the proxy. Closing twice is fine."""
+        self.proxy.close()
+        self._daemon.stop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _send(self, message: bytes) -> bytes:
+        return tpm_wire.transact(("127.0.0.1", self._port), message)
+
+    def _first_start(self) -> tuple[int, Daemon]:
+        """Start on ports that are free; another program may take them before swtpm does, so try again."""
+        for _ in range(START_TRIES - 1):
+            port = free_pair()
+            with suppress(TokenFault):
+                return port, self._start(port)
+        port = free_pair()
+        return port, self._start(port)
+
+    def _start(self, port: int) -> Daemon:
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        arguments = [self._program, "socket", "--tpm2", "--tpmstate", f"dir={self.state},mode=0600"]
+        arguments += ["--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}"]
+        arguments += ["--flags", "not-need-init,startup-clear"]
+        daemon = Daemon(arguments, self.directory / "swtpm.log")
+        daemon.wait_until(lambda: _listens(port))
+        return daemon
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
