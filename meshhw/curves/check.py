@@ -1,49 +1,58 @@
-"""Whether a peer's public point may be multiplied by a secret at all. Only public values are handled here.
+"""Which points may meet a secret scalar: canonical, on the curve, and of prime order.
 
-For Montgomery curves a u-coordinate passes when it is canonical, lies on the curve and not on its twist,
-and is not of small order. For NIST curves the point must be on the curve (the group's order is prime).
+A point of the twist or off the curve lets its sender ask about the secret; one of small or mixed order
+reveals it modulo the cofactor, or makes the result a constant (RFC 7748, 6; SP 800-56A, 5.6.2.3).
 """
 
 from __future__ import annotations
 
-_MONTGOMERY = {  # p, A, and log2 of the cofactor (RFC 7748 section 4)
-    "X25519": (2**255 - 19, 486662, 3),
-    "X448": (2**448 - 2**224 - 1, 156326, 2),
-}
-_NIST = {  # p and b; a is -3 (SP 800-186 section 3.2.1)
-    "P-256": (
-        2**256 - 2**224 + 2**192 + 2**96 - 1,
-        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
-    ),
-    "P-384": (
-        2**384 - 2**128 - 2**96 + 2**32 - 1,
-        0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
-    ),
-}
+from Crypto.PublicKey.ECC import EccPoint, EccXPoint  # type: ignore[attr-defined]  # documented, not re-exported
+from nacl import bindings
+
+from meshhw.curves.edwards import ED448, ED25519
+from meshhw.curves.maps import edwards_from_curve25519
+from meshhw.curves.montgomery import CURVE448, CURVE25519
+from meshhw.curves.named import curve_named
+from meshhw.curves.point import Curve, Point
+from meshhw.errors import InvalidPublicKey
+
+_HINT = "the key is damaged, or was made to attack the one that it would meet; ask for a correct one"
 
 
-def is_valid_peer(curve: str, octets: bytes) -> bool:
-    """Whether `octets` (u little-endian with or without a parity octet, or SEC 1 uncompressed) pass."""
-    if curve in _MONTGOMERY:
-        return _valid_u(octets, *_MONTGOMERY[curve])
-    return _valid_sec1(octets, *_NIST[curve])
-
-
-def _valid_u(octets: bytes, p: int, a: int, doublings: int) -> bool:
-    u = int.from_bytes(octets[: (p.bit_length() + 7) // 8], "little")
-    if u >= p or pow(u * (u * u + a * u + 1) % p, (p - 1) // 2, p) == p - 1:
+def has_prime_order(point: Point) -> bool:
+    """True if the point is not the neutral element and lies in the prime-order subgroup."""
+    if point.is_identity:
         return False
-    x, z = u, 1
-    for _ in range(doublings):  # RFC 7748 section 5, the doubling of the ladder alone
-        s, d = (x + z) ** 2 % p, (x - z) ** 2 % p
-        e = (s - d) % p
-        x, z = s * d % p, e * (s + (a - 2) // 4 * e) % p
-    return z != 0
+    curve = point.curve
+    if curve is CURVE25519:
+        return bindings.crypto_core_ed25519_is_valid_point(edwards_from_curve25519(point).encode())
+    if curve is ED25519:
+        return bindings.crypto_core_ed25519_is_valid_point(point.encode())
+    if curve is CURVE448:
+        return point.x != 0 and bool((EccXPoint(point.x, "curve448") * curve.order).is_point_at_infinity())
+    if curve is ED448:
+        return bool((EccPoint(point.x, point.y, "Ed448") * curve.order).is_point_at_infinity())
+    return curve.cofactor == 1
 
 
-def _valid_sec1(octets: bytes, p: int, b: int) -> bool:
-    length = (p.bit_length() + 7) // 8
-    if len(octets) != 1 + 2 * length or octets[0] != 4:
+def decode_checked(curve: Curve, octets: bytes) -> Point:
+    """The point of an encoding, if it may meet a secret scalar. Raises InvalidPublicKey."""
+    return require_prime_order(curve.decode(octets))
+
+
+def require_prime_order(point: Point) -> Point:
+    """The point itself. Raises InvalidPublicKey for the neutral element and for small or mixed order."""
+    if not has_prime_order(point):
+        raise InvalidPublicKey(f"the point is not of {point.curve.name}'s prime order", hint=_HINT)
+    return point
+
+
+def is_valid_peer(algorithm: str, octets: bytes) -> bool:
+    """Whether a key of that algorithm may agree with, or trust, this public key (any encoding of the
+    curve).
+    """
+    try:
+        decode_checked(curve_named(algorithm), octets)
+    except InvalidPublicKey:
         return False
-    x, y = int.from_bytes(octets[1 : 1 + length], "big"), int.from_bytes(octets[1 + length :], "big")
-    return x < p and y < p and (y * y - x * x * x + 3 * x - b) % p == 0
+    return True
