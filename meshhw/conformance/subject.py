@@ -1,0 +1,88 @@
+"""The token under test: makes keys for the checks and always removes them again."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey
+from meshhw.conformance.model import NotApplicable
+from meshhw.errors import KeyNotFound, NotSupported
+from meshhw.keystore.api import Capabilities, Deletes, Generates, Imports, Key, KeySpec, Token
+
+
+@dataclass(slots=True)
+class Subject:
+    """A token, what it says it can do, and the means to make keys on it for a moment."""
+
+    token: Token
+    capabilities: Capabilities
+    rsa: dict[Algorithm, Key] = field(default_factory=dict)
+    """RSA keys are slow to make: one of each size serves all checks, until `clear`."""
+
+    @classmethod
+    def of(cls, token: Token) -> Subject:
+        """Ask the token what it can do."""
+        return cls(token, token.capabilities())
+
+    @contextmanager
+    def generated(self, algorithm: Algorithm, *uses: Operation, label: str = "") -> Iterator[Key]:
+        """A key made on the token; where the token cannot make one, one that it already has."""
+        if not (isinstance(self.token, Generates) and self.capabilities.can(algorithm, Operation.GENERATE)):
+            yield self._existing(algorithm, *uses)
+            return
+        if algorithm.family is Family.RSA and not label:
+            yield self._shared_rsa(self.token, algorithm)
+            return
+        key = self.token.generate(KeySpec(algorithm, label or _label(), frozenset(uses)))
+        try:
+            yield key
+        finally:
+            self.remove(key)
+
+    @contextmanager
+    def imported(self, private: PrivateKey, *uses: Operation) -> Iterator[Key]:
+        """A key imported for a moment. Raises NotApplicable where the token does not take it."""
+        if not (
+            isinstance(self.token, Imports) and self.capabilities.can(private.algorithm, Operation.IMPORT)
+        ):
+            raise NotApplicable("the token imports no such key")
+        try:
+            key = self.token.import_key(private, KeySpec(private.algorithm, _label(), frozenset(uses)))
+        except NotSupported as error:
+            raise NotApplicable(error.message) from error
+        try:
+            yield key
+        finally:
+            self.remove(key)
+
+    def remove(self, key: Key) -> None:
+        """Destroy a key that a check made, if it is still there."""
+        if isinstance(self.token, Deletes):
+            try:
+                self.token.delete(key.uri)
+            except KeyNotFound:
+                return
+
+    def clear(self) -> None:
+        """Destroy the keys that were kept between checks."""
+        while self.rsa:
+            self.remove(self.rsa.popitem()[1])
+
+    def _shared_rsa(self, token: Generates, algorithm: Algorithm) -> Key:
+        if algorithm not in self.rsa:
+            self.rsa[algorithm] = token.generate(KeySpec(algorithm, _label()))
+        return self.rsa[algorithm]
+
+    def _existing(self, algorithm: Algorithm, *uses: Operation) -> Key:
+        held = self.token.keys()
+        for key in held:
+            if key.algorithm is algorithm and self.capabilities.can(algorithm, *uses):
+                return key
+        raise NotApplicable("the token makes no such key and holds none")
+
+
+def _label() -> str:
+    return f"conformance-{secrets.token_hex(4)}"
