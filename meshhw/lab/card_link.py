@@ -50,7 +50,7 @@ class CardLink:
         return self._socket is not None
 
     def insert(self, seconds: float = 5.0) -> None:
-        """Put the card into the reader. Raises ConnectionRefusedError if it does not listen within `seconds`."""
+        """Put the card in. Raises ConnectionRefusedError if the reader does not listen within `seconds`."""
         if self._socket is not None:
             return
         time.sleep(max(0.0, self._pulled + ABSENCE_SECONDS - time.monotonic()))
