@@ -1,0 +1,247 @@
+"""A PKCS#11 module at its own level: loaded once, initialised for threads, called by function name.
+
+python-pkcs11 does the work of the driver; this is the part that it has no call for: C_Initialize with
+arguments (it passes NULL, under which modules run without locks), C_InitToken, and a fresh start after fork.
+Structures and the order of functions follow PKCS#11 v2.40, section 3 and `pkcs11f.h`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from meshhw.errors import DriverUnavailable
+
+CKR_OK = 0
+CKR_CRYPTOKI_NOT_INITIALIZED = 0x190
+CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
+CKF_OS_LOCKING_OK = 2
+CKF_RW_SERIAL_SESSION = 2 | 4
+CKU_SO = 0
+
+# The first functions of CK_FUNCTION_LIST in their order; only those up to the last one called here.
+_FUNCTIONS = (
+    "C_Initialize",
+    "C_Finalize",
+    "C_GetInfo",
+    "C_GetFunctionList",
+    "C_GetSlotList",
+    "C_GetSlotInfo",
+    "C_GetTokenInfo",
+    "C_GetMechanismList",
+    "C_GetMechanismInfo",
+    "C_InitToken",
+    "C_InitPIN",
+    "C_SetPIN",
+    "C_OpenSession",
+    "C_CloseSession",
+    "C_CloseAllSessions",
+    "C_GetSessionInfo",
+    "C_GetOperationState",
+    "C_SetOperationState",
+    "C_Login",
+    "C_Logout",
+)
+_VERSION_SIZE = ctypes.sizeof(ctypes.c_void_p)  # CK_VERSION, padded to the pointers that follow it
+_ULONG = ctypes.c_ulong
+_FUNCTION = ctypes.CFUNCTYPE(_ULONG)
+_INITIALIZE = ctypes.CFUNCTYPE(_ULONG, ctypes.c_void_p)
+
+
+class InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS."""
+
+    _fields_ = (
+        ("CreateMutex", ctypes.c_void_p),
+        ("DestroyMutex", ctypes.c_void_p),
+        ("LockMutex", ctypes.c_void_p),
+        ("UnlockMutex", ctypes.c_void_p),
+        ("flags", _ULONG),
+        ("pReserved", ctypes.c_char_p),
+    )
+
+
+class TokenInfo(ctypes.Structure):
+    """CK_TOKEN_INFO."""
+
+    _fields_ = (
+        ("label", ctypes.c_char * 32),
+        ("manufacturerID", ctypes.c_char * 32),
+        ("model", ctypes.c_char * 16),
+        ("serialNumber", ctypes.c_char * 16),
+        ("flags", _ULONG),
+        ("counters", _ULONG * 10),
+        ("hardwareVersion", ctypes.c_ubyte * 2),
+        ("firmwareVersion", ctypes.c_ubyte * 2),
+        ("utcTime", ctypes.c_char * 16),
+    )
+
+
+class CryptokiError(Exception):
+    """A function of the module did not return CKR_OK."""
+
+    def __init__(self, function: str, code: int) -> None:
+        super().__init__(f"{function} returned 0x{code:x}")
+        self.function = function
+        self.code = code
+
+
+class Module:
+    """One loaded PKCS#11 library. There is one object per file and process; get it from `load`."""
+
+    def __init__(self, path: str, reserved: str) -> None:
+        """Load the library; nothing is initialised yet. Raises DriverUnavailable."""
+        self.path = path
+        self.reserved = reserved
+        self.generation = 0
+        """Counts the initialisations: handles of an earlier one mean nothing."""
+        self._arguments = InitializeArguments(
+            flags=CKF_OS_LOCKING_OK, pReserved=reserved.encode() if reserved else None
+        )
+        try:
+            self._library = ctypes.CDLL(path)
+            self._list = ctypes.c_void_p()
+            code = self._library.C_GetFunctionList(ctypes.byref(self._list))
+        except (OSError, AttributeError) as error:
+            raise _unusable(path) from error
+        if code != CKR_OK or not self._list.value:
+            raise _unusable(path)
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Call a function of the module. Raises CryptokiError for everything but CKR_OK."""
+        code = _FUNCTION(self._entry(name).value or 0)(*arguments)
+        if code != CKR_OK:
+            raise CryptokiError(name, code)
+
+    def initialise(self) -> None:
+        """C_Initialize with the system's locks and the module's own parameters; twice is fine."""
+        try:
+            self.call("C_Initialize", ctypes.byref(self._arguments))
+        except CryptokiError as error:
+            if error.code != CKR_CRYPTOKI_ALREADY_INITIALIZED:
+                raise
+        self.generation += 1
+
+    def restart(self) -> None:
+        """C_Finalize and C_Initialize: what a child of fork must do, and what finds new slots again."""
+        try:
+            self.call("C_Finalize", None)
+        except CryptokiError as error:
+            if error.code != CKR_CRYPTOKI_NOT_INITIALIZED:
+                raise
+        self.initialise()
+
+    @contextmanager
+    def initialisation_done(self) -> Iterator[None]:
+        """While this lasts, C_Initialize of the function list does nothing and says CKR_OK.
+
+        A wrapper that insists on calling it itself, without arguments, is created under this.
+        """
+        nothing = _INITIALIZE(lambda _arguments: CKR_OK)
+        entry = self._entry("C_Initialize")
+        original = entry.value
+        with _writable(ctypes.addressof(entry)):
+            entry.value = ctypes.cast(nothing, ctypes.c_void_p).value
+            try:
+                yield
+            finally:
+                entry.value = original
+
+    def slots(self, *, with_token: bool = True) -> list[int]:
+        """C_GetSlotList."""
+        count = _ULONG()
+        self.call("C_GetSlotList", ctypes.c_ubyte(with_token), None, ctypes.byref(count))
+        found = (_ULONG * count.value)()
+        self.call("C_GetSlotList", ctypes.c_ubyte(with_token), found, ctypes.byref(count))
+        return list(found)[: count.value]
+
+    def token_info(self, slot: int) -> TokenInfo:
+        """C_GetTokenInfo."""
+        info = TokenInfo()
+        self.call("C_GetTokenInfo", _ULONG(slot), ctypes.byref(info))
+        return info
+
+    @contextmanager
+    def session(self, slot: int) -> Iterator[ctypes.c_ulong]:
+        """A read-write session that is closed (and with it logged out) at the end."""
+        handle = _ULONG()
+        flags = _ULONG(CKF_RW_SERIAL_SESSION)
+        self.call("C_OpenSession", _ULONG(slot), flags, None, None, ctypes.byref(handle))
+        try:
+            yield handle
+        finally:
+            self.call("C_CloseSession", handle)
+
+    def _entry(self, name: str) -> ctypes.c_void_p:
+        offset = _VERSION_SIZE + _FUNCTIONS.index(name) * ctypes.sizeof(ctypes.c_void_p)
+        return ctypes.c_void_p.from_address((self._list.value or 0) + offset)
+
+
+_loaded: dict[str, Module] = {}
+_lock = threading.Lock()
+
+
+def load(path: str, reserved: str = "") -> Module:
+    """The module at `path`, loaded and initialised once per process.
+
+    `reserved` goes to C_Initialize as pReserved (NSS wants its configuration there) and counts at the first
+    call only. Raises DriverUnavailable, CryptokiError.
+    """
+    name = str(Path(path).resolve()) if "/" in path else path
+    with _lock:
+        if name not in _loaded:
+            module = Module(name, reserved)
+            module.initialise()
+            _loaded[name] = module
+        return _loaded[name]
+
+
+def loaded() -> tuple[Module, ...]:
+    """The modules of this process."""
+    return tuple(_loaded.values())
+
+
+def _unusable(path: str) -> DriverUnavailable:
+    if "/" in path and not Path(path).exists():
+        return DriverUnavailable(f"there is no PKCS#11 module at {path}", hint="check the module-path")
+    return DriverUnavailable(
+        f"{path} is not a PKCS#11 module that can be loaded", hint="check the module-path"
+    )
+
+
+def _after_fork() -> None:
+    """The child may not use what its parent initialised (PKCS#11 v2.40): it begins again at next use."""
+    global _lock  # noqa: PLW0603  (the parent's other thread may have held it at the fork)
+    _lock = threading.Lock()
+    for module in _loaded.values():
+        module.generation = -abs(module.generation)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def _writable(address: int) -> Iterator[None]:
+    """Some modules keep their function list in read-only memory; open its page for the time being."""
+    if _protection(address) != "r--":
+        yield
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+    start, libc = ctypes.c_void_p(address - address % page), ctypes.CDLL(None)
+    libc.mprotect(start, ctypes.c_size_t(page), 3)
+    try:
+        yield
+    finally:
+        libc.mprotect(start, ctypes.c_size_t(page), 1)
+
+
+def _protection(address: int) -> str:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(number, 16) for number in line.split()[0].split("-"))
+        if first <= address < last:
+            return line.split()[1][:3]
+    return ""

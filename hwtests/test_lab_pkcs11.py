@@ -1,0 +1,71 @@
+"""The lab's PKCS#11 tokens: there, initialised, private, and seen by other programs through their `env`."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from meshhw_pkcs11 import cryptoki
+
+from meshhw.errors import StateError
+from meshhw.lab.fixtures_pkcs11 import NewToken
+from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.softhsm import SoftHSM
+
+
+def labels(module: cryptoki.Module) -> set[str]:
+    return {module.token_info(slot).label.decode().strip() for slot in module.slots()}
+
+
+def test_softhsm_tokens_are_added_while_the_module_runs(new_softhsm: NewToken) -> None:
+    first = new_softhsm()
+    module = cryptoki.load(first.module_path)
+    assert first.label in labels(module)
+    second = new_softhsm()
+    assert {first.label, second.label} <= labels(module)
+
+
+def test_another_process_sees_a_softhsm_token_by_its_env(softhsm_token: Pkcs11Token) -> None:
+    listed = subprocess.run(
+        ["pkcs11-tool", "--module", softhsm_token.module_path, "--list-slots"],
+        env={**os.environ, **softhsm_token.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert softhsm_token.label in listed.stdout
+
+
+def test_one_process_works_with_one_softhsm_directory(softhsm_token: Pkcs11Token, tmp_path: Path) -> None:
+    with SoftHSM(tmp_path) as other, pytest.raises(StateError):
+        other.add("elsewhere")
+    assert softhsm_token.label in labels(cryptoki.load(softhsm_token.module_path))
+
+
+def test_the_softhsm_directory_is_private_and_goes_at_the_end() -> None:
+    with SoftHSM() as lab:
+        assert stat.S_IMODE(lab.directory.stat().st_mode) == 0o700
+    assert not lab.directory.exists()
+
+
+def test_pins_are_not_shown(softhsm_token: Pkcs11Token) -> None:
+    assert softhsm_token.pin not in repr(softhsm_token)
+    assert softhsm_token.so_pin not in repr(softhsm_token)
+
+
+def test_nss_token(nss_token: Pkcs11Token) -> None:
+    text = Path(nss_token.env["MESHHW_PKCS11_MODULES"]).read_text()
+    reserved = text.partition("x-init-reserved: ")[2].strip()
+    assert nss_token.label in labels(cryptoki.load(nss_token.module_path, reserved))
+    assert not any(
+        nss_token.pin.encode() in path.read_bytes()
+        for path in Path(nss_token.module_path).parent.iterdir()
+        if path.is_file()
+    )
+
+
+def test_opencryptoki_token(opencryptoki_token: Pkcs11Token) -> None:
+    assert opencryptoki_token.label in labels(cryptoki.load(opencryptoki_token.module_path))

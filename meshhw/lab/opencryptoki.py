@@ -1,0 +1,136 @@
+"""The opencryptoki software token: the one free PKCS#11 token that locks its PIN.
+
+Its daemon and its data have fixed places in the system, so there is one at a time: a lock file holds others
+off, a token that is not the lab's is never touched, and what was made is removed at the end or, after a
+crash, by the next lab. It needs root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self
+
+from meshhw_pkcs11 import cryptoki
+
+from meshhw.errors import DriverUnavailable, OperationTimeout
+from meshhw.lab.pkcs11_token import Pkcs11Token, first_module, initialise, new_pin
+from meshhw.lab.process import Daemon, find_program
+
+MODULES = (
+    "/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0",
+    "/usr/lib/aarch64-linux-gnu/opencryptoki/libopencryptoki.so.0",
+    "/usr/lib/opencryptoki/libopencryptoki.so",
+    "/usr/lib64/opencryptoki/libopencryptoki.so",
+)
+DATA = Path("/var/lib/opencryptoki/swtok")
+MARK = DATA / ".meshhw-lab"
+LOCK = Path("/run/lock/meshhw-opencryptoki-lab")
+SOCKET = Path("/var/run/pkcsslotd.socket")
+FACTORY_SO_PIN = "87654321"
+WAIT_SECONDS = 30.0
+
+
+class OpenCryptoki:
+    """The machine's one opencryptoki token. Use it as a context manager.
+
+    Raises DriverUnavailable where it cannot run (the reason named), OperationTimeout when another lab has it.
+    """
+
+    def __init__(self, label: str, directory: Path | None = None) -> None:
+        """`directory` is for the log; the token's data is where opencryptoki has it."""
+        self.module_path = _usable_module()
+        self._temporary = directory is None
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="meshhw-ock-"))
+        self._lock = _sole_use()
+        try:
+            _make_room()
+            self.daemon = self._start()
+            self.token = self._token(label)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        """End the daemon and remove the token."""
+        self.daemon.stop()
+        _clear()
+        self._lock.close()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _start(self) -> Daemon:
+        SOCKET.unlink(missing_ok=True)  # a killed daemon leaves it
+        daemon = Daemon([find_program("pkcsslotd", "opencryptoki"), "-f"], self.directory / "pkcsslotd.log")
+        daemon.wait_until(SOCKET.exists)
+        return daemon
+
+    def _token(self, label: str) -> Pkcs11Token:
+        module = cryptoki.load(self.module_path)
+        env = {"MESHHW_PKCS11_MODULES": self.module_path}
+        token = Pkcs11Token("opencryptoki", label, self.module_path, new_pin(), new_pin(), env)
+        initialise(module, module.slots()[0], token, FACTORY_SO_PIN)
+        return token
+
+
+def _usable_module() -> str:
+    path = first_module(MODULES)
+    if path is None:
+        raise DriverUnavailable("opencryptoki is not installed", hint="apt-get install opencryptoki")
+    if os.geteuid() != 0:
+        raise DriverUnavailable("opencryptoki's daemon needs root", hint="run this as root")
+    return path
+
+
+def _sole_use() -> IO[bytes]:
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = LOCK.open("ab")
+    limit = time.monotonic() + WAIT_SECONDS
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        if time.monotonic() > limit:
+            lock.close()
+            raise OperationTimeout("another lab uses opencryptoki", hint="end it: `meshhw lab down`")
+        time.sleep(0.2)
+
+
+def _make_room() -> None:
+    if _answers(SOCKET):
+        raise DriverUnavailable("pkcsslotd runs already", hint="end it, if nobody uses its tokens")
+    if MARK.exists():
+        _clear()
+    if (DATA / "NVTOK.DAT").exists():
+        raise DriverUnavailable(
+            f"{DATA} holds a token that is not the lab's", hint="it is left alone; use another machine"
+        )
+    DATA.mkdir(mode=0o770, exist_ok=True)
+    MARK.touch()
+
+
+def _clear() -> None:
+    for name in ("NVTOK.DAT", "MK_SO", "MK_USER"):
+        (DATA / name).unlink(missing_ok=True)
+    shutil.rmtree(DATA / "TOK_OBJ", ignore_errors=True)
+    (DATA / "TOK_OBJ").mkdir(mode=0o770, exist_ok=True)
+    MARK.unlink(missing_ok=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        client.connect(str(path))
+        return True
+    return False

@@ -1,0 +1,25 @@
+"""pytest fixtures for emulated tokens (entry point `pytest11`): any project can test against them.
+
+Each gives an object with `uri`, `env` (what another process needs to see the token) and `open()`. Tokens are
+shared by a session's tests where making one is slow; a test that harms its token asks for a factory.
+"""
+
+from __future__ import annotations
+
+from meshhw.lab.fixtures_pkcs11 import (
+    new_softhsm,
+    nss_token,
+    opencryptoki_token,
+    pkcs11_token,
+    softhsm_directory,
+    softhsm_token,
+)
+
+__all__ = [
+    "new_softhsm",
+    "nss_token",
+    "opencryptoki_token",
+    "pkcs11_token",
+    "softhsm_directory",
+    "softhsm_token",
+]
