@@ -1,0 +1,73 @@
+"""How a command ends: one line and a hint on stderr, and the exit status that the fault's class says.
+
+0 done, 1 failed, 2 usage, 3 token or key absent, 4 PIN, 5 not supported, 6 integrity, 7 busy or too late,
+130 interrupted. A traceback is left for defects of the program alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from meshhw.cli.output import say
+from meshhw.errors import MeshError
+
+INTERRUPTED = 130
+
+
+def report(command: Callable[[], object]) -> int:
+    """Run a command, tell what went wrong, return the exit status."""
+    try:
+        status = command()
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except MeshError as error:
+        return _tell(error.message, error.hint, error.exit_status, error)
+    except click.ClickException as error:
+        return _tell_usage(error)
+    except (KeyboardInterrupt, click.Abort):
+        return _tell("interrupted", "", INTERRUPTED)
+    except BrokenPipeError:
+        _close_stdout()
+        return 1
+
+
+def _tell(message: str, hint: str, status: int, error: MeshError | None = None) -> int:
+    say(" ".join(message.split("\n")) + _wire(error))
+    if hint:
+        sys.stderr.write(f"hint: {hint}\n")
+    return status
+
+
+def _wire(error: MeshError | None) -> str:
+    return f" [{error.code}]" if error is not None and error.code is not None else ""
+
+
+def _tell_usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if isinstance(ctx, click.Context) else "meshhw"
+    return _tell(error.format_message(), f"`{path} --help` tells what it takes", error.exit_code)
+
+
+def of_system(error: OSError) -> MeshError:
+    """What the operating system refused (a missing file, a full disk), as an error with one line."""
+    what = error.strerror or str(error) or type(error).__name__
+    return MeshError(f"{error.filename}: {what}" if error.filename else what)
+
+
+def as_json(error: MeshError) -> dict[str, Any]:
+    """An error for programs: its class, its line, its hint, its exit status."""
+    told = {"class": type(error).__name__, "message": error.message, "hint": error.hint or None}
+    return {"error": told | {"exit_status": error.exit_status}}
+
+
+def _close_stdout() -> None:
+    """The reader went away; without this the interpreter complains once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,32 @@
+"""Secrets as arguments: `-` reads stdin, `@FILE` a file; typed ones work, with a warning."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from meshhw.cli.output import say
+from meshhw.errors import UsageError
+
+MAX_LENGTH = 1 << 20
+
+
+def read_secret(argument: str, what: str = "secret") -> str:
+    """The secret that an argument stands for, without the line's end. Raises UsageError when it is empty."""
+    if argument == "-":
+        text = sys.stdin.read(MAX_LENGTH)
+    elif argument.startswith("@"):
+        with Path(argument[1:]).open(encoding="utf-8") as file:
+            text = file.read(MAX_LENGTH)
+    else:
+        text = argument
+        say(f"a {what} on the command line can be seen by others and stays in the shell's history")
+    text = text.strip()
+    if not text:
+        raise UsageError(f"the {what} is empty", hint=f"give the {what} as -, @FILE, or text")
+    return text
+
+
+def read_secrets(arguments: list[str], what: str = "secret") -> list[str]:
+    """Several secrets; each `-` or `@FILE` may hold one a line."""
+    return [line for argument in arguments for line in read_secret(argument, what).split()]

@@ -1,0 +1,150 @@
+"""The front of the command line: one table, common options anywhere, one way to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from meshhw.cli.common import Context, add_common_options, context, ending, verbs
+from meshhw.cli.errors import report
+from meshhw.cli.main import COMMANDS, front
+from meshhw.errors import PinIncorrect, WireCode
+
+VENDORS = ("pkcs11", "yubikit", "ykman", "smartcard", "tpm2_pytss", "fido2", "keyring", "rich")
+
+
+def test_help_lists_every_command_and_imports_none_of_them() -> None:
+    script = (
+        "import sys; sys.argv = ['meshhw', '--help']\n"
+        "from meshhw.cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    for name, entry in COMMANDS.items():
+        assert f"  {name}" in done.stdout
+        assert f"'{entry.module}'" not in done.stderr
+    assert not [name for name in VENDORS if f"'{name}'" in done.stderr]
+    assert "'cryptography'" not in done.stderr
+
+
+def test_version_as_text_and_as_json(meshhw) -> None:
+    assert meshhw("version").stdout.startswith("meshhw ")
+    told = json.loads(meshhw("version", "--json").stdout)
+    assert told["drivers"][0] == "software"
+    assert json.loads(meshhw("--json", "version").stdout) == told
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("version", "--nonsense"), ("--deadline", "0", "version")]
+)
+def test_a_usage_error_is_one_line_and_a_hint(meshhw, arguments: tuple[str, ...]) -> None:
+    done = meshhw(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    complaint, hint = done.stderr.splitlines()
+    assert complaint.startswith("meshhw: ")
+    assert hint.startswith("hint: ")
+
+
+def test_no_arguments_show_the_help(meshhw) -> None:
+    done = meshhw()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
+
+
+def trial(body) -> click.Group:
+    """The real front with one more group, `trial`, whose verb `run` has this body."""
+    app = verbs("A trial.")
+    app.command("run")(body)
+    from typer.main import get_command
+
+    group = add_common_options(get_command(app))
+    main = front()
+    main.add_command(group, "trial")
+    return main
+
+
+def call(body, *arguments: str) -> int:
+    return report(lambda: trial(body).main(list(arguments), prog_name="meshhw", standalone_mode=False))
+
+
+def test_options_before_and_after_are_gathered() -> None:
+    seen: list[Context] = []
+    status = call(
+        lambda: seen.append(context()),
+        *("-v", "--pin-source", "env:A", "--deadline", "3", "--yes"),
+        *("trial", "run", "-v", "--pin-source", "fd:3", "--deadline", "4.5"),
+    )
+    assert status == 0
+    assert (seen[0].verbose, seen[0].deadline, seen[0].yes) == (2, 4.5, True)
+    assert seen[0].pin_sources == ("env:A", "fd:3")
+    assert not seen[0].allow_final_try
+
+
+def wrong_pin() -> None:
+    raise PinIncorrect(
+        "the PIN is wrong",
+        retries_left=2,
+        hint="2 tries left",
+        code=WireCode("pkcs11", 0xA0, "CKR_PIN_INCORRECT"),
+    )
+
+
+def test_a_fault_is_a_line_a_hint_and_its_status(capsys) -> None:
+    assert call(wrong_pin, "trial", "run") == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "meshhw: the PIN is wrong [pkcs11 CKR_PIN_INCORRECT (0xa0)]\nhint: 2 tries left\n"
+
+
+def test_a_fault_under_json_is_still_exactly_one_value(capsys) -> None:
+    assert call(wrong_pin, "trial", "run", "--json") == 4
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"]["class"] == "PinIncorrect"
+    assert told["error"]["exit_status"] == 4
+
+
+def test_a_fault_after_the_value_adds_no_second(capsys) -> None:
+    def body() -> None:
+        context().output.show({"valid": False}, "not valid")
+        wrong_pin()
+
+    assert call(body, "trial", "run", "--json") == 4
+    assert json.loads(capsys.readouterr().out) == {"valid": False}
+
+
+def test_silence_under_json_is_null(capsys) -> None:
+    assert call(lambda: None, "--json", "trial", "run") == 0
+    assert json.loads(capsys.readouterr().out) is None
+
+
+def test_a_missing_file_is_one_line(capsys, tmp_path) -> None:
+    assert call(lambda: (tmp_path / "absent").read_bytes() and None, "trial", "run") == 1
+    assert capsys.readouterr().err == f"meshhw: {tmp_path}/absent: No such file or directory\n"
+
+
+def test_interruption_ends_with_130(capsys) -> None:
+    def body() -> None:
+        raise KeyboardInterrupt
+
+    assert call(body, "trial", "run") == 130
+
+
+def test_a_reader_that_goes_away_is_no_fault() -> None:
+    shell = f"{sys.executable} -m meshhw --help | true"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_ending_stops_what_waits_for_a_person() -> None:
+    main = trial(lambda: None)
+    with main.make_context("meshhw", ["--yes", "trial", "run"]) as ctx, ending(ctx):
+        interaction = context().interaction
+        assert not interaction.cancelled()
+    assert interaction.cancelled()
