@@ -1,0 +1,122 @@
+"""Calls into a token that may never return: each runs on a worker that is left behind when its time is over.
+
+Without a deadline a call runs in the caller's thread, since a hand-over costs as much as a fast token's
+signature. With one, a token that did not answer is poisoned: nothing is sent to it again, and its worker is
+neither joined nor ended, as a thread inside a driver cannot be.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from meshhw.errors import OperationTimeout
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+class _Outcome(Generic[Result]):
+    """What a worker hands back: a result, or what the call raised."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._result: Result
+        self._error: BaseException | None = None
+
+    def run(self, work: Callable[[], Result]) -> None:
+        try:
+            self._result = work()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._done.wait(seconds)
+
+    def get(self) -> Result:
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def value(self) -> Result | Exception:
+        return self._error if isinstance(self._error, Exception) else self.get()
+
+
+class Limit:
+    """The time limit of one token's operations. Usable from any thread; calls with a limit run in turn."""
+
+    def __init__(self, name: str, seconds: float | None = None) -> None:
+        """`name` says whose limit it is in error messages; None for `seconds` sets no limit."""
+        self.name = name
+        self.seconds = seconds
+        self.poisoned = False
+        self._turn = threading.Lock()
+        self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """The result of `work()`. Raises what it raises, or OperationTimeout."""
+        if self.poisoned:
+            raise self._too_late()
+        if self.seconds is None:
+            return work()
+        if not self._turn.acquire(timeout=self.seconds):
+            raise self._too_late()
+        try:
+            outcome: _Outcome[Result] = _Outcome()
+            self._queue().put(lambda: outcome.run(work))
+            if not outcome.wait(self.seconds):
+                self.poisoned = True
+                raise self._too_late()
+        finally:
+            self._turn.release()
+        return outcome.get()
+
+    def close(self) -> None:
+        """Let the worker end when it is idle. The limit can be used again."""
+        if self._jobs is not None and not self.poisoned:
+            self._jobs.put(None)
+        self._jobs = None
+
+    def _queue(self) -> SimpleQueue[Callable[[], None] | None]:
+        if self._jobs is None:
+            self._jobs = SimpleQueue()
+            threading.Thread(target=_serve, args=(self._jobs,), name=self.name, daemon=True).start()
+        return self._jobs
+
+    def _too_late(self) -> OperationTimeout:
+        if self.seconds is None or not self.poisoned:
+            return OperationTimeout(f"{self.name} is still busy with another operation")
+        return OperationTimeout(f"{self.name} did not answer within {self.seconds:g} s")
+
+
+def gather(
+    items: Iterable[Item], work: Callable[[Item], Result], seconds: float
+) -> list[tuple[Item, Result | Exception]]:
+    """`work(item)` for all items at the same time, each on a thread of its own, waiting `seconds` in all.
+
+    What `work` raises stands in place of its result; OperationTimeout stands for those that did not end.
+    """
+    started = [(item, _start(item, work)) for item in items]
+    end = time.monotonic() + seconds
+    results: list[tuple[Item, Result | Exception]] = []
+    for item, outcome in started:
+        answered = outcome.wait(max(0.0, end - time.monotonic()))
+        results.append(
+            (item, outcome.value() if answered else OperationTimeout(f"no answer within {seconds:g} s"))
+        )
+    return results
+
+
+def _start(item: Item, work: Callable[[Item], Result]) -> _Outcome[Result]:
+    outcome: _Outcome[Result] = _Outcome()
+    threading.Thread(target=outcome.run, args=(lambda: work(item),), daemon=True).start()
+    return outcome
+
+
+def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
