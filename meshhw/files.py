@@ -131,5 +131,10 @@ def lock(descriptor: int, path: Path, timeout: float) -> None:
         time.sleep(_POLL)
 
 
+def unlock(descriptor: int) -> None:
+    """Give up the lock of an open file."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 def _private_opener(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)

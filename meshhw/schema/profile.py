@@ -1,0 +1,98 @@
+"""Profiles: the self-signed roots of devices, accounts, groups and services (schema digest section 4)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from meshhw.schema.core import MeshObject, Tagged
+
+if TYPE_CHECKING:
+    from meshhw.schema.key import KeyData
+
+
+class Condition(MeshObject):
+    """A condition on an assertion; none is defined, so one that is present is not understood."""
+
+
+class Assertion(MeshObject):
+    """Anything that is signed."""
+
+    names: tuple[str, ...] = ()
+    updated: datetime | None = None
+    notary_token: str | None = None
+    conditions: Tagged[Condition] | None = None
+
+
+class Profile(Assertion):
+    """A self-signed description of a Mesh party; valid when signed by its ProfileSignature key."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"KeyOfflineSignature": "ProfileSignature"}
+
+    description: str | None = None
+    profile_signature: KeyData | None = None
+    suite: str | None = None
+    """Extension R1: `448`, `25519` or `P256`; absent: 448."""
+    version: int | None = None
+    """Extension: counts the signed versions of one profile; a reader takes none lower than it has seen."""
+
+
+class ProfileDevice(Profile):
+    """A device and its base keys; made once and never changed."""
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "KeyEncryption": "Encryption",
+        "KeyAuthentication": "Authentication",
+        "BaseEncryption": "Encryption",
+        "BaseSignature": "Signature",
+        "BaseAuthentication": "Authentication",
+    }
+
+    encryption: KeyData | None = None
+    signature: KeyData | None = None
+    authentication: KeyData | None = None
+
+
+class ProfileAccount(Profile):
+    """What the profiles of persons and groups share."""
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "KeysOnlineSignature": "AdministratorSignatures",
+        "KeyEncryption": "CommonEncryption",
+        "KeyAuthentication": "CommonAuthentication",
+        "AccountEncryption": "CommonEncryption",
+        "AccountAuthentication": "CommonAuthentication",
+    }
+
+    account_address: str | None = None
+    service_udf: str | None = None
+    escrow_encryption: KeyData | None = None
+    administrator_signature: KeyData | None = None
+    common_encryption: KeyData | None = None
+    common_authentication: KeyData | None = None
+    administrator_signatures: tuple[KeyData, ...] = ()
+    """Extension R5: every administrator's own key; the first is repeated in AdministratorSignature."""
+
+
+class ProfileUser(ProfileAccount):
+    """A person's account."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"AccountSignature": "CommonSignature"}
+
+    common_signature: KeyData | None = None
+
+
+class ProfileGroup(ProfileAccount):
+    """An encryption group, an account of its own."""
+
+
+class ProfileService(Profile):
+    """An abstract Mesh service."""
+
+    service_authentication: KeyData | None = None
+    service_encryption: KeyData | None = None
+    service_signature: KeyData | None = None
+
+
+class ProfileHost(ProfileDevice):
+    """A device that serves."""
