@@ -87,7 +87,7 @@ def test_a_card_answers_leaves_and_returns(directory: Path) -> None:
             "Two 00 00",
             "Two 00 01",
         ]
-        link = CardLink(Echo(), daemon.readers[3].port)
+        link = CardLink(Echo(), daemon.readers[3])
         link.insert()
         assert ask(daemon, "Two 00 01", "00aabbcc") == "00aabbcc9000"
         assert ask(daemon, "Two 00 01", "00fe0000") == "CardConnectionException"
@@ -100,7 +100,7 @@ def test_a_card_answers_leaves_and_returns(directory: Path) -> None:
 def test_two_labs_do_not_see_each_other(directory: Path) -> None:
     second = lab_directory()
     with PcscDaemon(directory, ["Here"]) as here, PcscDaemon(second, ["There"]) as there:
-        left, right = CardLink(Echo(), here.readers[0].port), CardLink(Echo(), there.readers[0].port)
+        left, right = CardLink(Echo(), here.readers[0]), CardLink(Echo(), there.readers[0])
         left.insert()
         right.insert()
         assert ask(here, "Here 00 00", "00010000") == "000100009000"
@@ -115,7 +115,7 @@ def test_the_daemon_returns_after_a_crash(directory: Path) -> None:
         daemon.kill()
         assert daemon.pid is None
         daemon.restart()
-        link = CardLink(Echo(), daemon.readers[0].port)
+        link = CardLink(Echo(), daemon.readers[0])
         link.insert()
         assert ask(daemon, daemon.readers[0].name, "00030000") == "000300009000"
         link.pull()
@@ -189,7 +189,7 @@ def test_a_missing_program_is_named(directory: Path) -> None:
         text=True,
         check=True,
     )
-    assert run.stdout.strip() == "pcscd is not installed | apt-get install pcscd util-linux"
+    assert run.stdout.strip() == "unshare is not installed | apt-get install util-linux"
 
 
 def test_a_directory_with_a_long_name_is_refused(directory: Path) -> None:

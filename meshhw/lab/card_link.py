@@ -13,13 +13,17 @@ import threading
 import time
 from typing import Protocol
 
-POWER_OFF, POWER_ON, RESET, GIVE_ATR = 0, 1, 2, 4
+POWER_OFF, GIVE_ATR = 0, 4
 ABSENCE_SECONDS = 0.8
 """pcscd looks for cards every 0.4 s; one that is away for less is not seen to leave, nor powered again."""
 
 
 class CardGone(Exception):
-    """Raised by a card within `transmit`: it leaves the reader without an answer."""
+    """Raised by a card within `transmit`: it leaves the reader, with a last answer or without one."""
+
+    def __init__(self, answer: bytes | None = None) -> None:
+        super().__init__("the card left the reader")
+        self.answer = answer
 
 
 class EmulatedCard(Protocol):
@@ -33,16 +37,26 @@ class EmulatedCard(Protocol):
     def transmit(self, command: bytes) -> bytes: ...
 
 
+class ReaderSlot(Protocol):
+    """A place for one card: the port at which the reader listens, and when the last card left it."""
+
+    @property
+    def port(self) -> int: ...
+
+    emptied: float
+
+
 class CardLink:
     """One card and one reader slot; a thread serves the card while it is inserted."""
 
-    def __init__(self, card: EmulatedCard, port: int) -> None:
+    def __init__(self, card: EmulatedCard, reader: ReaderSlot) -> None:
         self.card = card
-        self.port = port
+        self.reader = reader
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._pulled = -ABSENCE_SECONDS
+        self._powered = threading.Event()
+        self._on = False
 
     @property
     def inserted(self) -> bool:
@@ -50,20 +64,26 @@ class CardLink:
         return self._socket is not None
 
     def insert(self, seconds: float = 5.0) -> None:
-        """Put the card in. Raises ConnectionRefusedError if the reader does not listen within `seconds`."""
+        """Put the card into the reader. Raises ConnectionRefusedError if none listens in time."""
         if self._socket is not None:
             return
-        time.sleep(max(0.0, self._pulled + ABSENCE_SECONDS - time.monotonic()))
-        connection = _connect(self.port, time.monotonic() + seconds)
+        time.sleep(max(0.0, self.reader.emptied + ABSENCE_SECONDS - time.monotonic()))
+        connection = _connect(self.reader.port, time.monotonic() + seconds)
         self._socket = connection
         self._thread = threading.Thread(target=self._serve, args=(connection,), name="card", daemon=True)
         self._thread.start()
+
+    def wait_powered(self, seconds: float = 5.0) -> bool:
+        """Whether the reader has found the card and powered it, within that time."""
+        return self._powered.wait(seconds)
 
     def pull(self) -> None:
         """Take the card out of the reader, whatever it is doing."""
         with self._lock:
             connection, self._socket = self._socket, None
-            self._pulled = time.monotonic()
+            self.reader.emptied = time.monotonic()
+        self._powered.clear()
+        self._on = False
         if connection is not None:
             with contextlib.suppress(OSError):  # the reader may have gone first
                 connection.shutdown(socket.SHUT_RDWR)
@@ -75,8 +95,10 @@ class CardLink:
             while (message := _receive(connection)) is not None:
                 answer = self._answer(message)
                 if answer is not None:
-                    connection.sendall(len(answer).to_bytes(2, "big") + answer)
-        except CardGone:
+                    _send(connection, answer)
+        except CardGone as gone:
+            if gone.answer is not None:
+                _send(connection, gone.answer)
             self.pull()
         except OSError:
             pass  # the reader or the card's owner closed the connection
@@ -90,7 +112,10 @@ class CardLink:
         if len(message) > 1:
             return self.card.transmit(message)
         if message == bytes([GIVE_ATR]):
+            if self._on:
+                self._powered.set()  # asked again after power-on: what PC/SC clients are told
             return self.card.atr
+        self._on = message != bytes([POWER_OFF])
         self.card.reset()  # power off, power on and reset all lose the volatile state
         return None
 
@@ -108,6 +133,10 @@ def _connect(port: int, end: float) -> socket.socket:
         else:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
+
+
+def _send(connection: socket.socket, answer: bytes) -> None:
+    connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
 
 def _receive(connection: socket.socket) -> bytes | None:

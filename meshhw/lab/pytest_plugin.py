@@ -6,6 +6,7 @@ shared by a session's tests where making one is slow; a test that harms its toke
 
 from __future__ import annotations
 
+from meshhw.lab.fixtures_piv import insert_card, pcsc_lab, piv_card
 from meshhw.lab.fixtures_pkcs11 import (
     new_softhsm,
     nss_token,
@@ -16,9 +17,12 @@ from meshhw.lab.fixtures_pkcs11 import (
 )
 
 __all__ = [
+    "insert_card",
     "new_softhsm",
     "nss_token",
     "opencryptoki_token",
+    "pcsc_lab",
+    "piv_card",
     "pkcs11_token",
     "softhsm_directory",
     "softhsm_token",

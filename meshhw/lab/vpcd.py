@@ -7,18 +7,19 @@ lies in that directory, where every client of the same user reaches it through `
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshhw.errors import DriverUnavailable
+from meshhw.errors import DriverUnavailable, OperationTimeout, TokenFault
+from meshhw.lab.ports import free_pair
+from meshhw.lab.process import Daemon, find_program
 
 DRIVERS = (
     Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so"),
@@ -31,22 +32,24 @@ ATTEMPTS = 4
 LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path holds 108 octets, the last one zero
 
 # The shell is the daemon's own process after `exec`: what was set for it (death signal, namespace) stays.
-_IN_NAMESPACE = 'test "$PPID" = "$3" && mount --bind "$1" /run && exec pcscd -f -c "$2"'
+_IN_NAMESPACE = 'test "$PPID" = "$1" && mount --bind "$2" /run && shift 2 && exec "$@"'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VirtualReader:
     """One slot of a virtual reader: the name PC/SC clients see, the TCP port at which its card connects."""
 
     name: str
     port: int
+    emptied: float = -math.inf
+    """When the last card left it, in seconds of `time.monotonic`."""
 
 
 class PcscDaemon:
     """pcscd with virtual readers of the given (different) names, each with two slots, in ``directory`` alone.
 
-    Use it as a context manager, or call `start` and `stop`. The daemon dies with the thread that
-    started it (PR_SET_PDEATHSIG), so a crash of the lab leaves nothing behind.
+    Use it as a context manager, or call `start` and `stop`. The daemon ends with the thread that
+    started it, so a crash of the lab leaves nothing behind.
     """
 
     def __init__(self, directory: Path, readers: Sequence[str] = ("Virtual PCD",)) -> None:
@@ -54,7 +57,8 @@ class PcscDaemon:
         self.names = tuple(readers)
         self.readers: tuple[VirtualReader, ...] = ()
         self.socket = directory / "run" / "pcscd" / "pcscd.comm"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._log = directory / "pcscd.log"
+        self._daemon: Daemon | None = None
 
     def __enter__(self) -> PcscDaemon:
         self.start()
@@ -66,7 +70,7 @@ class PcscDaemon:
     @property
     def pid(self) -> int | None:
         """The daemon's process id while it runs."""
-        return self._process.pid if self._process else None
+        return self._daemon.pid if self._daemon else None
 
     def environment(self) -> dict[str, str]:
         """What a PC/SC client needs in its environment, before its first call, to see these readers."""
@@ -86,23 +90,16 @@ class PcscDaemon:
 
     def stop(self) -> None:
         """End the daemon and wait for it; harmless when it does not run."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(3)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self.socket.unlink(missing_ok=True)
+        daemon, self._daemon = self._daemon, None
+        if daemon is not None:
+            daemon.stop()
+            self.socket.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End it as a crash would: no farewell to its clients."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        daemon, self._daemon = self._daemon, None
+        if daemon is not None:
+            daemon.kill()
 
     def restart(self) -> None:
         """Start again on the same ports and socket, as a service manager does after a crash."""
@@ -134,37 +131,21 @@ class PcscDaemon:
     def _launch(self) -> bool:
         """True once the socket answers; readers are attached before pcscd opens it."""
         self.socket.unlink(missing_ok=True)
-        command = self._command()
-        with (self.directory / "pcscd.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self._process.poll() is None:
-            if _answers(self.socket):
-                return "Address already in use" not in self._said()
-            time.sleep(0.02)
-        return False
+        self._log.unlink(missing_ok=True)
+        daemon = self._daemon = Daemon(self._command(), self._log)
+        try:
+            daemon.wait_until(lambda: _answers(self.socket), START_SECONDS)
+        except (TokenFault, OperationTimeout):
+            return False
+        return "Address already in use" not in self._said()
 
     def _command(self) -> list[str]:
-        readers, parent = str(self.directory / "readers"), str(os.getpid())
+        pcscd = [find_program("pcscd", "pcscd"), "-f", "-c", str(self.directory / "readers")]
+        inside = [_IN_NAMESPACE, "sh", str(os.getpid()), str(self.directory / "run"), *pcscd]
         for prefix in (["unshare", "-m"], ["unshare", "-r", "-m"]):
             if _can(prefix):
-                run = str(self.directory / "run")
                 # setpriv comes after unshare: a change of credentials clears the death signal.
-                return [
-                    *prefix,
-                    "setpriv",
-                    "--pdeathsig",
-                    "KILL",
-                    "sh",
-                    "-c",
-                    _IN_NAMESPACE,
-                    "sh",
-                    run,
-                    readers,
-                    parent,
-                ]
+                return [*prefix, "setpriv", "--pdeathsig", "KILL", "sh", "-c", *inside]
         if _answers(SYSTEM_SOCKET):
             raise DriverUnavailable("pcscd runs already and a private one is not allowed here", hint=_WHY)
         if not os.access("/run", os.W_OK):
@@ -172,11 +153,10 @@ class PcscDaemon:
                 "no mount namespace and no right to write /run: pcscd cannot run here", hint=_WHY
             )
         self.socket = SYSTEM_SOCKET
-        return ["setpriv", "--pdeathsig", "KILL", "pcscd", "-f", "-c", readers]
+        return pcscd
 
     def _said(self) -> str:
-        log = self.directory / "pcscd.log"
-        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
         return lines[-1] if lines else "it says nothing"
 
 
@@ -187,9 +167,8 @@ _WHY = (
 
 
 def _driver() -> Path:
-    for program in ("pcscd", "unshare", "setpriv"):
-        if shutil.which(program) is None:
-            raise DriverUnavailable(f"{program} is not installed", hint="apt-get install pcscd util-linux")
+    find_program("pcscd", "pcscd")
+    find_program("unshare", "util-linux")
     for path in DRIVERS:
         if path.exists():
             return path
@@ -213,21 +192,9 @@ def _allot(names: Sequence[str]) -> tuple[VirtualReader, ...]:
     """Two slots a reader, named and numbered as vpcd does: port and port + 1."""
     slots: list[VirtualReader] = []
     for name in names:
-        port = _free_pair()
+        port = free_pair()
         slots += [VirtualReader(f"{name} 00 {slot:02X}", port + slot) for slot in (0, 1)]
     return tuple(slots)
-
-
-def _free_pair() -> int:
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def lab_directory() -> Path:

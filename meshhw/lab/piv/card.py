@@ -1,0 +1,161 @@
+"""The whole card: applications, faults, and the count of what it was asked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+from meshhw.lab.card_link import CardGone
+from meshhw.lab.piv import apdu
+from meshhw.lab.piv.apdu import CardError, Chaining, Command
+from meshhw.lab.piv.applet import PREFIX, PivApplet
+from meshhw.lab.piv.attestation import Authority
+from meshhw.lab.piv.context import Context, Finger
+from meshhw.lab.piv.faults import Fault, Faults, Kind
+from meshhw.lab.piv.management import MANAGEMENT_AID, OTP_AID, ManagementApplet, OtpApplet
+from meshhw.lab.piv.personality import PERSONALITIES
+from meshhw.lab.piv.state import Lasting
+
+SELECT = 0xA4
+BY_NAME = 0x04
+ATR_USB = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
+ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b6579f9")
+ATR_PLAIN = bytes.fromhex("3b800181")
+
+
+class Application(Protocol):
+    """What can be selected."""
+
+    def select(self) -> bytes: ...
+
+    def process(self, command: Command) -> bytes: ...
+
+
+class PivCard:
+    """A virtual PIV card to be put into a reader (`CardLink`), or driven directly by `transmit`.
+
+    `personality` is a name of `PERSONALITIES`. `log` holds the instruction octet of every APDU received.
+    """
+
+    def __init__(
+        self,
+        personality: str = "5.7",
+        serial: int | None = None,
+        *,
+        authority: Authority | None = None,
+        finger: Finger | None = None,
+        contactless: bool = False,
+    ) -> None:
+        self.personality = PERSONALITIES[personality]
+        self.lasting = Lasting(self.personality, serial or 10_000_000 + secrets.randbelow(20_000_000))
+        self.finger = finger or Finger()
+        self.faults = Faults()
+        self.log: list[int] = []
+        self._contactless = contactless
+        self._chaining = Chaining()
+        self._piv = PivApplet(Context(self.lasting, self.finger))
+        self._applications: list[tuple[bytes, Application]] = [(PREFIX, self._piv)]
+        if self.personality.management_applet:
+            self._applications.append((MANAGEMENT_AID, ManagementApplet(self.lasting)))
+        if self.personality.otp_applet:
+            self._applications.append((OTP_AID, OtpApplet(self.lasting)))
+        self._selected: Application | None = None
+        self.authority = authority or Authority()
+        if self.personality.attestation:
+            self.authority.equip(self.lasting)
+
+    @property
+    def atr(self) -> bytes:
+        """The answer to reset."""
+        if not self.personality.management_applet:
+            return ATR_PLAIN
+        return ATR_NFC if self._contactless else ATR_USB
+
+    @property
+    def serial(self) -> int:
+        """The serial number, which plain cards and imitators do not tell."""
+        return self.lasting.serial
+
+    def count(self, ins: int | None = None) -> int:
+        """APDUs received, or those of one instruction."""
+        return len(self.log) if ins is None else self.log.count(ins)
+
+    def reset(self) -> None:
+        """Power lost or reset: the session is forgotten."""
+        self.finger.give_up()
+        self._selected = None
+        self._chaining.reset()
+
+    def transmit(self, command: bytes) -> bytes:
+        """Answer a command APDU. Raises CardGone when a fault takes the card away."""
+        ins = command[1] if len(command) > 1 else 0
+        self.log.append(ins)
+        fault = self.faults.take(ins)
+        if fault is None:
+            return self._respond(command)
+        return _FAULTY[fault.kind](self, fault, command)
+
+    def _respond(self, octets: bytes) -> bytes:
+        try:
+            command = apdu.parse(octets)
+            if command.ins == apdu.GET_RESPONSE:
+                return self._chaining.more()
+            whole = self._chaining.join(command)
+            if whole is None:
+                return apdu.OK.to_bytes(2, "big")
+            return self._chaining.cut(self._process(whole), whole.extended)
+        except CardError as error:
+            return error.status.to_bytes(2, "big")
+
+    def _process(self, command: Command) -> bytes:
+        if command.cla & 0xFC:
+            raise CardError(apdu.CLASS_UNKNOWN)
+        if command.ins == SELECT and command.p1 == BY_NAME:
+            return self._select(command.data)
+        if self._selected is None:
+            raise CardError(apdu.UNKNOWN_INSTRUCTION)
+        return self._selected.process(command)
+
+    def _select(self, name: bytes) -> bytes:
+        for prefix, application in self._applications:
+            if name.startswith(prefix):
+                self._selected = application
+                return application.select()
+        raise CardError(apdu.NOT_FOUND)
+
+    def _pull_before(self, _: Fault, command: bytes) -> bytes:
+        raise CardGone
+
+    def _pull_during(self, _: Fault, command: bytes) -> bytes:
+        self._respond(command)
+        raise CardGone
+
+    def _pull_after(self, _: Fault, command: bytes) -> bytes:
+        raise CardGone(self._respond(command))
+
+    def _delay(self, fault: Fault, command: bytes) -> bytes:
+        self.faults.wait(fault.value)
+        return self._respond(command)
+
+    def _hang(self, _: Fault, command: bytes) -> bytes:
+        self.faults.wait()
+        return self._respond(command)
+
+    def _refuse(self, fault: Fault, _: bytes) -> bytes:
+        return int(fault.value).to_bytes(2, "big")
+
+    def _truncate(self, fault: Fault, command: bytes) -> bytes:
+        answer = self._respond(command)
+        return answer[:-2][: int(fault.value)] + answer[-2:]
+
+
+_FAULTY: dict[Kind, Callable[[PivCard, Fault, bytes], bytes]] = {
+    Kind.PULL_BEFORE: PivCard._pull_before,
+    Kind.PULL_DURING: PivCard._pull_during,
+    Kind.PULL_AFTER: PivCard._pull_after,
+    Kind.DELAY: PivCard._delay,
+    Kind.HANG: PivCard._hang,
+    Kind.STATUS: PivCard._refuse,
+    Kind.TRUNCATE: PivCard._truncate,
+}

@@ -1,0 +1,92 @@
+"""Which card the virtual one behaves as: YubiKey firmware 4.3, 5.4 and 5.7, a plain card, an imitator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RSA3072, RSA1024, RSA2048, RSA4096 = 0x05, 0x06, 0x07, 0x16
+P256, P384, ED25519, X25519 = 0x11, 0x14, 0xE0, 0xE1
+"""Algorithm identifiers: SP 800-78-4 table 6-2, and those of YubiKey firmware 5.7."""
+
+TDES, AES128, AES192, AES256 = 0x03, 0x08, 0x0A, 0x0C
+"""Identifiers of management-key algorithms (SP 800-78-4 table 6-2)."""
+
+MANAGEMENT_KEY_LENGTHS = {TDES: 24, AES128: 16, AES192: 24, AES256: 32}
+
+_CLASSIC = frozenset({RSA1024, RSA2048, P256, P384})
+_MODERN = _CLASSIC | {RSA3072, RSA4096, ED25519, X25519}
+
+
+@dataclass(frozen=True, slots=True)
+class Personality:
+    """What a card knows. A capability that is off answers 6D00, as an unknown instruction does."""
+
+    name: str
+    version: tuple[int, int, int] | None
+    """What GET VERSION claims; None where the instruction is unknown."""
+    algorithms: frozenset[int]
+    management_algorithms: frozenset[int] = frozenset({TDES})
+    management_default: int = TDES
+    retired_slots: int = 20
+    serial: bool = False
+    management_applet: bool = True
+    otp_applet: bool = True
+    metadata: bool = False
+    attestation: bool = True
+    moves_keys: bool = False
+    policies: bool = True
+    """The YubiKey's instructions for import, policies, retry counters, management key and reset."""
+    missing_reference: int = 0x6A88
+    """The status word for a key or datum that is not there."""
+    missing_key: int = 0x6A80
+    """The status word for using a slot without a key."""
+    longest_eddsa: int | None = None
+    """Longest message that Ed25519 signs; None where only the buffer limits it."""
+    chuid: bool = False
+    """Whether the card leaves its maker with a card holder's unique identifier."""
+
+
+_AES = frozenset({TDES, AES128, AES192, AES256})
+
+PERSONALITIES = {
+    card.name: card
+    for card in (
+        Personality("4.3", (4, 3, 5), _CLASSIC),
+        Personality("5.4", (5, 4, 3), _CLASSIC, _AES, serial=True, metadata=True),
+        Personality(
+            "5.7",
+            (5, 7, 1),
+            _MODERN,
+            _AES,
+            management_default=AES192,
+            serial=True,
+            metadata=True,
+            moves_keys=True,
+        ),
+        Personality(
+            "plain",
+            None,
+            frozenset({RSA2048, P256, P384}),
+            management_applet=False,
+            otp_applet=False,
+            attestation=False,
+            policies=False,
+            missing_key=0x6A88,
+            chuid=True,
+        ),
+        Personality(
+            "imitator",
+            (5, 7, 4),
+            _MODERN - {RSA1024, RSA4096},
+            retired_slots=4,
+            management_applet=False,
+            otp_applet=False,
+            attestation=False,
+            missing_reference=0x6A86,
+            missing_key=0x6A86,
+            longest_eddsa=32,
+            chuid=True,
+        ),
+    )
+}
+"""By the name that tests and `meshhw lab up` use."""

@@ -1,0 +1,150 @@
+"""Keys in slots: make, import, use, describe, move and delete."""
+
+from __future__ import annotations
+
+import time
+
+from meshhw.lab.piv import apdu, auth, keys
+from meshhw.lab.piv.apdu import CardError, Command
+from meshhw.lab.piv.context import Context
+from meshhw.lab.piv.keys import SlotKey
+from meshhw.lab.piv.personality import Personality
+from meshhw.lab.piv.state import ATTESTATION_SLOT, DEFAULT_MANAGEMENT_KEY, Reference
+from meshhw.lab.piv.tlv import fields, tlv, unwrap
+
+MANAGEMENT_SLOT = 0x9B
+SIGNATURE_SLOT, CARD_AUTHENTICATION_SLOT = 0x9C, 0x9E
+FIRST_RETIRED = 0x82
+PIN_POLICY, TOUCH_POLICY = 0xAA, 0xAB
+EXPONENTIATION = 0x85
+NOWHERE = 0xFF
+
+
+def generate(context: Context, command: Command) -> bytes:
+    """GENERATE ASYMMETRIC KEY PAIR (SP 800-73-4 part 2, 3.3.1)."""
+    context.need_management()
+    slot = _slot(context, command.p2)
+    asked = fields(unwrap(0xAC, command.data))
+    algorithm = int.from_bytes(asked.get(0x80, b""), "big")
+    _check_algorithm(context, algorithm)
+    pin, touch = _policies(context, slot, asked)
+    made = SlotKey(algorithm, keys.generate(algorithm), keys.GENERATED, pin, touch)
+    context.lasting.keys[slot] = made
+    return tlv(0x7F49, made.public())
+
+
+def import_key(context: Context, command: Command) -> bytes:
+    """The YubiKey's IMPORT ASYMMETRIC KEY."""
+    context.need_management()
+    slot = _slot(context, command.p2)
+    _check_algorithm(context, command.p1)
+    pin, touch = _policies(context, slot, fields(command.data))
+    private = keys.load(command.p1, command.data)
+    context.lasting.keys[slot] = SlotKey(command.p1, private, keys.IMPORTED, pin, touch)
+    return b""
+
+
+def authenticate(context: Context, command: Command) -> bytes:
+    """GENERAL AUTHENTICATE (3.2.4): sign, decrypt, agree; or the management key's own dialogue."""
+    if command.p2 == MANAGEMENT_SLOT:
+        return auth.authenticate_management(context, command)
+    key = context.lasting.keys.get(command.p2)
+    if key is None:
+        raise CardError(context.lasting.personality.missing_key)
+    if key.algorithm != command.p1:
+        raise CardError(apdu.WRONG_DATA)
+    _check_pin(context, key)
+    if key.wants_touch:
+        context.need_touch()
+        key.touched = time.monotonic()
+    asked = fields(unwrap(auth.DYNAMIC, command.data))
+    if EXPONENTIATION in asked:
+        result = key.agree(asked[EXPONENTIATION])
+    else:
+        limit = context.lasting.personality.longest_eddsa
+        result = key.raw(asked.get(auth.CHALLENGE, b""), limit)
+    return tlv(auth.DYNAMIC, tlv(auth.RESPONSE, result))
+
+
+def metadata(context: Context, command: Command) -> bytes:
+    """The YubiKey's GET METADATA of a slot, the PIN, the PUK or the management key."""
+    lasting = context.lasting
+    references = {auth.PIN: lasting.pin, auth.PUK: lasting.puk}
+    if command.p2 in references:
+        return _of_reference(references[command.p2])
+    if command.p2 == MANAGEMENT_SLOT:
+        default = lasting.management_key == DEFAULT_MANAGEMENT_KEY
+        return (
+            tlv(1, bytes([lasting.management_algorithm]))
+            + tlv(2, bytes([0, lasting.management_touch]))
+            + tlv(5, bytes([default]))
+        )
+    key = lasting.keys.get(command.p2)
+    if key is None:
+        raise CardError(lasting.personality.missing_reference)
+    return (
+        tlv(1, bytes([key.algorithm]))
+        + tlv(2, bytes([key.pin_policy, key.touch_policy]))
+        + tlv(3, bytes([key.origin]))
+        + tlv(4, key.public())
+    )
+
+
+def move(context: Context, command: Command) -> bytes:
+    """The YubiKey's MOVE KEY; a move to FF deletes."""
+    context.need_management()
+    held = context.lasting.keys
+    if command.p2 not in held:
+        raise CardError(context.lasting.personality.missing_reference)
+    if command.p1 != NOWHERE:
+        target = _slot(context, command.p1)
+        if target in held or target == ATTESTATION_SLOT:
+            raise CardError(apdu.CONDITIONS_NOT_SATISFIED)
+        held[target] = held[command.p2]
+    del held[command.p2]
+    return b""
+
+
+def valid_slots(personality: Personality) -> frozenset[int]:
+    """The slots that a card of this kind has."""
+    retired = range(FIRST_RETIRED, FIRST_RETIRED + personality.retired_slots)
+    extra = {ATTESTATION_SLOT} if personality.attestation else set()
+    return frozenset({0x9A, 0x9C, 0x9D, 0x9E, *retired, *extra})
+
+
+def _slot(context: Context, slot: int) -> int:
+    if slot not in valid_slots(context.lasting.personality):
+        raise CardError(apdu.WRONG_P1P2)
+    return slot
+
+
+def _check_algorithm(context: Context, algorithm: int) -> None:
+    if algorithm not in context.lasting.personality.algorithms:
+        raise CardError(apdu.WRONG_DATA)
+
+
+def _policies(context: Context, slot: int, asked: dict[int, bytes]) -> tuple[int, int]:
+    pin = int.from_bytes(asked.get(PIN_POLICY, b""), "big")
+    touch = int.from_bytes(asked.get(TOUCH_POLICY, b""), "big")
+    if (pin or touch) and not context.lasting.personality.policies:
+        raise CardError(apdu.WRONG_DATA)
+    if pin > keys.PIN_ALWAYS or touch > keys.TOUCH_CACHED:
+        raise CardError(apdu.WRONG_DATA)
+    usual = {SIGNATURE_SLOT: keys.PIN_ALWAYS, CARD_AUTHENTICATION_SLOT: keys.PIN_NEVER}
+    return pin or usual.get(slot, keys.PIN_ONCE), touch or keys.TOUCH_NEVER
+
+
+def _check_pin(context: Context, key: SlotKey) -> None:
+    session = context.session
+    satisfied = {
+        keys.PIN_NEVER: True,
+        keys.PIN_ONCE: session.pin_verified,
+        keys.PIN_ALWAYS: session.pin_fresh,
+    }
+    if not satisfied[key.pin_policy]:
+        raise CardError(apdu.SECURITY_NOT_SATISFIED)
+
+
+def _of_reference(reference: Reference) -> bytes:
+    default = bytes([reference.value == reference.default])
+    return tlv(1, b"\xff") + tlv(5, default) + tlv(6, bytes([reference.tries, reference.left]))

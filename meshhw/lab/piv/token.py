@@ -1,0 +1,90 @@
+"""A virtual PIV card in a virtual reader, as tests and `meshhw lab` hold it, and what can befall it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from meshhw.errors import OperationTimeout
+from meshhw.keystore.api import OpenOptions, Token
+from meshhw.keystore.registry import open_token
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab.card_link import CardLink
+from meshhw.lab.piv.card import PivCard
+from meshhw.lab.piv.state import CHUID_OBJECT, MEMORY
+from meshhw.lab.piv.tlv import fields
+from meshhw.lab.vpcd import PcscDaemon, VirtualReader
+
+PIN, PUK = "123456", "12345678"
+GUID = 0x34
+
+
+@dataclass(slots=True)
+class VirtualPivToken:
+    """One card and its place in a reader of `daemon`."""
+
+    card: PivCard
+    daemon: PcscDaemon
+    reader: VirtualReader
+    link: CardLink
+
+    @classmethod
+    def insert(cls, card: PivCard, daemon: PcscDaemon, reader: VirtualReader) -> VirtualPivToken:
+        """Put a card into a reader and wait until PC/SC shows it. Raises OperationTimeout."""
+        token = cls(card, daemon, reader, CardLink(card, reader))
+        token.put_back()
+        return token
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What another process needs to see the card."""
+        return self.daemon.environment()
+
+    @property
+    def uri(self) -> TokenURI:
+        """Its name: by serial number where the card tells it, else by its CHUID's GUID."""
+        if self.card.personality.serial or self.card.personality.management_applet:
+            return TokenURI.make("yubikey", serial=str(self.card.serial))
+        guid = fields(self.card.lasting.objects[CHUID_OBJECT])[GUID]
+        return TokenURI.make("yubikey", chuid=guid.hex())
+
+    def open(self, options: OpenOptions | None = None) -> Token:
+        """The token, opened by the installed driver."""
+        return open_token(self.uri, options)
+
+    def pull(self) -> None:
+        """Take the card out."""
+        self.link.pull()
+
+    def put_back(self) -> None:
+        """Put it in (again) and wait for PC/SC to show it. Raises OperationTimeout."""
+        self.link.insert()
+        if not self.link.wait_powered():
+            raise OperationTimeout("the virtual reader does not take the card", hint="is its pcscd alive?")
+        time.sleep(0.02)  # pcscd publishes the reader's state just after it has asked for the ATR
+
+    def swap(self, other: PivCard) -> None:
+        """Put another card in this one's place; from now on this object stands for it."""
+        self.pull()
+        self.card, self.link = other, CardLink(other, self.reader)
+        self.put_back()
+
+    def lock_pin(self) -> None:
+        """As if someone else had tried wrong PINs."""
+        self.card.lasting.pin.left = 0
+
+    def lose_key(self, slot: int) -> None:
+        """As if someone else had deleted a key."""
+        self.card.lasting.keys.pop(slot, None)
+
+    def fill(self) -> None:
+        """Leave no room for another object."""
+        self.card.lasting.capacity = self.card.lasting.used
+
+    def heal(self) -> None:
+        """Undo what a fault did: plans, lock, fullness, and the unwilling finger."""
+        self.card.faults.clear()
+        self.card.finger.willing = True
+        lasting = self.card.lasting
+        lasting.pin.left, lasting.puk.left = lasting.pin.tries, lasting.puk.tries
+        lasting.capacity = MEMORY
