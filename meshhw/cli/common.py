@@ -26,6 +26,7 @@ from meshhw.keystore.home import VARIABLE, state_directory
 if TYPE_CHECKING:
     from meshhw.cli.terminal import Terminal
     from meshhw.keystore.api import OpenOptions
+    from meshhw.managers.uselog import UseLog
 
 DEFAULT_DEADLINE = 60.0
 """Seconds that one token operation may take, a touch included."""
@@ -64,7 +65,14 @@ class Context:
         """How every token of this command is opened: with this terminal, deadline and use log."""
         from meshhw.keystore.api import OpenOptions
 
-        return OpenOptions(interaction=self.interaction, deadline=self.deadline)
+        return OpenOptions(interaction=self.interaction, recorder=self.use_log, deadline=self.deadline)
+
+    @cached_property
+    def use_log(self) -> UseLog:
+        """The use log of this home, in which this command is the caller."""
+        from meshhw.managers.uselog import UseLog
+
+        return UseLog(self.home / "log.jsonl", click.get_current_context().command_path)
 
     def require_consent(self, question: str) -> None:
         """Go on only when the person says so, or said --yes. Raises Cancelled."""
@@ -102,6 +110,8 @@ def ending(ctx: click.Context) -> Iterator[None]:
         if built is not None and "interaction" in vars(built):
             built.interaction.cancel()
             built.interaction.close()
+        if built is not None and "use_log" in vars(built):
+            built.use_log.close()
 
 
 def verbs(help_text: str) -> typer.Typer:
