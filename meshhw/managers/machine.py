@@ -1,0 +1,71 @@
+"""What can be learned of the machine around the tokens by looking at its files, without privileges.
+
+Everything is read below `root`, so that a machine of another kind can be laid out in a directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PCSC_SOCKET = "run/pcscd/pcscd.comm"
+_RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d", "run/udev/rules.d")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine: its root directory, its environment and search path."""
+
+    root: Path = Path("/")
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def path(self, name: str) -> Path:
+        """A file of this machine."""
+        return self.root / name
+
+    def program(self, name: str) -> str | None:
+        """Where a program is; system directories count even when the search path leaves them out."""
+        return shutil.which(name, path=self.environment.get("PATH", "") + ":/usr/sbin:/sbin")
+
+    def text(self, name: str) -> str:
+        """A small file's text, empty when it cannot be read."""
+        try:
+            return self.path(name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def is_wsl(self) -> bool:
+        """Windows Subsystem for Linux, where USB devices must be handed over first."""
+        return "microsoft" in self.text("proc/sys/kernel/osrelease").lower()
+
+    def is_container(self) -> bool:
+        """A container, which sees only the devices it was given."""
+        marks = (".dockerenv", "run/.containerenv", "run/systemd/container")
+        return any(self.path(mark).exists() for mark in marks)
+
+    def has_systemd(self) -> bool:
+        """Whether services are started by systemd (sd_booted(3))."""
+        return self.path("run/systemd/system").is_dir()
+
+    def pcsc_socket(self) -> Path:
+        """Where PC/SC clients look for pcscd."""
+        named = self.environment.get("PCSCLITE_CSOCK_NAME")
+        return Path(named) if named else self.path(PCSC_SOCKET)
+
+    def processes(self) -> Iterator[tuple[int, str]]:
+        """The number and name of each running process that can be seen."""
+        for entry in self.path("proc").glob("[0-9]*"):
+            name = self.text(f"proc/{entry.name}/comm").strip()
+            if name:
+                yield int(entry.name), name
+
+    def usb_vendors(self) -> set[str]:
+        """The vendor numbers (four hex digits) of the USB devices that are plugged in."""
+        return {path.read_text().strip() for path in self.path("sys/bus/usb/devices").glob("*/idVendor")}
+
+    def has_rules(self, name: str) -> bool:
+        """Whether a udev rules file of that name is installed."""
+        return any(self.path(f"{directory}/{name}").exists() for directory in _RULES)
