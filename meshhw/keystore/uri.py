@@ -67,7 +67,7 @@ SCHEMES: dict[str, Scheme] = {
             query=("pin-source", "sessions"),
         ),
         Scheme("fido2", token=("aaguid", "serial", "path"), key=("credential",)),
-        Scheme("software", token=("vault",), key=("id",)),
+        Scheme("software", token=("vault",), key=("id",), query=("pin-source", "sealed-by")),
     )
 }
 
