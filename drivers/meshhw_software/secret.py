@@ -21,7 +21,7 @@ from meshhw.errors import DecryptionFailed, InvalidPublicKey, NotSupported, Usag
 from meshhw.pubkeys import from_cryptography, to_cryptography
 
 if TYPE_CHECKING:
-    from meshhw.curves.point import Point
+    from meshhw.curves.point import Curve, Point
 
 _EXPONENT = 65537
 _Raw = (
@@ -74,7 +74,6 @@ class MontgomerySecret:
         _require_length(private, algorithm.field_length)
         bare = private.form is SecretForm.SCALAR
         scalar = _scalar(private) if bare else clamp(self._curve, private.octets)
-        octets = token_scalar(self._curve, scalar) if bare else private.octets
         point = base_multiple(self._curve, scalar)
         if algorithm is Algorithm.X25519:
             # An X25519 public key is u alone and means the point with even v: the scalar follows it.
@@ -83,14 +82,12 @@ class MontgomerySecret:
         else:
             self.public = PublicKey(algorithm, point.encode())
             self._scalar = scalar
-        self._library = (
-            x25519.X25519PrivateKey.from_private_bytes(octets)
-            if algorithm is Algorithm.X25519
-            else x448.X448PrivateKey.from_private_bytes(octets)
-        )
+        self._library = _montgomery(algorithm, _clamped(self._curve, scalar) if bare else private.octets)
 
     def agree(self, peer: PublicKey) -> bytes:
         """The u-coordinate. Raises InvalidPublicKey for an all-zero result."""
+        if self._library is None:
+            return self.agree_point(peer)[: self._curve.size]
         other = to_cryptography(peer)
         try:
             if isinstance(other, x25519.X25519PublicKey) and isinstance(
@@ -219,6 +216,24 @@ def _scalar(private: PrivateKey) -> int:
     if not 0 < scalar < curve_named(private.algorithm.value).order:
         raise UsageError(f"the number is no scalar of {private.algorithm}")
     return scalar
+
+
+def _clamped(curve: Curve, scalar: int) -> bytes | None:
+    """Octets by which a clamping library works with +-scalar; None for the rare scalar that has none."""
+    try:
+        return token_scalar(curve, scalar)
+    except UsageError:
+        return None
+
+
+def _montgomery(
+    algorithm: Algorithm, octets: bytes | None
+) -> x25519.X25519PrivateKey | x448.X448PrivateKey | None:
+    if octets is None:
+        return None
+    if algorithm is Algorithm.X25519:
+        return x25519.X25519PrivateKey.from_private_bytes(octets)
+    return x448.X448PrivateKey.from_private_bytes(octets)
 
 
 def _require_length(private: PrivateKey, length: int) -> None:

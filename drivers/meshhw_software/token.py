@@ -18,7 +18,7 @@ from meshhw_software.header import KeyHeader, SealedHeader
 from meshhw_software.key import SoftwareKey, all_uses, handle, recorded, uses_of
 from meshhw_software.keyfile import KeyFiles
 from meshhw_software.sealing import tier_of
-from meshhw_software.vault import Vault
+from meshhw_software.vault import IDENTIFIER_OCTETS, Vault
 
 
 class VaultToken:
@@ -190,6 +190,8 @@ class VaultToken:
             raise KeyNotFound(f"{uri} is not in {self._vault.label}")
         named = uri.attributes.get("id")
         if named is not None:
+            if len(named) != IDENTIFIER_OCTETS:
+                raise KeyNotFound(f"{uri} is not in {self._vault.label}")
             return named
         held = self._files.headers()
         if not held:

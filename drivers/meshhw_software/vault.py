@@ -6,6 +6,7 @@ seals, so that a new passphrase rewrites that one file and no key is touched.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from meshhw_software.sealing import Sealers, refuse_self
 
 IDENTIFIER_OCTETS = 8
 _KEY_OCTETS = 32
+_STEM = re.compile("(?:[0-9a-f]{2}){8,16}")
 _SEAL_PURPOSE = b"meshhw/vault/1"
 
 
@@ -115,8 +117,8 @@ class Vault:
             yield
 
     def names(self, kind: str) -> list[str]:
-        """The stems of the files in `keys` or `data`, sorted."""
-        return sorted(path.stem for path in (self.path / kind).glob("[!.]*.box"))
+        """The stems of the vault's files in `keys` or `data`, sorted; other names are nobody's."""
+        return sorted(path.stem for path in (self.path / kind).glob("*.box") if _STEM.fullmatch(path.stem))
 
     def file_of(self, kind: str, name: str) -> Path:
         """The file of that stem."""

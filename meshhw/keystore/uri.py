@@ -21,6 +21,7 @@ GROUP = "meshhw.drivers"
 MAX_LENGTH = 4096
 _UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
 _PATH_SAFE = _UNRESERVED + b":[]@!$'()*+,=&"  # RFC 7512 pk11-path-res-avail
+_OWN_PATH_SAFE = _PATH_SAFE + b"/"  # the other schemes name files, and have no need to forbid it
 _QUERY_SAFE = _UNRESERVED + b":[]@!$'()*+,=/?|"  # RFC 7512 pk11-query-res-avail
 _ESCAPES = frozenset(string.hexdigits)
 _SECRET = frozenset({"pin-value", "pin", "password", "passphrase"})
@@ -129,7 +130,9 @@ class _URI:
         return dict(self.path + self.query).get(name)
 
     def __str__(self) -> str:
-        path = ";".join(f"{name}={_encode(value, name, _PATH_SAFE)}" for name, value in self.path)
+        path = ";".join(
+            f"{name}={_encode(value, name, _path_safe(self.scheme))}" for name, value in self.path
+        )
         query = "&".join(f"{name}={_encode(value, name, _QUERY_SAFE)}" for name, value in self.query)
         return f"{self.scheme}:{path}" + (f"?{query}" if query else "")
 
@@ -191,9 +194,13 @@ def _parse(text: str) -> tuple[Scheme, dict[str, bytes], dict[str, bytes]]:
     path, _, query = rest.partition("?")
     return (
         scheme,
-        dict(_attributes(path, ";", _PATH_SAFE)) if path else {},
+        dict(_attributes(path, ";", _path_safe(scheme.name))) if path else {},
         dict(_attributes(query, "&", _QUERY_SAFE)) if query else {},
     )
+
+
+def _path_safe(scheme: str) -> bytes:
+    return _PATH_SAFE if scheme == "pkcs11" else _OWN_PATH_SAFE
 
 
 def _scheme(name: str) -> Scheme:

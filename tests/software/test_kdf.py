@@ -1,0 +1,54 @@
+"""Argon2id: two libraries that agree, and the bounds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from meshhw_software import kdf
+from meshhw_software.kdf import Cost, derive
+
+from meshhw.errors import IntegrityError, UsageError
+
+CHEAP = Cost(kdf.MEMORY_KIB[0], kdf.ITERATIONS[0])
+
+
+@settings(max_examples=5)
+@given(passphrase=st.text(max_size=40), salt=st.binary(min_size=16, max_size=16))
+def test_openssl_and_libsodium_agree(passphrase: str, salt: bytes) -> None:
+    secret = passphrase.encode()
+    assert kdf._by_cryptography(secret, salt, CHEAP) == kdf._by_sodium(secret, salt, CHEAP)
+
+
+def test_the_default_costs_what_it_should() -> None:
+    assert Cost().memory_kib == 128 * 1024
+    Cost().check()
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        Cost(19_455, 3, 1),
+        Cost(65_536, 1, 1),
+        Cost(65_536, 3, 0),
+        Cost(65_536, 3, 9),
+        Cost(1_048_577, 3, 1),
+        Cost(65_536, 17, 1),
+        Cost(1_048_576, 5, 1),
+    ],
+)
+def test_parameters_out_of_bounds_are_refused(cost: Cost) -> None:
+    with pytest.raises(IntegrityError, match="bounds"):
+        derive("p", bytes(16), cost)
+
+
+def test_a_salt_of_another_length_and_an_endless_passphrase_are_refused() -> None:
+    with pytest.raises(IntegrityError):
+        derive("p", bytes(15), CHEAP)
+    with pytest.raises(UsageError):
+        derive("p" * 2000, bytes(16), CHEAP)
+
+
+def test_many_lanes_need_openssl() -> None:
+    with pytest.raises(IntegrityError, match="lanes"):
+        kdf._by_sodium(b"p", bytes(16), Cost(65_536, 3, 4))
