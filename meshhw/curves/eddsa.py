@@ -20,7 +20,7 @@ from meshhw.curves.multiply import base_multiple, multiply
 from meshhw.curves.scalar import field_of
 from meshhw.errors import InvalidPublicKey, SignatureInvalid, UsageError
 
-_DOM4 = b"SigEd448\x00\x00"  # RFC 8032, section 2: dom4 with no pre-hash and an empty context
+DOM4 = b"SigEd448\x00\x00"  # RFC 8032, section 2: dom4 with no pre-hash and an empty context
 _HEDGE_OCTETS = 32
 
 
@@ -106,7 +106,7 @@ def verify(curve: EdwardsCurve, public: bytes, message: bytes, signature: bytes)
 
 
 def _domain(curve: EdwardsCurve) -> bytes:
-    return b"" if curve is ED25519 else _DOM4
+    return b"" if curve is ED25519 else DOM4
 
 
 def _hash(curve: EdwardsCurve, octets: bytes) -> bytes:

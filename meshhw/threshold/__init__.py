@@ -4,8 +4,8 @@
 |---|---|
 | `secret`, `recovery` | octet strings in shares that are written down or stored (mesh-udf, section 4.5) |
 | `shares` | scalars in shares, with public commitments |
-| `agreement`, `verified`, `holders` | key agreement by holders whose tokens return only an x-coordinate |
-| `frost`, `ciphersuite`, `signing` | threshold signatures (RFC 9591) |
+| `agreement`, `followup`, `holders`, `decrypt` | key agreement by holders whose tokens return only x |
+| `frost`, `ciphersuite` | threshold signatures (RFC 9591) |
 | `draft_signature` | reading and verifying the Mesh draft's one-nonce signatures |
 | `renewal` | new shares of the same key |
 """
