@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "threshold": Entry("meshhw.cli.threshold", "Keys whose shares live in several tokens and never meet."),
     "dare": Entry("meshhw.cli.dare", "Envelopes, sequences and archives: encode, decode, verify, prove."),
     "udf": Entry("meshhw.cli.udf", "Fingerprints, nonces, secrets and their shares (UDF)."),
+    "ssh": Entry("meshhw.cli.ssh", "SSH keys in tokens, and an agent that signs with them."),
     "log": Entry("meshhw.cli.log", "The use log: every operation with a private key."),
     "lab": Entry("meshhw.cli.lab", "Emulated tokens for tests and trials, and faults in them."),
     "doctor": Entry("meshhw.cli.doctor", "What is missing on this machine, and the command that mends it."),

@@ -159,6 +159,15 @@ class SignsDigest(Protocol):
 
 
 @runtime_checkable
+class SignsPKCS1(Protocol):
+    """RSA keys that also sign as RFC 8017 section 8.2, which SSH and OpenPGP ask for."""
+
+    def sign_pkcs1(self, message: bytes, hash_name: str) -> bytes:
+        """RSASSA-PKCS1-v1_5 over a message; `hash_name` is "sha256" or "sha512"."""
+        ...
+
+
+@runtime_checkable
 class Agrees(Protocol):
     """Keys that agree and return the raw coordinate, as every token on the market does."""
 
