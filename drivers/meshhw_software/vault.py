@@ -89,7 +89,11 @@ class Vault:
         self._prepare()
         sealed_by = self.new_sealed_by
         identifier, key = secrets.token_bytes(IDENTIFIER_OCTETS), secrets.token_bytes(_KEY_OCTETS)
-        boxed = self._sealed(identifier, key, sealed_by) if sealed_by else self._wrapped(identifier, key)
+        boxed = (
+            self._sealed(identifier, key, sealed_by)
+            if sealed_by
+            else self._wrapped(identifier, key, first=True)
+        )
         with self.lock():
             if not self.exists:  # else another process was first, and the passphrase must be that one's
                 files.replace(self.file, boxed)
@@ -101,7 +105,7 @@ class Vault:
         if isinstance(head, SealedHeader):
             raise UsageError("this vault has no passphrase: another token opens it", hint=head.sealed_by)
         key = self._open_by_passphrase(before, head)
-        boxed = self._wrapped(head.vault, key)
+        boxed = self._wrapped(head.vault, key, first=False)
         with self.lock():
             if self._read()[0] != before:
                 raise StateError("the vault's passphrase was changed by somebody else meanwhile")
@@ -156,15 +160,15 @@ class Vault:
     def _open_by_passphrase(self, boxed: box.Box, head: PassphraseHeader) -> bytes:
         cost = kdf.Cost(head.memory_kib, head.iterations, head.lanes)
         cost.check()  # before anybody is asked
-        wrapping = kdf.derive(self._ask(new=False), head.salt, cost)
+        wrapping = kdf.derive(self._ask(), head.salt, cost)
         if not boxed.fits(wrapping):
             raise PinIncorrect(
                 f"the passphrase of {self.label} is wrong", hint="try again; a vault never locks"
             )
         return boxed.open(wrapping)
 
-    def _wrapped(self, identifier: bytes, key: bytes) -> bytes:
-        passphrase = self._ask(new=True)
+    def _wrapped(self, identifier: bytes, key: bytes, *, first: bool) -> bytes:
+        passphrase = self._ask(new=True, first=first)
         if not passphrase:
             raise UsageError("a vault's passphrase cannot be empty")
         cost, salt = self._cost, kdf.new_salt()
@@ -183,6 +187,6 @@ class Vault:
         """How a person is told of this vault."""
         return f"the vault {self.path}"
 
-    def _ask(self, *, new: bool) -> str:
-        request = PinRequest(PinKind.VAULT, self.uri, self.label, new=new)
+    def _ask(self, *, new: bool = False, first: bool = False) -> str:
+        request = PinRequest(PinKind.VAULT, self.uri, self.label, new=new, first=first)
         return self._options.interaction.pin(request)

@@ -1,7 +1,8 @@
 """Where PINs come from: `prompt`, `env:NAME`, `file:PATH`, `fd:N`, `keyring`; for all tokens or `URI=SRC`.
 
 The first line of a source is the PIN (or the vault's passphrase). Further lines may name the other secrets of
-a token: `new=…`, `puk=…`, `so=…`, `management=…`. A PUK or a new PIN is never guessed from the PIN's line.
+a token: `new=…`, `puk=…`, `so=…`, `management=…`. A PUK or a new PIN is never guessed from the PIN's line;
+a token that has no PIN yet gets that line as its first.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def pick(text: str, request: PinRequest, source: str) -> str:
     """The line of a source's text that answers a request. Raises PinRequired when it holds none."""
     first, *others = text.splitlines() or [""]
     named = dict(line.partition("=")[::2] for line in others)
-    if request.new:
+    if request.new and not request.first:
         secret = named.get("new", "")
     elif request.kind in _PLAIN:
         secret = first

@@ -62,6 +62,7 @@ def agent(
     `meshhw ssh agent -- ssh host` runs one command; without one, the shell line that points programs at the
     agent is printed first.
     """
+    from meshhw.managers.host import Host
     from meshhw.managers.ssh.agent import Agent, Server
     from meshhw.managers.ssh.keys import SshKeys
 
@@ -70,6 +71,7 @@ def agent(
         SshKeys(run.home).all(),
         run.open_options,
         lambda error: run.output.note(f"{error.message}" + (f" ({error.hint})" if error.hint else "")),
+        {key.public for profile in Host(run.home).profiles() for key in profile.keys},
     )
     with tempfile.TemporaryDirectory(prefix="meshhw-ssh-") as private:
         place = socket.absolute() if socket else Path(private) / "agent"

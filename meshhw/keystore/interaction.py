@@ -36,6 +36,8 @@ class PinRequest:
     retries_left: int | None = None
     new: bool = False
     """A secret to be set, asked for twice at a terminal, rather than one to be checked."""
+    first: bool = False
+    """With `new`: the token has none yet, so what is given as its PIN becomes its PIN."""
 
 
 class Interaction(Protocol):

@@ -17,8 +17,10 @@ ALICE = TokenURI.parse("pkcs11:token=alice;serial=1")
 CARD = TokenURI.parse("yubikey:serial=42")
 
 
-def request(token: TokenURI = ALICE, kind: PinKind = PinKind.USER, *, new: bool = False) -> PinRequest:
-    return PinRequest(kind, token, "the token", new=new)
+def request(
+    token: TokenURI = ALICE, kind: PinKind = PinKind.USER, *, new: bool = False, first: bool = False
+) -> PinRequest:
+    return PinRequest(kind, token, "the token", new=new, first=first)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_the_lines_of_a_source(tmp_path: Path) -> None:
     assert terminal.pin(request()) == "123456"
     assert terminal.pin(request(kind=PinKind.PUK)) == "12345678"
     assert terminal.pin(request(new=True)) == "654321"
+    assert terminal.pin(request(new=True, first=True)) == "123456"
     with pytest.raises(PinRequired, match="no so PIN"):
         terminal.pin(request(kind=PinKind.SO))
 

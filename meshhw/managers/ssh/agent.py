@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,8 +38,13 @@ class Agent:
         keys: Iterable[SshKey],
         options: OpenOptions,
         report: Callable[[MeshError], None] = lambda _: None,
+        mesh_keys: Container[bytes] = (),
     ) -> None:
-        """`report` is told why a signature was refused; the protocol itself has no words for it."""
+        """`report` is told why a signature was refused; the protocol itself has no words for it.
+
+        `mesh_keys` are public keys (octets) with a role in a Mesh profile: such a key signs nothing else.
+        """
+        self._mesh_keys = mesh_keys
         self._keys = {wire.public_blob(key.public_key): key for key in keys}
         self._options = options
         self._report = report
@@ -79,6 +84,10 @@ class Agent:
         if blob not in self._keys:
             raise KeyNotFound("a key was asked for that this agent does not hold")
         listed = self._keys[blob]
+        if listed.public in self._mesh_keys:
+            raise NotSupported(
+                "a key with a role in a Mesh profile signs nothing else", hint="`meshhw ssh add` makes one"
+            )
         public = listed.public_key
         name = wire.signature_name(public, flags)
         key = self._open(listed)
