@@ -7,9 +7,11 @@ and aligned columns for pipes. Octets never reach a terminal.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from meshhw.errors import UsageError
@@ -80,6 +82,20 @@ def say(message: str) -> None:
     """One `meshhw: …` line on stderr."""
     sys.stderr.write(f"meshhw: {message}\n")
     sys.stderr.flush()
+
+
+def write_file(path: Path, octets: bytes) -> None:
+    """A file that the person named: whole or not at all, with the modes that other programs would give it."""
+    if path.exists() and not path.is_file():  # a device or a pipe is written through
+        path.write_bytes(octets)
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        beside.write_bytes(octets)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _cell(value: Any) -> str:
