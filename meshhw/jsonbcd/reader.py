@@ -65,11 +65,18 @@ class Reader:
         self._codes: dict[int, Scalar] = {}
         self._items = limits.items
         self._after_binary = False
+        self.chunks_were_binary = False
+        """Whether what `chunks` gave was written as a binary token, not as base64url."""
 
     @property
     def position(self) -> int:
         """The octet that is read next, from 0."""
         return self._source.position
+
+    def collect(self) -> bytearray:
+        """From here on, gather the octets that are read, but for those of `chunks`; into a new bytearray."""
+        self._source.seen = bytearray()
+        return self._source.seen
 
     def next(self) -> Event:
         """The next event."""
@@ -95,6 +102,8 @@ class Reader:
     def chunks(self) -> Iterator[bytes]:
         """The octets of the next value, a binary or a base64url string, piece by piece and of any length."""
         octet = self._advance()
+        self._source.seen = None
+        self.chunks_were_binary = octet != _QUOTE
         if octet == _QUOTE:
             yield from stream_base64url(self._source, lenient=self._lenient)
         elif octet & 0xF8 == tags.BINARY:

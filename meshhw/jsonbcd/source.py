@@ -21,6 +21,8 @@ class Source:
         self._at = 0
         self._before = 0
         self._budget = budget
+        self.seen: bytearray | None = None
+        """When set, collects what is taken; `some` and `some_until` are not collected."""
 
     @property
     def position(self) -> int:
@@ -43,6 +45,7 @@ class Source:
             passed = _SPACE.match(self._buffer, self._at)
             end = passed.end() if passed else self._at
             self.spend(end - self._at)
+            self._collect(self._buffer[self._at : end])
             self._at = end
             if end < len(self._buffer):
                 return self._buffer[end]
@@ -56,6 +59,7 @@ class Source:
         if end <= len(self._buffer):
             taken = self._buffer[self._at : end]
             self._at = end
+            self._collect(taken)
             return taken
         parts, missing = [], count
         while missing:
@@ -64,7 +68,9 @@ class Source:
                 raise self.fail(f"the data ends {missing} octets too early")
             parts.append(part)
             missing -= len(part)
-        return b"".join(parts)
+        taken = b"".join(parts)
+        self._collect(taken)
+        return taken
 
     def some(self, count: int) -> bytes:
         """1 to `count` octets, none at the end. Outside the budget: for streamed chunks."""
@@ -88,6 +94,7 @@ class Source:
         while not found:
             part, found = self.some_until(stops)
             self.spend(len(part))
+            self._collect(part)
             parts.append(part)
         return b"".join(parts)
 
@@ -106,6 +113,10 @@ class Source:
         if count > self._budget:
             raise self.fail("the document is larger than its limit")
         self._budget -= count
+
+    def _collect(self, taken: bytes) -> None:
+        if self.seen is not None:
+            self.seen += taken
 
     def _refill(self) -> bool:
         fresh = self._stream.read(_REFILL)

@@ -1,0 +1,186 @@
+"""From what a caller wants to the finished header, before an octet of the body is read."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import BinaryIO
+
+from meshhw.dare import cbc, eds, segments
+from meshhw.dare.exchange import Readers, wrap_seed
+from meshhw.dare.header import (
+    MAX_RECIPIENTS,
+    MAX_SIGNERS,
+    Binary,
+    ContentMeta,
+    Header,
+    Members,
+    Recipient,
+    SignatureEntry,
+    Trailer,
+    authenticated_octets,
+    to_members,
+)
+from meshhw.dare.kdf import (
+    SALT_OCTETS,
+    SEED_OCTETS,
+    body_key,
+    header_mac,
+    legacy_key_and_iv,
+    legacy_witness,
+    seed_kid,
+)
+from meshhw.dare.keys import public_to_jose
+from meshhw.dare.signing import SignatureForm, Signer, sign
+from meshhw.errors import UsageError
+from meshhw.jsonbcd import Value
+from meshhw.udf import fingerprint
+
+
+class Cipher(StrEnum):
+    """The header's `enc`."""
+
+    NONE = "none"
+    SEGMENTED = "A256GCM-S"
+    CBC = "A256CBC"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A seed and the entries that give it to readers; none in frames that point to an earlier exchange."""
+
+    seed: bytes = field(repr=False)
+    recipients: tuple[Recipient, ...] = ()
+
+    @classmethod
+    def fresh(cls, readers: Readers, *, compat: bool = False) -> Exchange:
+        """A new seed for these readers. Raises UsageError, InvalidPublicKey, NotSupported."""
+        if len(readers) > MAX_RECIPIENTS:
+            raise UsageError(f"an envelope has at most {MAX_RECIPIENTS} recipients")
+        seed = secrets.token_bytes(SEED_OCTETS)
+        return cls(seed, tuple(wrap_seed(seed, reader, compat=compat) for reader in readers))
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What an envelope shall be. Without readers it is not encrypted; without signers not signed.
+
+    `compat` writes what the reference of 2022 reads: AES-256-CBC, and signatures over the body alone. It is
+    also the form of plain Mesh objects that others must verify.
+    """
+
+    readers: Readers = ()
+    signers: Sequence[Signer] = ()
+    content: ContentMeta = field(default_factory=ContentMeta)
+    annotations: Sequence[bytes] = ()
+    envelope_id: str | None = None
+    compat: bool = False
+    extra: Mapping[str, Value] = field(default_factory=dict)
+    """Further header members, covered like all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A finished header, and what is needed to write the body and the trailer under it."""
+
+    members: Members
+    cipher: Cipher
+    signers: Sequence[Signer]
+    seed: bytes = field(default=b"", repr=False)
+    salt: bytes = b""
+    compat: bool = False
+
+    def body(self, source: BinaryIO) -> Iterator[bytes]:
+        """The stored body of a payload."""
+        if self.cipher is Cipher.SEGMENTED:
+            return segments.encrypt_stream(body_key(self.seed, self.salt), source)
+        if self.cipher is Cipher.CBC:
+            return cbc.encrypt_stream(*legacy_key_and_iv(self.seed, self.salt), source)
+        return iter(lambda: source.read(1 << 20), b"")
+
+    def body_length(self, plain: int | None) -> int | None:
+        """Octets of the stored body."""
+        if plain is None or self.cipher is Cipher.NONE:
+            return plain
+        if self.cipher is Cipher.SEGMENTED:
+            return segments.stored_length(plain)
+        return cbc.stored_length(plain)
+
+    def trailer(self, payload_digest: bytes) -> Members | None:
+        """The trailer with every signer's signature; None when nobody signs."""
+        if not self.signers:
+            return None
+        entries = tuple(self._entry(signer, payload_digest) for signer in self.signers)
+        return to_members(Trailer(signatures=entries, payload_digest=Binary(payload_digest)))
+
+    def _entry(self, signer: Signer, payload_digest: bytes) -> SignatureEntry:
+        form = SignatureForm.BODY if self.compat else SignatureForm.HEADER_AND_BODY
+        signature = sign(form, signer, self.members, payload_digest)
+        kid = fingerprint(signer.public)
+        if not self.compat:
+            key = public_to_jose(signer.public)
+            return SignatureEntry(alg=form, kid=kid, key=key, signature=Binary(signature))
+        witness = Binary(legacy_witness(self.seed, self.salt, signature)) if self.seed else None
+        return SignatureEntry(alg=form, kid=kid, signature=Binary(signature), witness=witness)
+
+
+def prepare(outline: Outline, exchange: Exchange | None = None) -> Prepared:
+    """The header of an envelope; `exchange` when the seed was agreed before. Raises UsageError,
+    InvalidPublicKey, NotSupported."""
+    if len(outline.signers) > MAX_SIGNERS:
+        raise UsageError(f"an envelope has at most {MAX_SIGNERS} signers")
+    if exchange is None and not outline.readers:
+        members = _plain_members(outline)
+        return Prepared(members, Cipher.NONE, outline.signers, compat=outline.compat)
+    if outline.compat and not outline.signers:
+        raise UsageError(
+            "the form of 2022 protects nothing unless it is signed", hint="sign it, or leave --compat away"
+        )
+    exchange = exchange or Exchange.fresh(outline.readers, compat=outline.compat)
+    salt = secrets.token_bytes(SALT_OCTETS)
+    cipher = Cipher.CBC if outline.compat else Cipher.SEGMENTED
+    members = _encrypted_members(outline, exchange, salt, cipher)
+    if cipher is Cipher.SEGMENTED:
+        mac = header_mac(exchange.seed, salt, authenticated_octets(members))
+        members |= to_members(Header(hmac=Binary(mac)))
+    return Prepared(members, cipher, outline.signers, exchange.seed, salt, outline.compat)
+
+
+def _common(outline: Outline) -> Header:
+    return Header(
+        envelope_id=outline.envelope_id,
+        dig="S512" if outline.signers else None,
+        signers=() if outline.compat else tuple(fingerprint(signer.public) for signer in outline.signers),
+    )
+
+
+def _plain_members(outline: Outline) -> Members:
+    annotations = zip(eds.prefixes(len(outline.annotations)), outline.annotations, strict=True)
+    own = Header(
+        content_meta=_content(outline),
+        annotations=tuple(Binary(eds.write_eds(prefix, data)) for prefix, data in annotations),
+    )
+    return to_members(_common(outline)) | to_members(own) | dict(outline.extra)
+
+
+def _encrypted_members(outline: Outline, exchange: Exchange, salt: bytes, cipher: Cipher) -> Members:
+    encrypt = eds.encrypt_legacy if outline.compat else eds.encrypt_eds
+    content = _content(outline)
+    texts = ([content] if content else []) + list(outline.annotations)
+    pairs = zip(eds.prefixes(len(texts)), texts, strict=True)
+    sequences = [Binary(encrypt(exchange.seed, salt, prefix, data)) for prefix, data in pairs]
+    own = Header(
+        enc=cipher.value,
+        kid=seed_kid(exchange.seed),
+        salt=Binary(salt),
+        recipients=exchange.recipients,
+        cloaked=sequences.pop(0) if content else None,
+        annotations=tuple(sequences),
+    )
+    return to_members(_common(outline)) | to_members(own) | dict(outline.extra)
+
+
+def _content(outline: Outline) -> Binary | None:
+    return None if outline.content == ContentMeta() else Binary(outline.content.octets())
