@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("ssh", "ssh-add", "ssh-keygen", "git", "/usr/sbin/sshd"))),
-    reason="OpenSSH (client and server) or git is not installed",
+    not all(map(shutil.which, ("ssh", "ssh-add", "ssh-keygen", "git"))),
+    reason="openssh-client or git is not installed",
 )
+SSHD = "/usr/sbin/sshd"
 ALGORITHMS = ["Ed25519", "P-256", "P-384"]
 
 
@@ -57,6 +58,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A real sshd on the loopback that knows the keys. Gives its port."""
+    if not Path(SSHD).exists():
+        pytest.skip("openssh-server is not installed; as a network service it is left to the owner")
     path = tmp_path_factory.mktemp("sshd")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path / "host")], check=True)
     (path / "authorized").write_text(home.meshhw("ssh", "list").stdout.split("\n", 1)[1])
@@ -71,9 +74,7 @@ def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
     made = os.geteuid() == 0 and not separation.exists()
     if made:
         separation.mkdir(mode=0o755)
-    daemon = subprocess.Popen(
-        ["/usr/sbin/sshd", "-D", "-e", "-f", str(path / "config")], stderr=subprocess.PIPE
-    )
+    daemon = subprocess.Popen([SSHD, "-D", "-e", "-f", str(path / "config")], stderr=subprocess.PIPE)
     try:
         _wait_for(port)
         yield port
