@@ -87,7 +87,9 @@ def test_required_hardware_refuses_to_work_without_a_token() -> None:
 
 
 def test_without_a_token_the_vault_is_told_and_when_named_it_is_not() -> None:
-    assert len(place(Wish(ROLES, [], vault())).told) == 2
+    assert place(Wish(ROLES, [], vault())).told == (
+        "profile-signature, encryption: no token is there; the key goes to the software vault",
+    )
     named = place(Wish(ROLES, [vault()], vault()))
     assert named.told == ()
     assert named.suite is Suite.S448

@@ -59,7 +59,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A placement of all roles. `told` has one line for every step down from the wished token."""
+    """A placement of all roles. `told` has one line for every reason to step down from the wished token."""
 
     suite: Suite
     places: tuple[Place, ...]
@@ -99,7 +99,7 @@ def place(wish: Wish) -> Plan:
     chosen = max(plans, key=_native_count)  # max keeps the first, and suites come strongest first
     best = _plan(wish, chosen.suite)
     if wish.require_hardware and _native_count(best) < len(wish.roles):
-        raise NotSupported("; ".join(best.told) or _no_token(), hint=_hint(wish))
+        raise NotSupported("; ".join(best.told) or "the software vault is not hardware", hint=_hint(wish))
     return best
 
 
@@ -108,13 +108,15 @@ def _native_count(plan: Plan) -> int:
 
 
 def _plan(wish: Wish, suite: Suite) -> Plan:
-    places, told = [], []
+    places: list[Place] = []
+    reasons: dict[str, list[str]] = {}
     for role in wish.roles:
         found, why = _place(wish, role, role.algorithm(suite))
         places.append(found)
         if why:
-            told.append(f"{role.name}: {why}")
-    return Plan(suite, tuple(places), tuple(told))
+            reasons.setdefault(why, []).append(role.name)
+    told = tuple(f"{', '.join(roles)}: {why}" for why, roles in reasons.items())
+    return Plan(suite, tuple(places), told)
 
 
 def _place(wish: Wish, role: Role, algorithm: Algorithm) -> tuple[Place, str]:

@@ -1,0 +1,210 @@
+"""`meshhw device`: device profiles whose private keys live in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshhw.algorithms import Suite
+from meshhw.cli.common import context, verbs
+
+if TYPE_CHECKING:
+    from meshhw.keystore.placement import Plan
+    from meshhw.keystore.uri import TokenURI
+    from meshhw.managers.device import DeviceManager
+    from meshhw.managers.host import KeyHandle, ProfileRecord
+    from meshhw.schema.assertion import Verified
+    from meshhw.schema.profile import Profile
+
+app = verbs("Device profiles whose private keys live in tokens.")
+
+Device = Annotated[
+    str | None, typer.Argument(metavar="[UDF]", help="Its UDF, the beginning of it, or its label.")
+]
+
+
+@app.command("create")
+def create(
+    *,
+    on: Annotated[
+        list[str] | None, typer.Option(metavar="TOKEN", help="Where the keys go; in order of preference.")
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE=TOKEN", help="Where the key of one role goes.")
+    ] = None,
+    suite: Annotated[
+        Suite | None, typer.Option(help="Default: the strongest that the token does natively.")
+    ] = None,
+    require_hardware: Annotated[
+        bool, typer.Option("--require-hardware", help="Fail rather than keep a key outside a token.")
+    ] = False,
+    from_seed: Annotated[
+        str | None,
+        typer.Option(metavar="SECRET", help="Derive the keys from this seed (-, @FILE) and import them."),
+    ] = None,
+    label: Annotated[str, typer.Option(help="A name for the device on this machine.")] = "",
+) -> None:
+    """Make a device profile; its private keys are made in tokens and never leave them."""
+    from meshhw.cli.secrets import read_secret
+    from meshhw.keystore.registry import find_token
+    from meshhw.managers.device import DeviceRequest
+    from meshhw.udf import Seed
+
+    request = DeviceRequest(
+        tokens=[find_token(name) for name in on or []],
+        assigned=dict(map(_assignment, role or [])),
+        suite=suite,
+        seed=Seed.parse(read_secret(from_seed, "seed")) if from_seed else None,
+        require_hardware=require_hardware,
+        label=label,
+    )
+    with _manager() as manager:
+        plan = manager.plan(request)
+        _announce(plan)
+        record = manager.create(request, plan)
+    context().output.show(_described(record), record.udf)
+
+
+@app.command("list")
+def list_devices() -> None:
+    """The device profiles of this machine."""
+    from meshhw.managers.host import Host
+
+    cli = context()
+    rows = [_described(record) for record in Host(cli.home).profiles("ProfileDevice")]
+    if not cli.output.json:
+        rows = [row | {"keys": sorted({key["tier"] for key in row["keys"]})} for row in rows]
+    cli.output.table(rows, ["udf", "suite", "label", "created", "keys"], "there is no device profile yet")
+
+
+@app.command("show")
+def show(udf: Device = None) -> None:
+    """One profile: its roles, the tokens that hold them, and how well they are kept."""
+    from meshhw.managers.host import Host
+
+    cli = context()
+    record = Host(cli.home).profile(udf, "ProfileDevice")
+    cli.output.show(_described(record), lambda: _as_text(record))
+
+
+@app.command("export")
+def export(udf: Annotated[str, typer.Argument(metavar="UDF")], file: Path) -> None:
+    """Write the signed profile, which is public, to a file."""
+    from meshhw.dare.output import replacing
+    from meshhw.managers.host import Host
+
+    cli = context()
+    record = Host(cli.home).profile(udf, "ProfileDevice")
+    with replacing(file) as target:
+        target.write(record.envelope)
+    cli.output.show({"udf": record.udf, "file": str(file)}, f"{record.udf} is in {file}")
+
+
+@app.command("verify")
+def verify(file: Path) -> None:
+    """Check any profile: that its own key signed it, and that its keys are what it calls them."""
+    from meshhw.dare.envelope import Envelope
+    from meshhw.schema.assertion import open_profile
+    from meshhw.schema.profile import Profile
+
+    with file.open("rb") as source:
+        verified = open_profile(Envelope.parse(source), Profile)
+    value = _verified(verified)
+    for finding in value["findings"]:
+        context().output.detail(finding)
+    context().output.show(value, f"{value['class']} {value['udf']} is signed by its own key")
+
+
+@app.command("delete")
+def delete(udf: Annotated[str, typer.Argument(metavar="UDF")]) -> None:
+    """Destroy a device's private keys on their tokens, and forget it."""
+    from meshhw.managers.host import Host
+
+    cli = context()
+    record = Host(cli.home).profile(udf, "ProfileDevice")
+    cli.require_consent(
+        f"Destroy the {len(record.keys)} private keys of {record.udf}? Nothing can bring them back."
+    )
+    with _manager() as manager:
+        manager.delete(record)
+    cli.output.show({"deleted": record.udf}, f"{record.udf} is deleted, its keys are destroyed")
+
+
+@contextmanager
+def _manager() -> Iterator[DeviceManager]:
+    from meshhw.managers.device import DeviceManager
+    from meshhw.managers.host import Host
+
+    cli = context()
+    with DeviceManager(Host(cli.home), cli.open_options) as manager:
+        yield manager
+
+
+def _assignment(text: str) -> tuple[str, TokenURI]:
+    from meshhw.errors import UsageError
+    from meshhw.keystore.registry import find_token
+
+    name, equals, token = text.partition("=")
+    if not equals or not token:
+        raise UsageError(f"{text!r} is not ROLE=TOKEN", hint="for instance --role encryption=software:")
+    return name, find_token(token)
+
+
+def _announce(plan: Plan) -> None:
+    """Say what is not as wished, and what will be asked, before anything is."""
+    output = context().output
+    for line in plan.told:
+        output.note(line)
+    tokens = {str(place.token.uri): place.token.label or str(place.token.uri) for place in plan.places}
+    count = "1 PIN" if len(tokens) == 1 else f"{len(tokens)} PINs"
+    output.note(f"suite {plan.suite}; {count}: {', '.join(tokens.values())}")
+
+
+def _described(record: ProfileRecord) -> dict[str, Any]:
+    return {
+        "udf": record.udf,
+        "suite": record.suite,
+        "label": record.label,
+        "created": record.created.isoformat(),
+        "keys": [_described_key(handle) for handle in record.keys],
+    }
+
+
+def _described_key(handle: KeyHandle) -> dict[str, Any]:
+    return {
+        "role": handle.role,
+        "algorithm": handle.algorithm,
+        "tier": handle.tier,
+        "udf": handle.udf,
+        "uri": handle.uri,
+    }
+
+
+def _as_text(record: ProfileRecord) -> str:
+    lines = [
+        f"{record.udf}  {record.label}".rstrip(),
+        f"suite {record.suite}, made {record.created.isoformat()}",
+    ]
+    lines += [
+        f"  {handle.role:18}{handle.algorithm:9}{handle.tier:10}{handle.udf}\n{'':20}{handle.uri}"
+        for handle in record.keys
+    ]
+    return "\n".join(lines)
+
+
+def _verified(verified: Verified[Profile]) -> dict[str, Any]:
+    from meshhw.schema.keydata import keys_of
+    from meshhw.udf import fingerprint
+
+    keys = keys_of(verified.value)
+    return {
+        "udf": fingerprint(verified.signer),
+        "class": type(verified.value).__name__,
+        "suite": verified.value.suite or Suite.S448.value,
+        "keys": {name: fingerprint(public) for name, public in keys.items()},
+        "findings": [str(finding) for finding in verified.findings],
+    }

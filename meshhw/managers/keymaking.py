@@ -1,0 +1,141 @@
+"""Making the private keys of a profile where a placement says, or none at all.
+
+Keys are generated inside their tokens, or derived from a seed and imported. If anything fails before the
+profile is complete, what was made is destroyed again; what cannot be (the token was pulled) is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from meshhw.algorithms import Algorithm, Family, PrivateKey, PublicKey
+from meshhw.errors import IntegrityError, MeshError, NotSupported
+from meshhw.keystore import registry
+from meshhw.keystore.api import Deletes, Generates, Imports, Key, KeySpec, OpenOptions, Token
+from meshhw.keystore.placement import Place, Plan
+from meshhw.keystore.uri import KeyURI, TokenURI
+from meshhw.managers.host import KeyHandle
+from meshhw.privkeys import public_key_of
+from meshhw.udf import fingerprint
+
+Derive = Callable[[str, Algorithm], PrivateKey]
+"""The private key of a role in an algorithm, from a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    """A key that was just made, still open. `public` carries the true sign of an imported X448 key."""
+
+    place: Place
+    key: Key
+    public: PublicKey
+
+    def handle(self) -> KeyHandle:
+        """What the host state keeps of it."""
+        return KeyHandle(
+            role=self.place.role.name,
+            udf=fingerprint(self.public),
+            algorithm=self.place.algorithm,
+            tier=self.key.tier,
+            uri=str(self.key.uri),
+            public=self.public.octets,
+        )
+
+
+class KeyMaker:
+    """Makes keys on tokens that stay open, with their PINs, until `close`."""
+
+    def __init__(self, options: OpenOptions) -> None:
+        self._options = options
+        self._tokens: dict[TokenURI, Token] = {}
+        self._made: list[tuple[Token, KeyURI]] = []
+
+    @contextmanager
+    def making(
+        self, plan: Plan, derive: Derive | None = None, label: str = "mesh"
+    ) -> Iterator[list[MadeKey]]:
+        """The keys of a plan. They are kept when the block ends well and destroyed when it raises."""
+        try:
+            with ExitStack() as held:
+                for token in {place.token.uri: self.token(place.token.uri) for place in plan.places}.values():
+                    held.enter_context(token.hold())
+                yield [self._make(place, derive, label) for place in plan.places]
+        except BaseException as error:
+            self._undo(error)
+            raise
+        self._made.clear()
+
+    def token(self, uri: TokenURI) -> Token:
+        """That token, opened once. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
+        if uri not in self._tokens:
+            self._tokens[uri] = registry.open_token(uri, self._options)
+        return self._tokens[uri]
+
+    def close(self) -> None:
+        """Close every token that was opened."""
+        while self._tokens:
+            self._tokens.popitem()[1].close()
+
+    def __enter__(self) -> KeyMaker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _make(self, place: Place, derive: Derive | None, label: str) -> MadeKey:
+        token = self.token(place.token.uri)
+        spec = KeySpec(
+            place.algorithm,
+            label=f"{label} {place.role.name}",
+            uses=frozenset({place.role.operation}),
+            place=str(place.sealed_by) if place.sealed_by else None,
+        )
+        if derive is None:
+            key = _generate(token, spec)
+            self._made.append((token, key.uri))
+            return MadeKey(place, key, key.public)
+        private = derive(place.role.name, place.algorithm)
+        key = _import(token, private, spec)
+        self._made.append((token, key.uri))
+        return MadeKey(place, key, _same_key(key.public, public_key_of(private)))
+
+    def _undo(self, cause: BaseException) -> None:
+        left = []
+        while self._made:
+            token, uri = self._made.pop()
+            try:
+                destroy(token, uri)
+            except MeshError:
+                left.append(str(uri))
+        if left and isinstance(cause, MeshError):
+            cause.hint = f"{cause.hint}; these keys were left behind: {' '.join(left)}".removeprefix("; ")
+
+
+def destroy(token: Token, uri: KeyURI) -> None:
+    """Destroy a key on its token. Raises NotSupported, KeyNotFound and what the token raises."""
+    if not isinstance(token, Deletes):
+        raise NotSupported(f"{token.info().label} cannot delete keys")
+    token.delete(uri)
+
+
+def _generate(token: Token, spec: KeySpec) -> Key:
+    if not isinstance(token, Generates):
+        raise NotSupported(f"{token.info().label} cannot generate keys")
+    return token.generate(spec)
+
+
+def _import(token: Token, private: PrivateKey, spec: KeySpec) -> Key:
+    if not isinstance(token, Imports):
+        raise NotSupported(f"{token.info().label} cannot import keys")
+    return token.import_key(private, spec)
+
+
+def _same_key(told: PublicKey, computed: PublicKey) -> PublicKey:
+    """`computed` if the token holds that key; a token does not know the sign of a Montgomery key."""
+    montgomery = computed.algorithm.family is Family.MONTGOMERY
+    same = told.u == computed.u if montgomery else told.octets == computed.octets
+    if told.algorithm is not computed.algorithm or not same:
+        raise IntegrityError("the token tells another public key than the one that was imported")
+    return computed

@@ -1,0 +1,102 @@
+"""Signed Mesh objects: assertions in envelopes, and profiles, which sign themselves (schema digest 1, 4).
+
+Keys of the suites 448 and 25519 sign as was published (the body's digest), so that every reader can check;
+P-256 keys sign the secure form, which covers the header, too. What an object is says its body's own class
+tag, compared with the class that is expected; the header's MessageType may only agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from meshhw.algorithms import Family, PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing
+from meshhw.dare.findings import Finding
+from meshhw.dare.header import ContentMeta
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import Opened, open_envelope
+from meshhw.dare.signing import Signer
+from meshhw.dare.write import seal
+from meshhw.errors import IntegrityError, SignatureInvalid
+from meshhw.schema.codec import decode, encode, encode_binary
+from meshhw.schema.core import MeshObject
+from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import Assertion, Profile
+from meshhw.udf import fingerprint
+
+CONTENT_TYPE = "application/mmm/object"
+T = TypeVar("T", bound=MeshObject)
+P = TypeVar("P", bound=Profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Generic[T]):
+    """An object whose signature was checked: who signed it, and what was tolerated."""
+
+    value: T
+    signer: PublicKey
+    findings: tuple[Finding, ...] = ()
+
+
+def sign_assertion(value: Assertion, signer: Signer, name: str, *, binary: bool = False) -> Envelope:
+    """The envelope of an assertion, signed once and verified before it is returned.
+
+    `name` becomes EnvelopeId and UniqueId; `binary` writes the body in JSON-B, as assertions for devices are.
+    Raises SignatureInvalid, NotSupported and what the key raises.
+    """
+    content = ContentMeta(
+        unique_id=name,
+        message_type=type(value).__name__,
+        content_type=CONTENT_TYPE,
+        created=datetime.now(UTC).replace(microsecond=0),
+    )
+    published = signer.public.algorithm.family is Family.EDWARDS
+    outline = Outline(signers=[signer], content=content, envelope_id=name, compat=published)
+    return seal(encode_binary(value) if binary else encode(value), outline)
+
+
+def open_assertion(envelope: Envelope, expected: type[T], signers: Sequence[PublicKey]) -> Verified[T]:
+    """The object in an envelope that one of `signers` has signed.
+
+    Raises SignatureInvalid, FormatError for another class, IntegrityError for a MessageType that lies.
+    """
+    opened = open_envelope(envelope, KeyRing(), known=signers)
+    value = _read(opened, expected)
+    for signer in opened.signers:
+        if signer in signers:
+            return Verified(value, signer, opened.findings)
+    raise SignatureInvalid(f"the {expected.__name__} is not signed by a key that may sign it")
+
+
+def open_profile(envelope: Envelope, expected: type[P]) -> Verified[P]:
+    """The profile in an envelope, signed by the very key that it names as its ProfileSignature.
+
+    Raises SignatureInvalid, FormatError, IntegrityError.
+    """
+    claimed = decode(envelope.body, expected)
+    root = public_key(claimed.profile_signature, "ProfileSignature")
+    try:
+        return open_assertion(envelope, expected, [root])
+    except SignatureInvalid as error:
+        raise SignatureInvalid(
+            f"the {type(claimed).__name__} is not signed by its own key: {error.message}"
+        ) from error
+
+
+def profile_udf(profile: Profile) -> str:
+    """The profile's name: the fingerprint of its ProfileSignature. Raises FormatError, IntegrityError."""
+    return fingerprint(public_key(profile.profile_signature, "ProfileSignature"))
+
+
+def _read(opened: Opened, expected: type[T]) -> T:
+    value = decode(opened.payload, expected)
+    told = opened.content.message_type
+    if told is not None and told != type(value).__name__:
+        raise IntegrityError(
+            f"the envelope says that it holds a {told[:64]!r}; it holds a {type(value).__name__}"
+        )
+    return value

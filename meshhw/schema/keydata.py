@@ -1,0 +1,55 @@
+"""KeyData and public keys: a key of the schema names its own fingerprint, which is checked on reading."""
+
+from __future__ import annotations
+
+from meshhw.algorithms import PublicKey
+from meshhw.dare.keys import public_from_jose, public_to_jose
+from meshhw.errors import FormatError, IntegrityError, InvalidName
+from meshhw.schema.codec import from_tagged, to_tagged
+from meshhw.schema.core import MeshObject
+from meshhw.schema.key import Key, KeyData
+from meshhw.udf import Era, fingerprint, same_name
+
+
+def key_data(public: PublicKey, *, mode: str | None = None) -> KeyData:
+    """The KeyData of a public key under its fingerprint."""
+    return KeyData(
+        udf=fingerprint(public), public_parameters=from_tagged(public_to_jose(public), Key), mode=mode
+    )
+
+
+def public_key(data: KeyData | None, what: str = "key") -> PublicKey:
+    """The public key in a KeyData.
+
+    Raises FormatError when it is absent, InvalidPublicKey, and IntegrityError when the `Udf` beside it is
+    another key's.
+    """
+    if data is None or data.public_parameters is None:
+        raise FormatError(f"the {what} is missing")
+    public = public_from_jose(to_tagged(data.public_parameters))
+    if data.udf is not None and not _names(data.udf, public):
+        raise IntegrityError(f"the {what}'s Udf {data.udf[:64]!r} is not the fingerprint of its public key")
+    return public
+
+
+def _names(udf: str, public: PublicKey) -> bool:
+    try:
+        return any(same_name(udf, fingerprint(public, era=era)) for era in Era)
+    except InvalidName:
+        return False
+
+
+def keys_of(value: MeshObject) -> dict[str, PublicKey]:
+    """Every key that an object holds itself, by its member's name; lists count from 1.
+
+    Raises as `public_key`.
+    """
+    found: dict[str, PublicKey] = {}
+    for attribute, name in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+        member = getattr(value, attribute)
+        if isinstance(member, KeyData):
+            found[name] = public_key(member, name)
+        elif isinstance(member, tuple):
+            listed = [item for item in member if isinstance(item, KeyData)]
+            found |= {f"{name}[{i}]": public_key(item, name) for i, item in enumerate(listed, start=1)}
+    return found
