@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from meshhw_pkcs11 import cryptoki
+from meshhw_pkcs11 import cryptoki, modules
 
 from meshhw.errors import StateError
 from meshhw.lab.fixtures_pkcs11 import NewToken
@@ -57,9 +57,8 @@ def test_pins_are_not_shown(softhsm_token: Pkcs11Token) -> None:
 
 
 def test_nss_token(nss_token: Pkcs11Token) -> None:
-    text = Path(nss_token.env["MESHHW_PKCS11_MODULES"]).read_text()
-    reserved = text.partition("x-init-reserved: ")[2].strip()
-    assert nss_token.label in labels(cryptoki.load(nss_token.module_path, reserved))
+    spec = modules.at(nss_token.module_path)
+    assert nss_token.label in labels(cryptoki.load(spec.path, spec.reserved))
     assert not any(
         nss_token.pin.encode() in path.read_bytes()
         for path in Path(nss_token.module_path).parent.iterdir()

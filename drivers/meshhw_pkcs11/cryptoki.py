@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,8 @@ class Module:
         self.reserved = reserved
         self.generation = 0
         """Counts the initialisations: handles of an earlier one mean nothing."""
+        self.stale = False
+        """Whether this is a child of fork, in which the module must be restarted first."""
         self._arguments = InitializeArguments(
             flags=CKF_OS_LOCKING_OK, pReserved=reserved.encode() if reserved else None
         )
@@ -125,6 +128,7 @@ class Module:
             if error.code != CKR_CRYPTOKI_ALREADY_INITIALIZED:
                 raise
         self.generation += 1
+        self.stale = False
 
     def restart(self) -> None:
         """C_Finalize and C_Initialize: what a child of fork must do, and what finds new slots again."""
@@ -182,7 +186,7 @@ class Module:
 
 
 _loaded: dict[str, Module] = {}
-_lock = threading.Lock()
+_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 def load(path: str, reserved: str = "") -> Module:
@@ -192,17 +196,12 @@ def load(path: str, reserved: str = "") -> Module:
     call only. Raises DriverUnavailable, CryptokiError.
     """
     name = str(Path(path).resolve()) if "/" in path else path
-    with _lock:
+    with _locks[name]:  # a lock each: a module that hangs at its start must not stop the others
         if name not in _loaded:
             module = Module(name, reserved)
             module.initialise()
             _loaded[name] = module
         return _loaded[name]
-
-
-def loaded() -> tuple[Module, ...]:
-    """The modules of this process."""
-    return tuple(_loaded.values())
 
 
 def _unusable(path: str) -> DriverUnavailable:
@@ -214,11 +213,10 @@ def _unusable(path: str) -> DriverUnavailable:
 
 
 def _after_fork() -> None:
-    """The child may not use what its parent initialised (PKCS#11 v2.40): it begins again at next use."""
-    global _lock  # noqa: PLW0603  (the parent's other thread may have held it at the fork)
-    _lock = threading.Lock()
+    """A child may not use what its parent initialised (PKCS#11 v2.40), and its locks may be held for ever."""
+    _locks.clear()
     for module in _loaded.values():
-        module.generation = -abs(module.generation)
+        module.stale = True
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -37,7 +37,9 @@ class NSS:
         self.configuration = self.directory / "nss.module"
         module = self.directory / "libsoftokn3.so"
         shutil.copyfile(source, module)
-        self.token = Pkcs11Token("nss", label, str(module), pin or new_pin(), "", self._environment())
+        path = str(self.configuration)
+        env = {"MESHHW_PKCS11_MODULES": path}
+        self.token = Pkcs11Token("nss", label, path, pin or new_pin(), "", env)
         self._make_database(certutil)
         self.configuration.write_text(f"module: {module}\nx-init-reserved: {self._parameters()}\n")
 
@@ -51,9 +53,6 @@ class NSS:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _environment(self) -> dict[str, str]:
-        return {"MESHHW_PKCS11_MODULES": str(self.configuration)}
 
     def _make_database(self, certutil: str) -> None:
         """certutil reads the PIN from a file, which nobody else can and which goes at once."""

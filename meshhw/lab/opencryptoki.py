@@ -59,7 +59,8 @@ class OpenCryptoki:
 
     def close(self) -> None:
         """End the daemon and remove the token."""
-        self.daemon.stop()
+        self.daemon.kill()  # asked politely it takes its three seconds
+        SOCKET.unlink(missing_ok=True)
         _clear()
         self._lock.close()
         if self._temporary:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pkcs11Token:
-    """An emulated PKCS#11 token. `env` is what another process needs to see it."""
+    """An emulated PKCS#11 token. `env` is what another process needs to see it.
+
+    `module_path` is the module, or the `.module` file that says how it is started.
+    """
 
     family: str
     label: str

@@ -1,0 +1,185 @@
+"""Finding tokens: all modules are asked at the same time; one that does not answer in time is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meshhw.errors import Ambiguous, MeshError, TokenNotFound
+from meshhw.keystore.api import TokenInfo
+from meshhw.keystore.deadline import gather
+from meshhw.keystore.uri import TokenURI
+from meshhw_pkcs11 import modules
+from meshhw_pkcs11.errors import fold
+from meshhw_pkcs11.library import Library, library
+from meshhw_pkcs11.modules import ModuleSpec
+
+if TYPE_CHECKING:
+    from pkcs11 import Token
+
+MODULE_SECONDS = 8.0
+CKF_WRITE_PROTECTED = 0x2
+CKF_TOKEN_INITIALIZED = 0x400
+# Modules that show what another driver of this project serves natively, and the library that driver needs.
+_NATIVE = {"ykcs11": "ykman", "tpm2_pkcs11": "tpm2_pytss", "opensc": "ykman"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A token and the module that serves it."""
+
+    library: Library
+    token: Token
+
+    @property
+    def uri(self) -> TokenURI:
+        """Its short name: label, serial and module."""
+        return TokenURI.make(
+            "pkcs11",
+            {"module-path": self.library.spec.path},
+            serial=self.serial or None,
+            token=self.token.label or None,
+        )
+
+    @property
+    def serial(self) -> str:
+        """The serial number as text."""
+        return self.token.serial.decode("ascii", "replace").strip("\0 ")
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.token.label or self.serial or f"slot {self.token.slot.slot_id}"
+
+    def full_uri(self) -> TokenURI:
+        """Everything that RFC 7512 lets a URI say about it."""
+        slot, wrapper = self.token.slot, self.library.wrapper
+        attributes = {
+            "library-manufacturer": wrapper.manufacturer_id,
+            "library-description": wrapper.library_description,
+            "library-version": ".".join(map(str, wrapper.library_version)),
+            "slot-manufacturer": slot.manufacturer_id,
+            "slot-description": slot.slot_description,
+            "slot-id": str(slot.slot_id),
+            "manufacturer": self.token.manufacturer_id,
+            "model": self.token.model,
+            "serial": self.serial,
+            "token": self.token.label,
+        }
+        pairs = tuple((name, value.encode()) for name, value in attributes.items())
+        return TokenURI("pkcs11", pairs)
+
+    def info(self) -> TokenInfo:
+        """What can be said of it without its PIN."""
+        flags = int(self.token.flags)
+        initialised = bool(flags & CKF_TOKEN_INITIALIZED)
+        return TokenInfo(
+            uri=self.uri,
+            driver="pkcs11",
+            kind=_kind(self.library),
+            vendor=self.token.manufacturer_id,
+            model=self.token.model,
+            serial=self.serial,
+            firmware=".".join(map(str, self.token.firmware_version)),
+            label=self.token.label,
+            reader=self.token.slot.slot_description if _kind(self.library) == "smartcard" else "",
+            initialised=initialised,
+            stores_keys=initialised and not flags & CKF_WRITE_PROTECTED,
+        )
+
+
+def look(specs: Iterable[ModuleSpec]) -> list[tuple[ModuleSpec, list[Found] | MeshError]]:
+    """What each module shows now, or why it cannot be asked."""
+    answers = gather(specs, _tokens_of, MODULE_SECONDS)
+    return [
+        (spec, fold(answer, spec.path) if isinstance(answer, Exception) else answer)
+        for spec, answer in answers
+    ]
+
+
+def listed(specs: Iterable[ModuleSpec]) -> list[Found]:
+    """The tokens for a list: those that a native driver serves are left to it unless named explicitly."""
+    return [
+        found
+        for spec, answer in look(specs)
+        if not isinstance(answer, MeshError)
+        for found in answer
+        if spec.explicit or not _served_natively(found)
+    ]
+
+
+def find(uri: TokenURI) -> Found:
+    """The one token that a URI names. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
+    fitting, reasons = _fitting(uri)
+    if not fitting:
+        raise TokenNotFound(f"no PKCS#11 token fits {_bare(uri)}", hint=_hint(reasons))
+    if len(fitting) > 1:
+        raise Ambiguous(
+            f"{len(fitting)} PKCS#11 tokens fit {_bare(uri)}",
+            candidates=tuple(str(found.uri) for found in fitting),
+            hint="add the serial: " + "  ".join(str(found.uri) for found in fitting),
+        )
+    return fitting[0]
+
+
+def _fitting(uri: TokenURI) -> tuple[list[Found], list[MeshError]]:
+    named = _specs(uri)
+    bare = TokenURI(uri.scheme, uri.path)
+    fitting: list[Found] = []
+    reasons: list[MeshError] = []
+    for _, answer in look(named):
+        if isinstance(answer, MeshError):
+            reasons.append(answer)
+        else:
+            fitting += [found for found in answer if found.full_uri().fits(bare) and _usable(found, bare)]
+    if reasons and len(named) == 1:
+        raise reasons[0]
+    return fitting, reasons
+
+
+def _usable(found: Found, name: TokenURI) -> bool:
+    """A name that says nothing means the initialised token, not an empty slot beside it."""
+    return bool(int(found.token.flags) & CKF_TOKEN_INITIALIZED) or bool(name.path)
+
+
+def _specs(uri: TokenURI) -> tuple[ModuleSpec, ...]:
+    path, name = uri.get("module-path"), uri.get("module-name")
+    if path is not None:
+        return (modules.at(path),)
+    return (modules.named(name),) if name is not None else modules.configured()
+
+
+def _tokens_of(spec: ModuleSpec) -> list[Found]:
+    loaded = library(spec)
+    return [Found(loaded, token) for token in loaded.tokens()]
+
+
+def _served_natively(found: Found) -> bool:
+    file = Path(found.library.spec.path).name
+    for part, needs in _NATIVE.items():
+        if part in file and find_spec(needs) is not None:
+            return part != "opensc" or "piv" in found.token.manufacturer_id.lower()
+    return False
+
+
+def _kind(loaded: Library) -> str:
+    maker = loaded.wrapper.manufacturer_id.lower()
+    if any(name in maker for name in ("softhsm", "mozilla")) or "opencryptoki" in loaded.spec.path:
+        return "softtoken"
+    if any(name in maker for name in ("opensc", "yubico")):
+        return "smartcard"
+    return "tpm" if "tpm" in loaded.spec.path else "hsm"
+
+
+def _bare(uri: TokenURI) -> str:
+    return str(TokenURI(uri.scheme, uri.path))
+
+
+def _hint(reasons: list[MeshError]) -> str | None:
+    if not reasons:
+        return None
+    said = "; ".join(reason.message for reason in reasons)
+    return f"`meshhw token list` shows what is connected (not asked: {said})"

@@ -1,0 +1,79 @@
+"""Which private key belongs to a public one, by use: CKA_ID and CKA_LABEL may both be given twice."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils, x448, x25519
+from pkcs11 import KDF, Attribute, DeriveMixin, KeyType, Mechanism, SignMixin
+
+from meshhw.algorithms import Algorithm, Family, PublicKey
+from meshhw.pubkeys import from_cryptography, to_cryptography
+from meshhw_pkcs11.keytypes import token_octets
+
+_READABLE = {
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: False,
+    Attribute.SENSITIVE: False,
+    Attribute.EXTRACTABLE: True,
+}
+
+
+def derive(key: Any, algorithm: Algorithm, peer: bytes) -> bytes:
+    """CKM_ECDH1_DERIVE with a peer's octets: the raw coordinate. The derived object is destroyed at once."""
+    derived = key.derive_key(
+        KeyType.GENERIC_SECRET,
+        algorithm.field_length * 8,
+        mechanism=Mechanism.ECDH1_DERIVE,
+        mechanism_param=(KDF.NULL, None, peer),
+        capabilities=0,
+        template=_READABLE,
+    )
+    try:
+        return bytes(derived[Attribute.VALUE])
+    finally:
+        derived.destroy()
+
+
+def belongs(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    """Whether a private key object is that of `public`: it signs, or agrees, accordingly.
+
+    A key that does neither is believed.
+    """
+    if algorithm.signs and isinstance(key, SignMixin):
+        return _signs_for(key, algorithm, public)
+    if algorithm.agrees and isinstance(key, DeriveMixin):
+        return _agrees_for(key, algorithm, public)
+    return True
+
+
+def _signs_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    verifier: Any = to_cryptography(public)
+    message = secrets.token_bytes(32)
+    try:
+        if algorithm.family is Family.EDWARDS:
+            verifier.verify(key.sign(message, mechanism=Mechanism.EDDSA), message)
+        elif algorithm.family is Family.WEIERSTRASS:
+            raw = key.sign(message, mechanism=Mechanism.ECDSA)
+            half = len(raw) // 2
+            der = utils.encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
+            verifier.verify(der, message, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _agrees_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    other: Any
+    theirs: Any = to_cryptography(public)
+    if algorithm.family is Family.WEIERSTRASS:
+        other = ec.generate_private_key(theirs.curve)
+        expected = other.exchange(ec.ECDH(), theirs)
+    else:
+        other = (x25519.X25519PrivateKey if algorithm is Algorithm.X25519 else x448.X448PrivateKey).generate()
+        expected = other.exchange(theirs)
+    peer = token_octets(from_cryptography(other.public_key()))
+    return secrets.compare_digest(derive(key, algorithm, peer), expected)

@@ -1,0 +1,162 @@
+"""Sealed secrets: encrypted here under a fresh key that only the token can give back.
+
+    magic (4) | keeper (1) | length of reference (2) | reference | nonce (12) | AES-256-GCM ciphertext, tag
+
+The data key is kept in one of two ways, whichever the module offers: wrapped (CKM_AES_KEY_WRAP, RFC 3394)
+under an AES key that never leaves the token, the reference being the wrapped key; or as a private data
+object, the reference being its name. Everything before the nonce, and the purpose, is authenticated.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11.exceptions import PKCS11Error
+
+from meshhw.errors import DecryptionFailed, NotSupported
+from meshhw_pkcs11 import data
+from meshhw_pkcs11.capabilities import Abilities
+from meshhw_pkcs11.errors import code_of
+from meshhw_pkcs11.session import Session
+
+if TYPE_CHECKING:
+    import pkcs11
+
+MAGIC = b"MHS1"
+BY_WRAPPING, BY_DATA_OBJECT = 1, 2
+MAX_SECRET = 4096
+SEAL_KEY_LABEL = "meshhw seal"
+_NONCE = 12
+_KEY_BITS = 256
+_REFUSED = frozenset({0x05, 0x06, 0x40, 0x41, 0x110, 0x112})  # a wrapped key that is not this token's
+
+
+class SealsSecrets:
+    """Tokens that keep a small secret such that only they open it again."""
+
+    session: Session
+    _abilities: Abilities
+
+    def seal(self, secret: bytes, purpose: bytes) -> bytes:
+        """A blob that only this token opens. Raises NotSupported for more than 4096 octets."""
+        if len(secret) > MAX_SECRET:
+            raise NotSupported(f"a sealed secret has at most {MAX_SECRET} octets")
+        if not self._abilities.matrix.seals:
+            raise NotSupported(f"{self.session.name} cannot seal")
+        key, nonce = secrets.token_bytes(_KEY_BITS // 8), secrets.token_bytes(_NONCE)
+        keeper = BY_WRAPPING if self._wraps() else BY_DATA_OBJECT
+        keep = _wrap if keeper == BY_WRAPPING else _put
+        reference = self.session.run(lambda session: keep(session, key))
+        header = MAGIC + bytes((keeper,)) + len(reference).to_bytes(2) + reference
+        return header + nonce + AESGCM(key).encrypt(nonce, secret, header + purpose)
+
+    def unseal(self, blob: bytes, purpose: bytes) -> bytes:
+        """The secret. Raises DecryptionFailed for another token, another purpose or a changed blob."""
+        keeper, reference = _split(blob)
+        give_back = _unwrap if keeper == BY_WRAPPING else _get
+        key = self.session.run(lambda session: give_back(session, reference))
+        end = len(MAGIC) + 3 + len(reference)
+        nonce, ciphertext = blob[end : end + _NONCE], blob[end + _NONCE :]
+        try:
+            return AESGCM(key).decrypt(nonce, ciphertext, blob[:end] + purpose)
+        except (InvalidTag, ValueError) as error:
+            raise _failed() from error
+
+    def _wraps(self) -> bool:
+        return self._abilities.has(Mechanism.AES_KEY_WRAP) and self._abilities.has(Mechanism.AES_KEY_GEN)
+
+
+def _split(blob: bytes) -> tuple[int, bytes]:
+    start = len(MAGIC) + 3
+    if len(blob) < start or not blob.startswith(MAGIC) or blob[4] not in (BY_WRAPPING, BY_DATA_OBJECT):
+        raise _failed()
+    length = int.from_bytes(blob[5:7])
+    if len(blob) < start + length + _NONCE:
+        raise _failed()
+    return blob[4], blob[start : start + length]
+
+
+def _failed() -> DecryptionFailed:
+    return DecryptionFailed("this token does not open the sealed secret")
+
+
+def _wrapping_keys(session: pkcs11.Session) -> list[Any]:
+    template = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: SEAL_KEY_LABEL}
+    return list(session.get_objects(template))
+
+
+def _wrap(session: pkcs11.Session, key: bytes) -> bytes:
+    found = _wrapping_keys(session)
+    wrapping = found[0] if found else _new_wrapping_key(session)
+    transient = session.create_object(
+        {
+            Attribute.CLASS: ObjectClass.SECRET_KEY,
+            Attribute.KEY_TYPE: KeyType.AES,
+            Attribute.VALUE: key,
+            **_transient(),
+        }
+    )
+    try:
+        return bytes(wrapping.wrap_key(transient, mechanism=Mechanism.AES_KEY_WRAP))
+    finally:
+        transient.destroy()
+
+
+def _unwrap(session: pkcs11.Session, wrapped: bytes) -> bytes:
+    for wrapping in _wrapping_keys(session):
+        try:
+            transient = wrapping.unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.AES,
+                wrapped,
+                mechanism=Mechanism.AES_KEY_WRAP,
+                capabilities=0,
+                template=_transient(),
+            )
+        except PKCS11Error as error:
+            if code_of(error) not in _REFUSED:
+                raise
+            continue
+        try:
+            return bytes(transient[Attribute.VALUE])
+        finally:
+            transient.destroy()
+    raise _failed()
+
+
+def _new_wrapping_key(session: pkcs11.Session) -> Any:
+    return session.generate_key(
+        KeyType.AES,
+        _KEY_BITS,
+        id=secrets.token_bytes(16),
+        label=SEAL_KEY_LABEL,
+        store=True,
+        capabilities=MechanismFlag.WRAP | MechanismFlag.UNWRAP,
+        template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True},
+    )
+
+
+def _transient() -> dict[Attribute, Any]:
+    return {
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: False,
+        Attribute.SENSITIVE: False,
+        Attribute.EXTRACTABLE: True,
+    }
+
+
+def _put(session: pkcs11.Session, key: bytes) -> bytes:
+    name = f"seal {secrets.token_hex(16)}"
+    data.store(session, name, key, private=True)
+    return name.encode()
+
+
+def _get(session: pkcs11.Session, reference: bytes) -> bytes:
+    key = data.load(session, reference.decode("utf-8", "replace"))
+    if key is None:
+        raise _failed()
+    return key
