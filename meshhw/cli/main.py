@@ -29,7 +29,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "token": Entry("meshhw.cli.token", "Tokens: list, show what they can do, change and unlock PINs."),
+    "token": Entry(
+        "meshhw.cli.token", "Tokens: list, show and check what they can do, change and unlock PINs."
+    ),
     "key": Entry("meshhw.cli.key", "Single keys in tokens: generate, import, sign, attest, delete."),
     "device": Entry("meshhw.cli.device", "Device profiles whose private keys live in tokens."),
     "account": Entry("meshhw.cli.account", "A person's Mesh account: its keys, devices and escrow."),

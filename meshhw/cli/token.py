@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from meshhw.cli.check import check
 from meshhw.cli.common import context, verbs
 from meshhw.cli.targets import TokenArgument, having, opened_token
 from meshhw.keystore.interaction import PinKind
@@ -13,7 +14,7 @@ from meshhw.keystore.interaction import PinKind
 if TYPE_CHECKING:
     from meshhw.keystore.api import Capabilities, Key, Token, TokenInfo
 
-app = verbs("Tokens: list, show what they can do, change and unlock PINs.")
+app = verbs("Tokens: list, show and check what they can do, change and unlock PINs.")
 
 
 @app.command("list")
@@ -74,6 +75,9 @@ def unlock(token: TokenArgument) -> None:
     with opened_token(token) as open_token:
         having(open_token, Administers, "unlock its PIN here").unlock()
     context().output.show({"unlocked": True}, "the PIN is set anew")
+
+
+app.command("check")(check)
 
 
 def described(info: TokenInfo) -> dict[str, Any]:
