@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from meshhw.algorithms import PublicKey
+from meshhw.algorithms import Algorithm, PublicKey
 from meshhw.errors import InvalidName
 from meshhw.udf import Era, fingerprint, same_name
 
 
 def is_named(public: PublicKey, kid: str, era: Era = Era.CURRENT) -> bool:
-    """Whether `kid` (with or without a group's `@domain`) is the fingerprint of this key in this era."""
-    return same_kid(kid, fingerprint(public, era=era))
+    """Whether `kid` (with or without a group's `@domain`) is the fingerprint of this key in this era.
+
+    A token does not know the sign of its X448 key, a kid does: either sign is this key, they agree alike.
+    """
+    return any(same_kid(kid, fingerprint(spelled, era=era)) for spelled in _spellings(public))
 
 
 def era_of(public: PublicKey, kid: str) -> Era | None:
     """The era in which `kid` is the fingerprint of this key; None when it is another key's."""
     return next((era for era in Era if is_named(public, kid, era)), None)
+
+
+def _spellings(public: PublicKey) -> tuple[PublicKey, ...]:
+    if public.algorithm is not Algorithm.X448:
+        return (public,)
+    other = bytes([public.octets[-1] ^ 0x80])
+    return public, PublicKey(public.algorithm, public.u + other)
 
 
 def same_kid(kid: str, name: str) -> bool:
