@@ -15,10 +15,12 @@ from meshhw.lab.fixtures_pkcs11 import (
     softhsm_directory,
     softhsm_token,
 )
+from meshhw.lab.fixtures_tpm import new_swtpm, swtpm_token, tpm_home
 
 __all__ = [
     "insert_card",
     "new_softhsm",
+    "new_swtpm",
     "nss_token",
     "opencryptoki_token",
     "pcsc_lab",
@@ -26,4 +28,6 @@ __all__ = [
     "pkcs11_token",
     "softhsm_directory",
     "softhsm_token",
+    "swtpm_token",
+    "tpm_home",
 ]

@@ -6,17 +6,26 @@ real ones are by firmware updates, owners, repairs and bad luck.
 
 from __future__ import annotations
 
+import secrets
 import socket
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from meshhw.errors import TokenFault
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.registry import open_token
+from meshhw.keystore.uri import TokenURI
 from meshhw.lab import tpm_wire
 from meshhw.lab.ports import free_pair
 from meshhw.lab.process import Daemon, find_program
 from meshhw.lab.tpm_proxy import TpmProxy
+
+if TYPE_CHECKING:
+    from meshhw.keystore.api import Token
 
 TRANSIENT_SLOTS = 3  # of libtpms
 DEFAULT_TRIES, DEFAULT_RECOVERY = 3, 1000
@@ -34,6 +43,7 @@ class SoftwareTpm:
         self._temporary = None if directory else tempfile.TemporaryDirectory(prefix="meshhw-tpm-")
         self.directory = directory or Path(self._temporary.name if self._temporary else "")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.pin = f"{secrets.randbelow(10**8):08d}"
         self._program = find_program("swtpm", "swtpm")
         self._generation = 0
         self._port, self._daemon = self._first_start()
@@ -48,6 +58,25 @@ class SoftwareTpm:
     def direct(self) -> str:
         """The TCTI configuration past the proxy, for measurements."""
         return f"swtpm:host=127.0.0.1,port={self._port}"
+
+    @property
+    def uri(self) -> TokenURI:
+        """Its name for the key store."""
+        return TokenURI.make("tpm2", tcti=self.tcti)
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What another process needs to see this TPM and no other, tpm2-tools included."""
+        return {"MESHHW_TPM_TCTI": self.tcti, "TPM2TOOLS_TCTI": self.tcti}
+
+    def options(self, **changes: object) -> OpenOptions:
+        """Options whose interaction knows the PIN; keywords are those of OpenOptions."""
+        person = Scripted({PinKind.USER: self.pin, PinKind.SO: self.pin})
+        return OpenOptions(**({"interaction": person} | changes))  # type: ignore[arg-type]  # keywords pass through
+
+    def open(self, **changes: object) -> Token:
+        """The opened token, through the registry as any caller gets it."""
+        return open_token(self.uri, self.options(**changes))
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,207 @@
+"""One physical connection to a TPM: its ESAPI context, the storage primary and the salted session.
+
+A TPM has three slots for objects, so that whatever is loaded is flushed at once, even after a fault; only the
+primary and the session stay, since to make them costs more than most commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from meshhw.keystore.tpm_public import parse_public
+from meshhw_tpm import templates
+from meshhw_tpm.errors import tpm_code
+from meshhw_tpm.tss import Handle, Structure, tss
+
+RH_OWNER = 0x40000001
+TRANSIENT_FIRST, PERSISTENT_FIRST, PERSISTENT_LAST = 0x80000000, 0x81000000, 0x817FFFFF
+SRK_HANDLE = 0x81000001
+"""Where a storage primary is kept by convention (TCG TPM v2.0 Provisioning Guidance, table 2)."""
+
+
+class Context:
+    """What is open now. Not usable from several threads at once; `Connection` sees to that."""
+
+    def __init__(self, tcti: str, sessions: bool, pending: set[bytes]) -> None:
+        """Connect. `pending` are names of objects that may have been left in the TPM by lost answers."""
+        self.tss = tss()
+        self.esapi = self.tss.ESAPI(tcti)
+        self.sessions = sessions
+        self.pending = pending
+        self.broken = False
+        self.owner_auth = b""
+        self._primary: Handle | None = None
+        self._primary_persistent = False
+        self._session: Handle | None = None
+        self._persistent: dict[int, Handle] = {}
+        self.primary_name = b""
+        try:
+            if pending:
+                self._sweep()
+        except self.tss.TSS2_Exception:
+            self.close()
+            raise
+
+    def open_primary(self, expected: bytes | None) -> bytes:
+        """Find or make the storage primary; its name. `expected` lets a persistent one be used as it is."""
+        if expected is not None and self._use_persistent_primary(expected):
+            return expected
+        known = expected or self.primary_name
+        if known:
+            self.pending.add(known)
+        with self.owner_session() as session:
+            handle, public, *_ = self.esapi.create_primary(
+                self.tss.TPM2B_SENSITIVE_CREATE(), templates.storage_parent(), session1=session
+            )
+        self.pending.discard(known)
+        self._primary = handle
+        self.primary_name = parse_public(public.publicArea.marshal()).name
+        if self._use_persistent_primary(self.primary_name):  # the slot is better spent on keys
+            self.flush(handle)
+        return self.primary_name
+
+    @property
+    def primary(self) -> Handle:
+        """The handle of the storage primary."""
+        if self._primary is None:
+            self.open_primary(self.primary_name)
+        return self._primary
+
+    def password(self) -> Handle:
+        """The pseudo-session for commands that carry no secret."""
+        return self.tss.ESYS_TR.PASSWORD
+
+    def session(self, *, command: bool = False, response: bool = False) -> Handle:
+        """The session for a command with a secret: salted HMAC, the first parameter of the command and/or of
+        the response encrypted. The pseudo-session for clear passwords where sessions are switched off.
+        """
+        if not self.sessions:
+            return self.password()
+        if self._session is None:
+            self._session = self.start_session(self.tss.TPM2_SE.HMAC)
+        self.shape(self._session, command=command, response=response)
+        return self._session
+
+    def start_session(self, kind: Structure) -> Handle:
+        """A new session, salted with the storage primary."""
+        return self.esapi.start_auth_session(
+            self.primary,
+            self.tss.ESYS_TR.NONE,
+            kind,
+            templates.aes128cfb(self.tss.TPMT_SYM_DEF),
+            self.tss.TPM2_ALG.SHA256,
+        )
+
+    def shape(self, session: Handle, *, command: bool = False, response: bool = False) -> None:
+        """Say which direction's first parameter a session encrypts."""
+        attributes = self.tss.TPMA_SESSION.CONTINUESESSION
+        if command:
+            attributes |= self.tss.TPMA_SESSION.DECRYPT
+        if response:
+            attributes |= self.tss.TPMA_SESSION.ENCRYPT
+        self.esapi.trsess_set_attributes(session, attributes)
+
+    @contextmanager
+    def owner_session(self) -> Iterator[Handle]:
+        """Authorise by the owner. His password never travels: it only keys an HMAC."""
+        self.esapi.tr_set_auth(self.tss.ESYS_TR.RH_OWNER, self.owner_auth)
+        if not self.owner_auth:
+            yield self.password()
+            return
+        session = self.esapi.start_auth_session(
+            self.tss.ESYS_TR.NONE,
+            self.tss.ESYS_TR.NONE,
+            self.tss.TPM2_SE.HMAC,
+            self.tss.TPMT_SYM_DEF(algorithm=self.tss.TPM2_ALG.NULL),
+            self.tss.TPM2_ALG.SHA256,
+        )
+        self.shape(session)
+        try:
+            yield session
+        finally:
+            self.flush(session)
+
+    @contextmanager
+    def transient(self, name: bytes, load: Callable[[], Handle]) -> Iterator[Handle]:
+        """Load an object for the block. If its answer or its flush is lost, `pending` remembers its name."""
+        self.pending.add(name)
+        try:
+            handle = load()
+        except self.tss.TSS2_Exception as error:
+            if tpm_code(int(error.rc)) is not None:  # the TPM itself refused
+                self.pending.discard(name)
+            raise
+        try:
+            yield handle
+        finally:
+            if self.flush(handle):
+                self.pending.discard(name)
+
+    def flush(self, handle: Handle) -> bool:
+        """Flush, whatever happens; whether the TPM is known to have done it."""
+        try:
+            self.esapi.flush_context(handle)
+        except self.tss.TSS2_Exception as error:
+            self.broken = True
+            return tpm_code(int(error.rc)) is not None
+        return True
+
+    def persistent(self, handle: int) -> Handle:
+        """The object at a persistent handle; asked for once per connection."""
+        if handle not in self._persistent:
+            self._persistent[handle] = self.esapi.tr_from_tpmpublic(handle)
+        return self._persistent[handle]
+
+    def forget_persistent(self, handle: int) -> None:
+        """Ask again what is at a handle the next time."""
+        known = self._persistent.pop(handle, None)
+        if known is not None:
+            with suppress(self.tss.TSS2_Exception):
+                self.esapi.tr_close(known)
+
+    def handles(self, first: int) -> list[int]:
+        """The handles of one range that are in use."""
+        _, data = self.esapi.get_capability(self.tss.TPM2_CAP.HANDLES, first, 254)
+        return [int(handle) for handle in data.data.handles]
+
+    def properties(self, first: int, count: int) -> dict[int, int]:
+        """TPM properties (part 2, TPM_PT) from `first` on."""
+        _, data = self.esapi.get_capability(self.tss.TPM2_CAP.TPM_PROPERTIES, first, count)
+        return {int(entry.property): int(entry.value) for entry in data.data.tpmProperties}
+
+    def release(self) -> None:
+        """Give the slots back that the primary and the session take; they are made again when needed."""
+        if self._session is not None:
+            self.flush(self._session)
+            self._session = None
+        if self._primary is not None and not self._primary_persistent:
+            if not self.flush(self._primary):
+                self.pending.add(self.primary_name)
+            self._primary = None
+
+    def close(self) -> None:
+        """Release everything and disconnect."""
+        self.release()
+        self.esapi.close()
+
+    def _use_persistent_primary(self, name: bytes) -> bool:
+        if self._primary_persistent:
+            return True
+        if SRK_HANDLE not in self.handles(SRK_HANDLE)[:1]:
+            return False
+        handle = self.persistent(SRK_HANDLE)
+        if bytes(self.esapi.tr_get_name(handle)) != name:
+            return False
+        self._primary, self._primary_persistent, self.primary_name = handle, True, name
+        return True
+
+    def _sweep(self) -> None:
+        """Flush what lost answers left behind. A resource manager has done so: then there is nothing here."""
+        for number in self.handles(TRANSIENT_FIRST):
+            handle = self.esapi.tr_from_tpmpublic(number)
+            if bytes(self.esapi.tr_get_name(handle)) in self.pending:
+                self.esapi.flush_context(handle)
+            else:
+                self.esapi.tr_close(handle)
+        self.pending.clear()
