@@ -1,0 +1,1 @@
+"""A person's Mesh account: its keys, the devices connected to it, and its way back after a loss."""
