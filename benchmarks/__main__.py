@@ -1,0 +1,40 @@
+"""`./dev bench [NAME…]`: measure, print, and store the table in docs/performance.md."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import sys
+from pathlib import Path
+
+from benchmarks.harness import Result, measure
+
+MODULES = ("startup",)
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+_TABLE = re.compile(r"<!-- (\w+) -->.*?<!-- end -->", re.DOTALL)
+
+
+def main(names: list[str]) -> int:
+    """Measure the named modules, or all; 1 when a figure exceeds its limit."""
+    page, kept = PAGE.read_text(), True
+    for name in names or MODULES:
+        with importlib.import_module(f"benchmarks.{name}").figures() as figures:
+            results = [measure(figure) for figure in figures]
+        page = _store(page, name, results)
+        for result in results:
+            kept = kept and result.kept
+            print(result.row(), "" if result.kept else "EXCEEDED", flush=True)
+    PAGE.write_text(page)
+    return 0 if kept else 1
+
+
+def _store(page: str, name: str, results: list[Result]) -> str:
+    head = "| what | against | median each | ratio | promised |\n|---|---|---|---|---|"
+    where = f"Python {platform.python_version()}, {platform.machine()}"
+    rows = "\n".join(result.row() for result in results)
+    text = f"<!-- {name} -->\n{head}\n{rows}\n\n({where})\n<!-- end -->"
+    return _TABLE.sub(lambda found: text if found[1] == name else found[0], page)
+
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""How everything here is measured.
+
+Both sides run in turn, so that a busy machine slows both; the figure is the ratio of their medians. One has
+a limit that it promises to keep (`at most`), or is reported without one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One comparison. `ours` and `theirs` do the same work once; `batch` of them are timed together."""
+
+    name: str
+    ours: Run
+    theirs: Run
+    yardstick: str
+    limit: float | None = None
+    rounds: int = 15
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured figure, in seconds per piece of work."""
+
+    figure: Figure
+    ours: float
+    theirs: float
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.theirs
+
+    @property
+    def kept(self) -> bool:
+        """Whether the figure keeps its limit, if it has one."""
+        return self.figure.limit is None or self.ratio <= self.figure.limit
+
+    def row(self) -> str:
+        """A row of the table in docs/performance.md."""
+        limit = "" if self.figure.limit is None else f"at most {self.figure.limit:g}"
+        times = f"{_shown(self.ours)} / {_shown(self.theirs)}"
+        return f"| {self.figure.name} | {self.figure.yardstick} | {times} | {self.ratio:.2f} | {limit} |"
+
+
+def measure(figure: Figure) -> Result:
+    """Warm both sides up once, then time them in turn."""
+    figure.ours(), figure.theirs()
+    ours, theirs = [], []
+    for _ in range(figure.rounds):
+        ours.append(_timed(figure.ours, figure.batch))
+        theirs.append(_timed(figure.theirs, figure.batch))
+    return Result(figure, statistics.median(ours), statistics.median(theirs))
+
+
+def _timed(work: Run, batch: int) -> float:
+    start = time.perf_counter()
+    for _ in range(batch):
+        work()
+    return (time.perf_counter() - start) / batch
+
+
+def _shown(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale or unit == "µs":
+            return f"{seconds / scale:.3g} {unit}"
+    raise AssertionError
