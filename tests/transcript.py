@@ -91,7 +91,12 @@ def environment(directory: Path) -> dict[str, str]:
     """A shell's surroundings that hold nothing of the person who runs the tests."""
     kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return kept | {"PATH": path, "HOME": str(directory), "MESHHW_HOME": str(directory / "home")}
+    return kept | {
+        "PATH": path,
+        "HOME": str(directory),
+        "MESHHW_HOME": str(directory / "home"),
+        "MESHHW_PKCS11_MODULES": "",
+    }
 
 
 def _line(shown: str) -> str:

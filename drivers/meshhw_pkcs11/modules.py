@@ -52,7 +52,7 @@ class ModuleSpec:
 def configured() -> tuple[ModuleSpec, ...]:
     """The modules to ask, each file once: those of the environment, or else those that were found."""
     named = os.environ.get(VARIABLE)
-    specs = _named(named) if named is not None else _found()
+    specs = _named(named) if named is not None else (s for s in _found() if not _lacks_its_tpm(s.path))
     unique: dict[str, ModuleSpec] = {}
     for spec in specs:
         unique.setdefault(os.path.realpath(spec.path), spec)
@@ -104,6 +104,12 @@ def _found() -> Iterator[ModuleSpec]:
         for directory in LIBRARIES:
             if Path(directory, name).is_file():
                 yield ModuleSpec(str(Path(directory, name)))
+
+
+def _lacks_its_tpm(path: str) -> bool:
+    """tpm2-pkcs11 without a TPM tries every way there is and complains of each on stderr."""
+    told = any(variable in os.environ for variable in ("TPM2_PKCS11_TCTI", "TPM2_PKCS11_STORE"))
+    return "libtpm2_pkcs11" in path and not told and not Path("/dev/tpmrm0").exists()
 
 
 def _from_file(file: Path, *, explicit: bool = False) -> ModuleSpec:

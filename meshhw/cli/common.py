@@ -184,6 +184,8 @@ _ADDING: dict[str, Callable[[Any, Any], Any]] = {
 def _build(given: dict[str, Any]) -> Context:
     if "home" in given:  # drivers are plug-ins that are told of the state directory by the environment alone
         os.environ[VARIABLE] = str(given["home"].expanduser().absolute())
+    if not given.get("verbose"):
+        _hush_libraries()
     return Context(
         home=state_directory(),
         json=given.get("json", False),
@@ -202,6 +204,12 @@ def _complete(ctx: click.Context, error: MeshError | None) -> None:
         output = built.output if built is not None else Output(json=True)
         if not output.printed:
             output.show(None if error is None else as_json(error))
+
+
+def _hush_libraries() -> None:
+    """Libraries below PKCS#11 modules write to stderr on their own; every fault of theirs is told by us."""
+    os.environ.setdefault("TSS2_LOG", "all+NONE")
+    os.environ.setdefault("TPM2_PKCS11_LOG_LEVEL", "0")
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ class Meshhw(Protocol):
 def meshhw(tmp_path: Path) -> Meshhw:
     """Run `meshhw ARGS…` in a clean state directory, without a terminal."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHHW_")}
-    clean["MESHHW_HOME"] = str(tmp_path / "home")
+    clean |= {"MESHHW_HOME": str(tmp_path / "home"), "MESHHW_PKCS11_MODULES": ""}
 
     def call(
         *args: str, env: Mapping[str, str] | None = None, text: str = ""
