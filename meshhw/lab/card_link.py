@@ -38,12 +38,13 @@ class EmulatedCard(Protocol):
 
 
 class ReaderSlot(Protocol):
-    """A place for one card: the port at which the reader listens, and when the last card left it."""
+    """A place for one card: the reader's port, when the last card left it, and whether one is in it."""
 
     @property
     def port(self) -> int: ...
 
     emptied: float
+    occupied: bool
 
 
 class CardLink:
@@ -70,6 +71,7 @@ class CardLink:
         time.sleep(max(0.0, self.reader.emptied + ABSENCE_SECONDS - time.monotonic()))
         connection = _connect(self.reader.port, time.monotonic() + seconds)
         self._socket = connection
+        self.reader.occupied = True
         self._thread = threading.Thread(target=self._serve, args=(connection,), name="card", daemon=True)
         self._thread.start()
 
@@ -81,7 +83,7 @@ class CardLink:
         """Take the card out of the reader, whatever it is doing."""
         with self._lock:
             connection, self._socket = self._socket, None
-            self.reader.emptied = time.monotonic()
+            self.reader.emptied, self.reader.occupied = time.monotonic(), False
         self._powered.clear()
         self._on = False
         if connection is not None:

@@ -51,7 +51,9 @@ def insert_card(pcsc_lab: PcscDaemon) -> Iterator[InsertCard]:
     def insert(card: str | PivCard = "5.7", slot: int | None = None) -> VirtualPivToken:
         made = card if isinstance(card, PivCard) else PivCard(card)
         free = [
-            reader for reader in pcsc_lab.readers if all(token.reader is not reader for token in inserted)
+            reader
+            for reader in pcsc_lab.readers
+            if not reader.occupied and all(token.reader is not reader for token in inserted)
         ]
         longest_empty = min(free, key=lambda reader: reader.emptied)
         place = longest_empty if slot is None else pcsc_lab.readers[slot]

@@ -42,6 +42,7 @@ class VirtualReader:
     name: str
     port: int
     emptied: float = -math.inf
+    occupied: bool = False
     """When the last card left it, in seconds of `time.monotonic`."""
 
 

@@ -1,0 +1,84 @@
+"""A virtual FIDO2 card in a virtual reader, as tests and `meshhw lab` hold it, and what can befall it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from meshhw.errors import OperationTimeout
+from meshhw.keystore.api import OpenOptions, Token
+from meshhw.keystore.registry import open_token
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab.card_link import CardLink
+from meshhw.lab.ctap.card import CtapCard
+from meshhw.lab.ctap.state import CAPACITY, PIN_RETRIES
+from meshhw.lab.vpcd import PcscDaemon, VirtualReader
+
+
+@dataclass(slots=True)
+class VirtualCtapToken:
+    """One card and its place in a reader of `daemon`."""
+
+    card: CtapCard
+    daemon: PcscDaemon
+    reader: VirtualReader
+    link: CardLink
+
+    @classmethod
+    def insert(cls, card: CtapCard, daemon: PcscDaemon, reader: VirtualReader) -> VirtualCtapToken:
+        """Put a card into a reader and wait until PC/SC shows it. Raises OperationTimeout."""
+        token = cls(card, daemon, reader, CardLink(card, reader))
+        token.put_back()
+        return token
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What another process needs to see the card."""
+        return self.daemon.environment()
+
+    @property
+    def uri(self) -> TokenURI:
+        """Its name: the model; authenticators have no serial number."""
+        return TokenURI.make("fido2", aaguid=str(uuid.UUID(bytes=self.card.aaguid)))
+
+    def open(self, options: OpenOptions | None = None) -> Token:
+        """The token, opened by the installed driver."""
+        return open_token(self.uri, options)
+
+    def pull(self) -> None:
+        """Take the card out."""
+        self.link.pull()
+
+    def put_back(self) -> None:
+        """Put it in (again) and wait for PC/SC to show it. Raises OperationTimeout."""
+        self.link.insert()
+        if not self.link.wait_powered():
+            raise OperationTimeout("the virtual reader does not take the card", hint="is its pcscd alive?")
+        time.sleep(0.02)  # pcscd publishes the reader's state just after it has asked for the ATR
+
+    def swap(self, other: CtapCard) -> None:
+        """Put another card in this one's place; from now on this object stands for it."""
+        self.pull()
+        self.card, self.link = other, CardLink(other, self.reader)
+        self.put_back()
+
+    def lock_pin(self) -> None:
+        """As if someone else had tried wrong PINs."""
+        self.card.authenticator.context.lasting.pin_retries = 0
+
+    def fill(self) -> None:
+        """Leave no room for another discoverable credential."""
+        lasting = self.card.authenticator.context.lasting
+        lasting.capacity = len(lasting.credentials)
+
+    def lose_credentials(self) -> None:
+        """As if someone else had deleted what the card keeps."""
+        self.card.authenticator.context.lasting.credentials.clear()
+
+    def heal(self) -> None:
+        """Undo what a fault did: plans, lock, fullness, and the unwilling finger."""
+        self.card.faults.clear()
+        self.card.finger.willing, self.card.finger.delay = True, 0.0
+        lasting = self.card.authenticator.context.lasting
+        lasting.pin_retries, lasting.capacity = PIN_RETRIES, CAPACITY
