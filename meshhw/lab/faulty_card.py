@@ -10,11 +10,14 @@ from meshhw.lab.piv.faults import Fault, Faults, Kind
 
 
 class FaultyCard(ABC):
-    """A card with a plan of faults; a subclass answers when there is none. `received` counts its APDUs."""
+    """A card with a plan of faults; a subclass answers when there is none.
+
+    `log` holds the instruction octet of every APDU received.
+    """
 
     def __init__(self) -> None:
         self.faults = Faults()
-        self.received = 0
+        self.log: list[int] = []
 
     @abstractmethod
     def respond(self, octets: bytes) -> bytes:
@@ -22,8 +25,9 @@ class FaultyCard(ABC):
 
     def transmit(self, command: bytes) -> bytes:
         """Answer a command APDU. Raises CardGone when a fault takes the card away."""
-        self.received += 1
-        fault = self.faults.take(command[1] if len(command) > 1 else 0)
+        ins = command[1] if len(command) > 1 else 0
+        self.log.append(ins)
+        fault = self.faults.take(ins)
         if fault is None:
             return self.respond(command)
         return _FAULTY[fault.kind](self, fault, command)

@@ -35,7 +35,7 @@ class _Waiting:
 class CtapCard(FaultyCard):
     """A virtual FIDO2 card to be put into a reader (`CardLink`), or driven directly by `transmit`.
 
-    Cards of one `maker` are of one model; `log` holds the CTAP command of every message received.
+    Cards of one `maker` are of one model; `commands` holds the CTAP command of every message received.
     """
 
     def __init__(self, maker: Maker | None = None, aaguid: bytes | None = None) -> None:
@@ -43,7 +43,7 @@ class CtapCard(FaultyCard):
         self.aaguid = aaguid or secrets.token_bytes(16)
         self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid))
         self.finger = Finger()
-        self.log: list[int] = []
+        self.commands: list[int] = []
         self._chaining = Chaining()
         self._selected = False
         self._waiting: _Waiting | None = None
@@ -80,7 +80,7 @@ class CtapCard(FaultyCard):
         if command.cla != _CLASS:
             raise CardError(apdu.CLASS_UNKNOWN)
         if command.ins == MESSAGE:
-            self.log.append(command.data[0] if command.data else 0)
+            self.commands.append(command.data[0] if command.data else 0)
             return self._begin(command)
         if command.ins == GET_STATUS and self._waiting is not None:
             return self._go_on(self._waiting, command)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from typing import Protocol
 
-from meshhw.lab.card_link import CardGone
+from meshhw.lab.faulty_card import FaultyCard
 from meshhw.lab.piv import apdu
 from meshhw.lab.piv.apdu import CardError, Chaining, Command
 from meshhw.lab.piv.applet import PREFIX, PivApplet
 from meshhw.lab.piv.attestation import Authority
 from meshhw.lab.piv.context import Context, Finger
-from meshhw.lab.piv.faults import Fault, Faults, Kind
 from meshhw.lab.piv.management import MANAGEMENT_AID, OTP_AID, ManagementApplet, OtpApplet
 from meshhw.lab.piv.personality import PERSONALITIES
 from meshhw.lab.piv.state import Lasting
@@ -32,7 +30,7 @@ class Application(Protocol):
     def process(self, command: Command) -> bytes: ...
 
 
-class PivCard:
+class PivCard(FaultyCard):
     """A virtual PIV card to be put into a reader (`CardLink`), or driven directly by `transmit`.
 
     `personality` is a name of `PERSONALITIES`. `log` holds the instruction octet of every APDU received.
@@ -47,11 +45,10 @@ class PivCard:
         finger: Finger | None = None,
         contactless: bool = False,
     ) -> None:
+        super().__init__()
         self.personality = PERSONALITIES[personality]
         self.lasting = Lasting(self.personality, serial or 10_000_000 + secrets.randbelow(20_000_000))
         self.finger = finger or Finger()
-        self.faults = Faults()
-        self.log: list[int] = []
         self._contactless = contactless
         self._chaining = Chaining()
         self._piv = PivApplet(Context(self.lasting, self.finger))
@@ -87,16 +84,8 @@ class PivCard:
         self._selected = None
         self._chaining.reset()
 
-    def transmit(self, command: bytes) -> bytes:
-        """Answer a command APDU. Raises CardGone when a fault takes the card away."""
-        ins = command[1] if len(command) > 1 else 0
-        self.log.append(ins)
-        fault = self.faults.take(ins)
-        if fault is None:
-            return self._respond(command)
-        return _FAULTY[fault.kind](self, fault, command)
-
-    def _respond(self, octets: bytes) -> bytes:
+    def respond(self, octets: bytes) -> bytes:
+        """The answer of a card that nothing befalls."""
         try:
             command = apdu.parse(octets)
             if command.ins == apdu.GET_RESPONSE:
@@ -123,39 +112,3 @@ class PivCard:
                 self._selected = application
                 return application.select()
         raise CardError(apdu.NOT_FOUND)
-
-    def _pull_before(self, _: Fault, command: bytes) -> bytes:
-        raise CardGone
-
-    def _pull_during(self, _: Fault, command: bytes) -> bytes:
-        self._respond(command)
-        raise CardGone
-
-    def _pull_after(self, _: Fault, command: bytes) -> bytes:
-        raise CardGone(self._respond(command))
-
-    def _delay(self, fault: Fault, command: bytes) -> bytes:
-        self.faults.wait(fault.value)
-        return self._respond(command)
-
-    def _hang(self, _: Fault, command: bytes) -> bytes:
-        self.faults.wait()
-        return self._respond(command)
-
-    def _refuse(self, fault: Fault, _: bytes) -> bytes:
-        return int(fault.value).to_bytes(2, "big")
-
-    def _truncate(self, fault: Fault, command: bytes) -> bytes:
-        answer = self._respond(command)
-        return answer[:-2][: int(fault.value)] + answer[-2:]
-
-
-_FAULTY: dict[Kind, Callable[[PivCard, Fault, bytes], bytes]] = {
-    Kind.PULL_BEFORE: PivCard._pull_before,
-    Kind.PULL_DURING: PivCard._pull_during,
-    Kind.PULL_AFTER: PivCard._pull_after,
-    Kind.DELAY: PivCard._delay,
-    Kind.HANG: PivCard._hang,
-    Kind.STATUS: PivCard._refuse,
-    Kind.TRUNCATE: PivCard._truncate,
-}
