@@ -47,6 +47,10 @@ class Output:
         else:
             self._write(_plain_table(rows, columns))
 
+    def line(self, text: str) -> None:
+        """One line of a story that is told as it happens; a command with --json has a value instead."""
+        self._write(text)
+
     def octets(self, data: bytes | Iterable[bytes]) -> None:
         """Binary data to a pipe or a redirected file. Raises UsageError on a terminal."""
         if sys.stdout.isatty():

@@ -1,0 +1,120 @@
+"""Where the demo plays: two SoftHSM tokens in a private directory, or the software vault where none is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from meshhw import files
+from meshhw.errors import DriverUnavailable
+from meshhw.keystore.api import TellsProtection, Token
+from meshhw.keystore.uri import KeyURI
+from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.softhsm import SoftHSM
+
+
+class Stage(Protocol):
+    """What the demo needs of a token."""
+
+    @property
+    def name(self) -> str:
+        """How a command names it."""
+        ...
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What a command needs to reach it, its PIN source included."""
+        ...
+
+    def answers(self) -> list[str]:
+        """What the token itself says when its private keys are asked for, one line a key."""
+        ...
+
+    def away(self) -> AbstractContextManager[None]:
+        """Without the token, for as long as the block lasts."""
+        ...
+
+
+class SoftHsmStage:
+    """Two tokens; the profile goes to the first, and the second shows that nothing is sent to it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises DriverUnavailable without SoftHSM."""
+        lab = SoftHSM(files.private_directory(directory / "softhsm"))
+        self._tokens = lab.directory / "tokens"
+        self._first, second = lab.add("demo one"), lab.add("demo two")
+        self.name = self._first.label
+        sources = [_source(token, directory / f"pin-{i}") for i, token in enumerate((self._first, second), 1)]
+        self.env = dict(lab.env) | {"MESHHW_PIN_SOURCE": "\n".join(sources)}
+
+    def answers(self) -> list[str]:
+        token = self._first.open()
+        try:
+            held = token.keys()
+            return [f"{key.uri.get('object')}: {_told(token, key.uri)}" for key in held]
+        finally:
+            token.close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """SoftHSM keeps a token in a directory; without the directory there is no token."""
+        held = next(path for path in self._tokens.iterdir() if _holds(path, self._first.label))
+        aside = held.rename(self._tokens.parent / "pulled")
+        try:
+            yield
+        finally:
+            aside.rename(held)
+
+
+class VaultStage:
+    """The software vault of the demo's home."""
+
+    name = "software:"
+
+    def __init__(self, directory: Path) -> None:
+        self._vault = directory / "home" / "vault"
+        source = directory / "passphrase"
+        files.replace(source, b"correct horse battery staple\nnew=correct horse battery staple\n")
+        self.env = {"MESHHW_PIN_SOURCE": f"file:{source}"}
+
+    def answers(self) -> list[str]:
+        sizes = [f"{path.name}: {path.stat().st_size} octets, AES-256-GCM" for path in self._keys()]
+        return [*sizes, "a vault protects its keys by a passphrase; a token would never let them out"]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The vault's directory is moved aside."""
+        aside = self._vault.rename(self._vault.with_name("vault-moved"))
+        try:
+            yield
+        finally:
+            aside.rename(self._vault)
+
+    def _keys(self) -> list[Path]:
+        return sorted((self._vault / "keys").iterdir())
+
+
+def make_stage(directory: Path) -> tuple[Stage, str]:
+    """The best stage that this machine has, and what to say of it."""
+    try:
+        return SoftHsmStage(directory), "two SoftHSM tokens, each with a PIN of its own"
+    except DriverUnavailable as missing:
+        return VaultStage(directory), f"the software vault ({missing.message}; {missing.hint})"
+
+
+def _source(token: Pkcs11Token, path: Path) -> str:
+    files.replace(path, f"{token.pin}\n".encode())
+    return f"pkcs11:token={token.label.replace(' ', '%20')}=file:{path}"
+
+
+def _told(token: Token, key: KeyURI) -> str:
+    if not isinstance(token, TellsProtection):
+        return "it cannot be asked"
+    told = token.protection(key)
+    return ", ".join(f"{question} -> {answer}" for question, answer in told.answers.items())
+
+
+def _holds(directory: Path, label: str) -> bool:
+    return any(label.encode() in path.read_bytes() for path in directory.glob("token.object"))
