@@ -1,0 +1,39 @@
+"""Options for tokens that are not emulated, and a place for the reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshhw.keystore.uri import TokenURI
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("meshhw")
+    group.addoption("--token", metavar="URI", help="also check this real token (PIN by MESHHW_PIN_SOURCE)")
+    group.addoption("--wipe", action="store_true", help="make and destroy keys on it, and spend PIN tries")
+    group.addoption(
+        "--reports", metavar="DIR", type=Path, help="keep the conformance and fault reports there"
+    )
+
+
+@pytest.fixture
+def real_token(request: pytest.FixtureRequest) -> TokenURI:
+    """The real token that the operator named and gave up to be wiped."""
+    named = request.config.getoption("--token")
+    if not named:
+        pytest.skip("no real token was named: --token URI --wipe")
+    if not request.config.getoption("--wipe"):
+        pytest.exit(f"{named}: keys will be made and removed on it and PIN tries spent; say --wipe", 2)
+    return TokenURI.parse(named)
+
+
+@pytest.fixture(scope="session")
+def reports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where reports are kept."""
+    kept: Path | None = request.config.getoption("--reports")
+    if kept is None:
+        return tmp_path_factory.mktemp("reports")
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept
