@@ -23,8 +23,9 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.lab.fixtures_pkcs11 import NewToken
 from meshhw.lab.pkcs11_token import Pkcs11Token
-from meshhw.managers.device import DeviceManager, DeviceRequest
+from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord
+from meshhw.managers.profilemaking import ProfileRequest
 from meshhw.managers.uselog import UseLog, entries, verify
 from meshhw.schema.assertion import open_profile
 from meshhw.schema.keydata import keys_of
@@ -45,10 +46,10 @@ class Desk:
         self.manager = DeviceManager(self.host, self.options)
         self._pins: dict[str, str] = {}
 
-    def put(self, token: Pkcs11Token, pin: str = "") -> DeviceRequest:
+    def put(self, token: Pkcs11Token, pin: str = "") -> ProfileRequest:
         """The person learns the token's PIN (or a wrong one) and wants a device on it."""
         self._pins[token.label] = pin or token.pin
-        return DeviceRequest(tokens=[token.uri])
+        return ProfileRequest(tokens=[token.uri])
 
     def key(self, handle: KeyHandle) -> Any:
         """The key of a handle, on a token that is closed at the test's end."""
@@ -116,7 +117,7 @@ def test_roles_are_split_and_no_other_token_is_asked(
     first, stranger = new_softhsm(), new_softhsm()
     desk.put(first)
     desk.put(nss_token)
-    wanted = DeviceRequest(
+    wanted = ProfileRequest(
         tokens=[first.uri], assigned={"encryption": nss_token.uri, "authentication": nss_token.uri}
     )
     record = desk.manager.create(wanted)
@@ -137,7 +138,7 @@ def test_the_published_seed_keeps_its_profile_and_its_ed448_keys_stay_outside(
 ) -> None:
     vector = json.loads((VECTORS / "schema_device_seed_preconfigured.json").read_text())
     desk.put(softhsm_token)
-    wanted = DeviceRequest(tokens=[softhsm_token.uri], seed=Seed.parse(vector["seed_udf"]))
+    wanted = ProfileRequest(tokens=[softhsm_token.uri], seed=Seed.parse(vector["seed_udf"]))
     plan = desk.manager.plan(wanted)
     assert "tokens take 57 octets and it has 56" in plan.told[0]
     record = desk.manager.create(wanted, plan)
@@ -149,11 +150,11 @@ def test_the_published_seed_keeps_its_profile_and_its_ed448_keys_stay_outside(
 def test_a_seed_of_suite_25519_enters_the_token_whole(desk: Desk, softhsm_token: Pkcs11Token) -> None:
     desk.put(softhsm_token)
     seed = Seed.generate(Specifier.PROFILE_DEVICE)
-    wanted = DeviceRequest(tokens=[softhsm_token.uri], seed=seed, suite=Suite.S25519, require_hardware=True)
+    wanted = ProfileRequest(tokens=[softhsm_token.uri], seed=seed, suite=Suite.S25519, require_hardware=True)
     record = desk.manager.create(wanted)
     assert {handle.tier for handle in record.keys} == {Tier.NATIVE}
     assert decrypts(desk, record)
-    refused = DeviceRequest(tokens=[softhsm_token.uri], seed=seed, suite=Suite.S448, require_hardware=True)
+    refused = ProfileRequest(tokens=[softhsm_token.uri], seed=seed, suite=Suite.S448, require_hardware=True)
     with pytest.raises(NotSupported, match="seed's Ed448 key cannot enter"):
         desk.manager.create(refused)
 
@@ -190,7 +191,7 @@ def test_a_device_whose_token_is_away_is_not_half_deleted(
 ) -> None:
     desk.put(softhsm_token)
     desk.put(nss_token)
-    wanted = DeviceRequest(tokens=[softhsm_token.uri], assigned={"signature": nss_token.uri})
+    wanted = ProfileRequest(tokens=[softhsm_token.uri], assigned={"signature": nss_token.uri})
     record = desk.manager.create(wanted)
     away = tuple(handle if handle.role != "signature" else _elsewhere(handle) for handle in record.keys)
     with pytest.raises(TokenNotFound):

@@ -51,10 +51,10 @@ def create(
     """Make a device profile; its private keys are made in tokens and never leave them."""
     from meshhw.cli.secrets import read_secret
     from meshhw.keystore.registry import find_token
-    from meshhw.managers.device import DeviceRequest
+    from meshhw.managers.profilemaking import ProfileRequest
     from meshhw.udf import Seed
 
-    request = DeviceRequest(
+    request = ProfileRequest(
         tokens=[find_token(name) for name in on or []],
         assigned=dict(map(_assignment, role or [])),
         suite=suite,

@@ -7,26 +7,21 @@ verified, and only then recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from meshhw.algorithms import Algorithm, Operation, PrivateKey, Suite
-from meshhw.dare.signing import Signer
-from meshhw.errors import Ambiguous, KeyNotFound, NotSupported, StateError
-from meshhw.keystore import registry
-from meshhw.keystore.api import OpenOptions, Signs, TokenInfo
-from meshhw.keystore.placement import Offer, Plan, Role, Wish, place
-from meshhw.keystore.uri import TokenURI
+from meshhw.algorithms import Operation, Suite
+from meshhw.errors import KeyNotFound, StateError
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.placement import Plan, Role
 from meshhw.managers.host import Host, ProfileRecord, now
-from meshhw.managers.keymaking import Derive, KeyMaker, MadeKey, destroy
+from meshhw.managers.keymaking import KeyMaker, MadeKey, destroy
+from meshhw.managers.profilemaking import ROOT, ProfileRequest, deriving, plan_profile, signer_of
 from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile, sign_assertion
 from meshhw.schema.keydata import key_data
 from meshhw.schema.profile import ProfileDevice
 from meshhw.udf import Seed, fingerprint
 
-VAULT = TokenURI.parse("software:")
-ROOT = "profile-signature"
 ROLES = (
     Role(ROOT, Operation.SIGN),
     Role("encryption", Operation.AGREE),
@@ -42,19 +37,6 @@ SEED_NAMES = {
 """The names under which the four keys derive from a seed (schema digest section 3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRequest:
-    """What a person wants of a new device profile."""
-
-    tokens: Sequence[TokenURI] = ()
-    """In order of preference; none takes the one token that is there, or else the vault."""
-    assigned: Mapping[str, TokenURI] = field(default_factory=dict)
-    suite: Suite | None = None
-    seed: Seed | None = None
-    require_hardware: bool = False
-    label: str = ""
-
-
 class DeviceManager:
     """Device profiles of one home. Close it to let go of the tokens that it opened."""
 
@@ -62,24 +44,14 @@ class DeviceManager:
         self._host = host
         self._maker = KeyMaker(options)
 
-    def plan(self, request: DeviceRequest) -> Plan:
+    def plan(self, request: ProfileRequest) -> Plan:
         """Where the keys would go; asks for no PIN and changes nothing.
 
         Raises NotSupported with `require_hardware`, TokenNotFound, Ambiguous, UsageError.
         """
-        tokens = list(request.tokens) or _only_token()
-        wish = Wish(
-            ROLES,
-            [self._offer(uri) for uri in tokens],
-            self._offer(VAULT),
-            {role: self._offer(uri) for role, uri in request.assigned.items()},
-            request.suite,
-            imported=request.seed is not None,
-            require_hardware=request.require_hardware,
-        )
-        return place(wish)
+        return plan_profile(self._maker, ROLES, request)
 
-    def create(self, request: DeviceRequest, plan: Plan | None = None) -> ProfileRecord:
+    def create(self, request: ProfileRequest, plan: Plan | None = None) -> ProfileRecord:
         """Make the keys, sign the profile, record it. If anything fails, no key is left.
 
         Raises what the tokens raise, and SignatureInvalid when a token signs wrongly.
@@ -87,7 +59,7 @@ class DeviceManager:
         plan = plan or self.plan(request)
         if request.seed:
             self._refuse_twin(request.seed, plan.suite)
-        with self._maker.making(plan, _deriving(request.seed), label="mesh device") as made:
+        with self._maker.making(plan, deriving(request.seed, SEED_NAMES), label="mesh device") as made:
             record = _signed_record(made, plan.suite, request.label)
             self._host.add(record)
         return record
@@ -121,36 +93,6 @@ class DeviceManager:
         if any(record.udf == udf for record in self._host.profiles()):
             raise StateError(f"this machine has the profile {udf} of that seed already")
 
-    def _offer(self, uri: TokenURI) -> Offer:
-        token = self._maker.token(uri)
-        return Offer(token.info(), token.capabilities())
-
-
-def _only_token() -> list[TokenURI]:
-    """The one token that can hold keys, none when there is none. Raises Ambiguous when there are several."""
-    found = [info for info in registry.discover().tokens if _holds_keys(info)]
-    if len(found) > 1:
-        raise Ambiguous(
-            f"{len(found)} tokens are here",
-            candidates=tuple(str(info.uri) for info in found),
-            hint="say which with --on: " + "  ".join(str(info.uri) for info in found),
-        )
-    return [info.uri for info in found]
-
-
-def _holds_keys(info: TokenInfo) -> bool:
-    return info.driver != "software" and info.initialised and info.stores_keys
-
-
-def _deriving(seed: Seed | None) -> Derive | None:
-    if seed is None:
-        return None
-
-    def derive(role: str, algorithm: Algorithm) -> PrivateKey:
-        return seed.derive(algorithm, SEED_NAMES[role])
-
-    return derive
-
 
 def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> ProfileRecord:
     keys = {item.place.role.name: item for item in made}
@@ -163,7 +105,7 @@ def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> Profile
         authentication=key_data(keys["authentication"].public),
     )
     udf = fingerprint(keys[ROOT].public)
-    envelope = sign_assertion(profile, _signer(keys[ROOT]), udf)
+    envelope = sign_assertion(profile, signer_of(keys[ROOT]), udf)
     open_profile(envelope, ProfileDevice)
     return ProfileRecord(
         udf=udf,
@@ -174,9 +116,3 @@ def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> Profile
         keys=tuple(item.handle() for item in made),
         label=label,
     )
-
-
-def _signer(made: MadeKey) -> Signer:
-    if not isinstance(made.key, Signs):
-        raise NotSupported(f"the token cannot sign with the {made.place.algorithm} key that it made")
-    return made.key
