@@ -14,7 +14,7 @@ app = single()
 
 @app.command()
 def doctor(
-    strict: Annotated[bool, typer.Option(help="Exit with 1 when anything is missing.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything is missing.")] = False,
 ) -> None:
     """What is missing on this machine, and the command that mends it."""
     from meshhw.managers.doctor import State, examine

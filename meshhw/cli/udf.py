@@ -21,7 +21,7 @@ def digest(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The content; - is stdin.")],
     content_type: Annotated[str, typer.Option("--type", help="Its IANA content type.")] = "",
     bits: _Bits = _BITS,
-    sha3: Annotated[bool, typer.Option(help="SHA-3-512 in place of SHA-2-512.")] = False,
+    sha3: Annotated[bool, typer.Option("--sha3", help="SHA-3-512 in place of SHA-2-512.")] = False,
     key: Annotated[str | None, typer.Option(help="Make an authenticator under this UDF; -, @FILE.")] = None,
 ) -> None:
     """The fingerprint of a file's content, or its authenticator under a key."""
