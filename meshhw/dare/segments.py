@@ -19,7 +19,7 @@ SEGMENT = 1 << 16
 TAG = 16
 STORED = SEGMENT + TAG
 MAX_SEGMENTS = 1 << 32
-BATCH = 16
+BATCH = 4
 """Segments that are read and written at once."""
 
 

@@ -21,7 +21,7 @@ _DECIMAL = {
     tags.DECIMAL128: (16, 14, 6176, 34),
 }
 """Octets, bits of the exponent, its bias, digits of the coefficient (IEEE 754-2019 table 3.6)."""
-_STREAMED = 1 << 20
+_STREAMED = 1 << 18
 
 
 def read_token(source: Source, limits: Limits, *, lenient: bool) -> Scalar:
