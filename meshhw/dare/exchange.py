@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from meshhw.dare.findings import Finding
 from meshhw.dare.header import Binary, Recipient
 from meshhw.dare.kdf import KEK_INFO, LEGACY_KEK_INFOS, SEED_OCTETS, hkdf_sha512, kek_info, seed_kid
 from meshhw.dare.keys import public_from_jose, public_to_jose
-from meshhw.dare.naming import is_named, same_kid
+from meshhw.dare.naming import era_of, same_kid
 from meshhw.errors import DecryptionFailed, FormatError, InvalidName, KeyNotFound, NotSupported, TokenError
 from meshhw.keystore.api import Agrees, UnwrapsAgreed
 from meshhw.keystore.peer import checked_peer
@@ -42,12 +42,33 @@ class RecipientKey:
     kid: str = ""
 
 
+class KeyFinder(Protocol):
+    """Where a reader's keys come from. It is asked recipient by recipient, so that only tokens that are
+    needed are opened."""
+
+    def keys(self, kid: str) -> Iterable[HasPublic]:
+        """The keys that this recipient's name may be of. Raises what opening them raises."""
+        ...
+
+    def symmetric_keys(self, kid: str) -> Iterable[UDF]:
+        """The symmetric keys (type E) that this recipient's name may be of."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """What a reader can open envelopes with."""
+    """Keys that are at hand already."""
 
-    keys: Sequence[HasPublic] = ()
+    held: Sequence[HasPublic] = ()
     symmetric: Sequence[UDF] = ()
+
+    def keys(self, kid: str) -> Iterable[HasPublic]:
+        """All of that name, in either era."""
+        return (key for key in self.held if era_of(key.public, kid))
+
+    def symmetric_keys(self, kid: str) -> Iterable[UDF]:
+        """All of that name."""
+        return (key for key in self.symmetric if same_kid(kid, seed_kid(_symmetric_octets(key))))
 
 
 Readers = Sequence[RecipientKey | UDF]
@@ -72,20 +93,23 @@ def wrap_seed(seed: bytes, reader: RecipientKey | UDF, *, compat: bool = False) 
 
 
 def unwrap_seed(
-    recipients: Sequence[Recipient], ring: KeyRing, *, legacy: bool
+    recipients: Sequence[Recipient], finder: KeyFinder, *, legacy: bool
 ) -> tuple[bytes, tuple[Finding, ...]]:
-    """The seed, by the first recipient that a key of the ring is for.
+    """The seed, by the first recipient that there is a key for.
 
     A token that fails is passed over while another key may do; its error is raised when none does. Raises
-    KeyNotFound when no key of the ring is a recipient's, DecryptionFailed when one is and does not fit.
+    KeyNotFound when there is no key of any recipient, DecryptionFailed when there is one and it does not fit.
     """
     failure: TokenError | DecryptionFailed | None = None
     for recipient in recipients:
-        for attempt in _attempts(recipient, ring, legacy):
-            try:
-                return attempt()
-            except (TokenError, DecryptionFailed) as error:
-                failure = failure or error
+        try:
+            for attempt in _attempts(recipient, finder, legacy):
+                try:
+                    return attempt()
+                except (TokenError, DecryptionFailed) as error:
+                    failure = failure or error
+        except TokenError as error:
+            failure = failure or error
     if failure:
         raise failure
     wanted = ", ".join(recipient.kid for recipient in recipients) or "nobody"
@@ -98,18 +122,18 @@ def unwrap_seed(
 _Attempt = Callable[[], tuple[bytes, tuple[Finding, ...]]]
 
 
-def _attempts(recipient: Recipient, ring: KeyRing, legacy: bool) -> list[_Attempt]:
+def _attempts(recipient: Recipient, finder: KeyFinder, legacy: bool) -> Iterator[_Attempt]:
     if recipient.epk is None:
-        fitting = (key for key in ring.symmetric if same_kid(recipient.kid, seed_kid(_symmetric_octets(key))))
-        return [partial(_unwrap_symmetric, recipient, key, legacy) for key in fitting]
+        for secret in finder.symmetric_keys(recipient.kid):
+            yield partial(_unwrap_symmetric, recipient, secret, legacy)
+        return
     epk = public_from_jose(recipient.epk)
-    eras = Era if legacy else (Era.CURRENT,)
-    return [
-        partial(_unwrap_agreed, recipient, epk, key, era if legacy else None)
-        for key in ring.keys
-        for era in eras
-        if is_named(key.public, recipient.kid, era)
-    ]
+    for key in finder.keys(recipient.kid):
+        era = era_of(key.public, recipient.kid)
+        if legacy and era:
+            yield partial(_unwrap_agreed, recipient, epk, key, era)
+        elif era is Era.CURRENT:
+            yield partial(_unwrap_agreed, recipient, epk, key, None)
 
 
 def _unwrap_symmetric(recipient: Recipient, key: UDF, legacy: bool) -> tuple[bytes, tuple[Finding, ...]]:

@@ -13,7 +13,7 @@ from meshhw.dare import cbc, eds, segments
 from meshhw.dare.background import BackgroundDigest
 from meshhw.dare.checks import SignatureCheck, check_signatures, digest_name, gather
 from meshhw.dare.envelope import Envelope
-from meshhw.dare.exchange import KeyRing, unwrap_seed
+from meshhw.dare.exchange import KeyFinder, KeyRing, unwrap_seed
 from meshhw.dare.findings import Finding
 from meshhw.dare.header import (
     ContentMeta,
@@ -90,7 +90,7 @@ class Heading:
         return parse_content_meta(self.header.content_meta), texts
 
 
-def open_heading(members: Members, ring: KeyRing | None, *, seed: bytes | None = None) -> Heading:
+def open_heading(members: Members, ring: KeyFinder | None, *, seed: bytes | None = None) -> Heading:
     """Understand a header; with a ring, or the `seed` of an exchange elsewhere, unwrap and check its MAC.
 
     Raises FormatError, KeyNotFound, DecryptionFailed and what the keys raise.
@@ -143,7 +143,7 @@ def cipher_of(header: Header) -> Cipher:
 def read_stream(
     source: BinaryIO,
     sink: Sink | None,
-    ring: KeyRing | None = None,
+    ring: KeyFinder | None = None,
     *,
     known: Sequence[PublicKey] = (),
     detached: BinaryIO | None = None,
@@ -173,11 +173,13 @@ def read_stream(
         raise failure
     content, annotations = heading.texts()
     findings = tuple(dict.fromkeys((*heading.findings, *told)))
+    if claims.is_ours:  # the signatures cover the header, too
+        findings = tuple(finding for finding in findings if finding is not Finding.HEADER_NOT_CHECKED)
     return Opened(heading.header, heading.cipher, content, annotations, signatures, findings)
 
 
 def open_envelope(
-    envelope: Envelope, ring: KeyRing | None = None, *, known: Sequence[PublicKey] = ()
+    envelope: Envelope, ring: KeyFinder | None = None, *, known: Sequence[PublicKey] = ()
 ) -> Opened:
     """Read an envelope in memory: its payload is in the result. Raises as `read_stream`."""
     out = io.BytesIO()

@@ -96,7 +96,7 @@ class _ZeroSign:
 def _with_plain_x448(ring: KeyRing) -> KeyRing:
     keys = [
         _ZeroSign(k) if isinstance(k, LocalKey) and k.public.algorithm is Algorithm.X448 else k
-        for k in ring.keys
+        for k in ring.held
     ]
     return KeyRing(keys, ring.symmetric)
 

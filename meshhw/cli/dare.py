@@ -1,0 +1,222 @@
+"""`meshhw dare`: envelopes, encoded, decoded, verified and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from meshhw.cli.common import context, verbs
+from meshhw.cli.streams import PIPE, reading, writing
+
+if TYPE_CHECKING:
+    from meshhw.dare.findings import Finding
+    from meshhw.dare.header import ContentMeta
+    from meshhw.dare.read import Opened
+    from meshhw.managers.openers import Keys
+
+app = verbs("Envelopes, sequences and archives: encode, decode, verify, prove.")
+
+Source = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.")]
+Target = Annotated[str, typer.Argument(metavar="OUT", help="Where to write; - is a pipe on stdout.")]
+Sync = Annotated[bool, typer.Option("--sync", help="Return only when the file outlasts a loss of power.")]
+
+
+@app.command("encode")
+def encode(
+    *,
+    file: Source,
+    out: Target,
+    encrypt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RECIPIENT", help="A public key or profile file, a device of this home, threshold:NAME."
+        ),
+    ] = None,
+    sign: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="A key, or a device whose signature key signs.")
+    ] = None,
+    compat: Annotated[
+        bool, typer.Option("--compat", help="Write the form of 2022; it must be signed.")
+    ] = False,
+    detached: Annotated[
+        bool, typer.Option("--detached", help="Write the signatures alone; the file stays as it is.")
+    ] = False,
+    sync: Sync = False,
+) -> None:
+    """Put a file into an envelope: encrypted for recipients, signed by keys, or both."""
+    from meshhw.cli.targets import announce
+    from meshhw.dare.prepare import Outline
+    from meshhw.dare.write import sign_detached, write_stream
+    from meshhw.keystore.api import Key
+    from meshhw.managers.recipients import recipient
+
+    cli = context()
+    readers = [recipient(name, cli.home, cli.open_options) for name in encrypt or []]
+    with _keys() as keys:
+        signers = [keys.signer(name) for name in sign or []]
+        announce(*(key for key in signers if isinstance(key, Key)))
+        outline = Outline(readers, signers, content=_content(file), compat=compat)
+        with reading(file) as (source, length), writing(out, sync=sync) as target:
+            if detached:
+                target.write(sign_detached(source, outline).octets())
+            else:
+                write_stream(source, target, outline, length=length)
+    if not readers and not signers:
+        cli.output.note("warning: the envelope is neither encrypted nor signed")
+    if out != "-":
+        cli.output.show({"file": out, "recipients": len(readers), "signers": len(signers)}, "")
+
+
+@app.command("decode")
+def decode(
+    *,
+    file: Source,
+    out: Target,
+    key: Annotated[
+        list[Path] | None, typer.Option(metavar="PRIVATE", help="A private key file to decrypt with.")
+    ] = None,
+    sync: Sync = False,
+) -> None:
+    """Take a file out of its envelope; nothing appears at OUT before all of it was checked."""
+    from meshhw.dare.read import read_stream
+
+    cli = context()
+    if out == "-" and cli.output.json:
+        from meshhw.errors import UsageError
+
+        raise UsageError("--json and data cannot both go to stdout", hint="name a file to write")
+    with (
+        _keys(key or []) as keys,
+        reading(file) as (source, _),
+        writing(out, private=True, sync=sync) as target,
+    ):
+        opened = read_stream(source, target.write, keys)
+    _warn(opened)
+    if out != "-":
+        cli.output.show(_described(opened) | {"file": out}, "")
+
+
+@app.command("verify")
+def verify(
+    *,
+    file: Source,
+    signer: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PUBLIC", help="A public key that must have signed. Repeatable."),
+    ] = None,
+    content: Annotated[
+        Path | None, typer.Option("--detached", metavar="FILE", help="What a detached signature is over.")
+    ] = None,
+) -> None:
+    """Check an envelope's signatures, without decrypting it."""
+    from meshhw.cli.inputs import public_key_in
+    from meshhw.dare.read import read_stream
+    from meshhw.errors import SignatureInvalid
+    from meshhw.udf import fingerprint
+
+    wanted = [public_key_in(path) for path in signer or []]
+    with reading(file) as (source, _), _over(content) as over:
+        opened = read_stream(source, None, known=wanted, detached=over)
+    for public in wanted:
+        if public not in opened.signers:
+            raise SignatureInvalid(f"{fingerprint(public)} did not sign this")
+    if not opened.signers:
+        raise SignatureInvalid("nobody's signature could be verified", hint=_unverified_hint(opened))
+    _warn(opened)
+    names = [fingerprint(public) for public in opened.signers]
+    context().output.show(_described(opened), "\n".join(f"signed by {name}" for name in names))
+
+
+@app.command("info")
+def info(file: Source) -> None:
+    """What an envelope says of itself, before any key was used: nothing here is proven."""
+    from meshhw.dare.checks import gather
+    from meshhw.dare.read import open_heading
+    from meshhw.dare.stream import EnvelopeStream
+
+    with reading(file) as (source, _):
+        stream = EnvelopeStream(source)
+        heading = open_heading(stream.members, None)
+        size = sum(map(len, stream.body()))
+        claims = gather(heading.members, heading.header, heading.cipher, stream.end())
+    header = heading.header
+    value: dict[str, Any] = {
+        "form": heading.cipher.value,
+        "envelope_id": header.envelope_id,
+        "recipients": [recipient.kid for recipient in header.recipients],
+        "signers": [entry.kid for entry in claims.entries],
+        "body": size,
+        "content": _content_members(heading.texts()[0]),
+        "findings": _findings(heading.findings),
+    }
+    context().output.show(value, lambda: _as_text(value))
+
+
+@contextmanager
+def _keys(files: list[Path] | tuple[()] = ()) -> Iterator[Keys]:
+    from meshhw.cli.inputs import private_key_in
+    from meshhw.dare.local import LocalKey
+    from meshhw.managers.openers import Keys
+
+    cli = context()
+    with Keys(cli.home, cli.open_options, [LocalKey(private_key_in(path)) for path in files]) as keys:
+        yield keys
+
+
+@contextmanager
+def _over(content: Path | None) -> Iterator[BinaryIO | None]:
+    if content is None:
+        yield None
+        return
+    with reading(str(content)) as (source, _):
+        yield source
+
+
+def _content(file: str) -> ContentMeta:
+    from meshhw.dare.header import ContentMeta
+
+    return ContentMeta() if file == PIPE else ContentMeta(filename=Path(file).name)
+
+
+def _warn(opened: Opened) -> None:
+    for finding in opened.findings:
+        context().output.note(f"warning: {finding.value}")
+
+
+def _described(opened: Opened) -> dict[str, Any]:
+    from meshhw.udf import fingerprint
+
+    return {
+        "form": opened.cipher.value,
+        "signers": [fingerprint(public) for public in opened.signers],
+        "content": _content_members(opened.content),
+        "annotations": [text.decode("utf-8", "replace") for text in opened.annotations],
+        "findings": _findings(opened.findings),
+    }
+
+
+def _content_members(content: ContentMeta) -> dict[str, Any]:
+    from meshhw.dare.header import to_members
+
+    return dict(to_members(content))
+
+
+def _findings(findings: tuple[Finding, ...]) -> list[dict[str, str]]:
+    return [{"finding": finding.name, "meaning": finding.value} for finding in findings]
+
+
+def _unverified_hint(opened: Opened) -> str:
+    named = [check.kid for check in opened.signatures]
+    return f"give the public key of {named[0]} with --signer" if named else "it is not signed"
+
+
+def _as_text(value: dict[str, Any]) -> str:
+    lines = [f"form: {value['form']}, {value['body']} octets"]
+    lines += [f"for: {kid}" for kid in value["recipients"]]
+    lines += [f"says it is signed by: {kid}" for kid in value["signers"]]
+    lines += [f"{name}: {member}" for name, member in value["content"].items()]
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""Who a RECIPIENT is: a file with a public key or a profile, a name known here, or `threshold:NAME`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import RecipientKey
+from meshhw.dare.keyfile import read_public
+from meshhw.errors import FormatError, KeyNotFound, UsageError
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers import named
+from meshhw.managers.host import Host
+from meshhw.managers.keys import opened
+from meshhw.schema.assertion import open_profile
+from meshhw.schema.keydata import keys_of
+from meshhw.schema.profile import Profile
+
+_MAX_FILE = 1 << 20
+_ENCRYPTION_MEMBERS = ("CommonEncryption", "AccountEncryption", "Encryption", "ServiceEncryption")
+ENCRYPTION_ROLE = "encryption"
+
+
+def recipient(name: str, home: Path, options: OpenOptions) -> RecipientKey:
+    """The key that is encrypted to for this name; a token is opened only for a key that no file tells.
+
+    Raises KeyNotFound, FormatError, SignatureInvalid for a profile that is not signed by itself, Ambiguous.
+    """
+    if prefixed := named.split(name):
+        module, rest = prefixed
+        return module.recipient(rest, home)
+    path = Path(name)
+    if path.is_file():
+        return _in_file(path)
+    return _known(name, home, options)
+
+
+def _in_file(path: Path) -> RecipientKey:
+    if path.stat().st_size > _MAX_FILE:
+        raise UsageError(f"{path} is too large for a key or a profile")
+    octets = path.read_bytes()
+    if octets.lstrip().startswith((b"[", b'{"DareEnvelope"')):
+        return _of_profile(octets)
+    try:
+        return RecipientKey(read_public(octets))
+    except FormatError as error:
+        raise FormatError(
+            f"{path} holds neither a public key nor a profile: {error.message}", hint=error.hint
+        ) from error
+
+
+def _of_profile(octets: bytes) -> RecipientKey:
+    keys = keys_of(open_profile(Envelope.parse(octets), Profile).value)
+    for member in _ENCRYPTION_MEMBERS:
+        if member in keys:
+            return RecipientKey(keys[member])
+    raise FormatError("the profile has no encryption key")
+
+
+def _known(name: str, home: Path, options: OpenOptions) -> RecipientKey:
+    host = Host(home)
+    with suppress(KeyNotFound):
+        return RecipientKey(host.profile(name).key(ENCRYPTION_ROLE).public_key)
+    with suppress(KeyNotFound):
+        return RecipientKey(host.key(name)[1].public_key)
+    try:
+        with opened(name, home, options) as found:
+            return RecipientKey(found.key.public)
+    except KeyNotFound as error:
+        raise KeyNotFound(
+            f"no recipient is called {name!r}",
+            hint="give a file with a public key or a profile, or a device or key of this home",
+        ) from error
