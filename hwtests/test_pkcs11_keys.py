@@ -176,3 +176,12 @@ def test_a_key_that_asks_each_time(softhsm_token: Pkcs11Token) -> None:
     asked = [request.kind.value for request in options.interaction.asked]  # type: ignore[attr-defined]  # Scripted
     assert asked.count("context") == 2
     token.close()
+
+
+def test_the_token_itself_says_that_a_key_cannot_be_read(softhsm_token: Pkcs11Token) -> None:
+    token: Any = softhsm_token.open()
+    for algorithm, secret in ((Algorithm.ED448, "CKA_VALUE"), (Algorithm.RSA2048, "CKA_PRIVATE_EXPONENT")):
+        said = token.protection(token.generate(KeySpec(algorithm)).uri)
+        assert said.extractable is False
+        assert said.answers[f"read {secret}"] == "CKR_ATTRIBUTE_SENSITIVE"
+    token.close()

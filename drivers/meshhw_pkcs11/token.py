@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pkcs11 import Attribute
+from pkcs11 import Attribute, KeyType
 from pkcs11.exceptions import PKCS11Error
 
 from meshhw.algorithms import Operation, PrivateKey
@@ -239,7 +239,8 @@ def _named(session: pkcs11.Session, uri: KeyURI) -> list[Any]:
 def _protection(key: Any) -> Protection:
     said = key.get_attributes(_FLAGS)
     answers = {f"CKA_{Attribute(flag).name}": str(bool(value)).lower() for flag, value in said.items()}
-    answers["read CKA_VALUE"], readable = _attempt(key)
+    secret = Attribute.PRIVATE_EXPONENT if key.key_type is KeyType.RSA else Attribute.VALUE
+    answers[f"read CKA_{secret.name}"], readable = _attempt(key, secret)
     extractable = said.get(Attribute.EXTRACTABLE)
     return Protection(
         extractable=None if extractable is None else bool(extractable) or readable,
@@ -248,14 +249,11 @@ def _protection(key: Any) -> Protection:
     )
 
 
-def _attempt(key: Any) -> tuple[str, bool]:
-    """The token's answer to C_GetAttributeValue(CKA_VALUE), and whether it gave the value away."""
-    for attribute in (Attribute.VALUE, Attribute.PRIVATE_EXPONENT):
-        try:
-            key[attribute]
-        except PKCS11Error as error:
-            code = code_of(error)
-            refusal = wire_code(code).name if code is not None else type(error).__name__
-        else:
-            return "the value", True
-    return refusal, False
+def _attempt(key: Any, secret: Attribute) -> tuple[str, bool]:
+    """The token's answer to C_GetAttributeValue for the private value, and whether it gave the value away."""
+    try:
+        key[secret]
+    except PKCS11Error as error:
+        code = code_of(error)
+        return (wire_code(code).name if code is not None else type(error).__name__), False
+    return "the value", True
