@@ -239,7 +239,7 @@ def _named(session: pkcs11.Session, uri: KeyURI) -> list[Any]:
 def _protection(key: Any) -> Protection:
     said = key.get_attributes(_FLAGS)
     answers = {f"CKA_{Attribute(flag).name}": str(bool(value)).lower() for flag, value in said.items()}
-    secret = Attribute.PRIVATE_EXPONENT if key.key_type is KeyType.RSA else Attribute.VALUE
+    secret = Attribute.PRIVATE_EXPONENT if key.key_type == KeyType.RSA else Attribute.VALUE
     answers[f"read CKA_{secret.name}"], readable = _attempt(key, secret)
     extractable = said.get(Attribute.EXTRACTABLE)
     return Protection(
