@@ -1,0 +1,123 @@
+"""`meshhw account`: a person's Mesh account, its keys, devices and way back after a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshhw.algorithms import Suite
+from meshhw.cli.common import context, verbs
+
+if TYPE_CHECKING:
+    from meshhw.managers.account.manager import AccountManager, NewAccount
+    from meshhw.managers.host import ProfileRecord
+
+app = verbs("A person's Mesh account: its keys, devices and escrow.")
+
+Account = Annotated[
+    str | None, typer.Option("--account", metavar="ADDRESS", help="Which account, when there are several.")
+]
+
+
+@app.command("create")
+def create(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="For instance alice@example.com.")],
+    *,
+    on: Annotated[
+        list[str] | None, typer.Option(metavar="TOKEN", help="Where the keys go; in order of preference.")
+    ] = None,
+    root_on: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Where the root key goes; a token kept offline.")
+    ] = None,
+    suite: Annotated[
+        Suite | None, typer.Option(help="Default: the strongest that the token does natively.")
+    ] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Keys born in their tokens: no seed, no escrow.")
+    ] = False,
+    require_hardware: Annotated[
+        bool, typer.Option("--require-hardware", help="Fail rather than keep a key outside a token.")
+    ] = False,
+) -> None:
+    """Make an account: root, administrator, common and escrow keys, and the keys of its stores."""
+    from meshhw.keystore.registry import find_token
+    from meshhw.managers.profilemaking import ROOT, ProfileRequest
+
+    request = ProfileRequest(
+        tokens=[find_token(name) for name in on or []],
+        assigned={ROOT: find_token(root_on)} if root_on else {},
+        suite=suite,
+        require_hardware=require_hardware,
+    )
+    with manager() as accounts:
+        new = accounts.plan(address, request, native=native)
+        announce(new)
+        record = accounts.create(new)
+    context().output.show(described(record), record.udf)
+
+
+@app.command("show")
+def show(account: Account = None) -> None:
+    """The account's profile, where its keys are, and whether its seed is still here."""
+    from meshhw.managers.host import Host
+
+    cli = context()
+    record = Host(cli.home).profile(account, "ProfileUser")
+    value = described(record)
+    cli.output.show(value, lambda: _as_text(value))
+
+
+@contextmanager
+def manager() -> Iterator[AccountManager]:
+    """The account manager of this home, its tokens open until the end."""
+    from meshhw.managers.account.manager import AccountManager
+    from meshhw.managers.host import Host
+
+    cli = context()
+    with AccountManager(Host(cli.home), cli.open_options) as accounts:
+        yield accounts
+
+
+def announce(new: NewAccount) -> None:
+    """Say what is not as wished, what it means, and what will be asked, before anything is."""
+    output = context().output
+    for line in new.told:
+        output.note(line)
+    labels = dict.fromkeys(place.token.label or str(place.token.uri) for place in new.plan.places)
+    count = "1 PIN" if len(labels) == 1 else f"{len(labels)} PINs"
+    output.note(f"suite {new.plan.suite}; {count}: {', '.join(labels)}")
+
+
+def described(record: ProfileRecord) -> dict[str, Any]:
+    """What is told of an account everywhere."""
+    from meshhw.managers.account.directory import AccountDirectory
+
+    return {
+        "udf": record.udf,
+        "address": record.label,
+        "suite": record.suite,
+        "created": record.created.isoformat(),
+        "seed": "sealed" if AccountDirectory(context().home, record.udf).has_seed else "not here",
+        "keys": [
+            {
+                "role": handle.role,
+                "algorithm": handle.algorithm,
+                "tier": handle.tier,
+                "udf": handle.udf,
+                "uri": handle.uri,
+            }
+            for handle in record.keys
+        ],
+    }
+
+
+def _as_text(value: dict[str, Any]) -> str:
+    lines = [f"{value['udf']}  {value['address']}".rstrip(), f"suite {value['suite']}, seed {value['seed']}"]
+    lines += [
+        f"  {key['role']:25}{key['algorithm']:9}{key['tier']:10}{key['udf']}\n{'':27}{key['uri']}"
+        for key in value["keys"]
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,177 @@
+"""The account key manager: a person's profile, its keys in tokens, and the seed that can bring them back.
+
+By default all keys derive from one seed, as published, and are imported where a token takes them; the seed
+stays sealed to the token until it was escrowed. `native` accounts have keys that were born in their tokens,
+no seed, and nothing that could bring a lost key back but a second token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from meshhw.algorithms import Suite
+from meshhw.errors import NotSupported, StateError, UsageError
+from meshhw.keystore.api import OpenOptions, Seals, Token
+from meshhw.keystore.placement import Plan
+from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.roles import (
+    ADMINISTRATOR,
+    ENCRYPTION,
+    ROLES,
+    SEED_NAMES,
+    STORES,
+    store_key_name,
+)
+from meshhw.managers.host import Host, ProfileRecord, now
+from meshhw.managers.keymaking import KeyMaker, MadeKey
+from meshhw.managers.profilemaking import ROOT, VAULT, ProfileRequest, deriving, plan_profile, signer_of
+from meshhw.privkeys import public_key_of
+from meshhw.schema.assertion import open_profile, sign_assertion
+from meshhw.schema.keydata import key_data
+from meshhw.schema.profile import ProfileUser
+from meshhw.udf import Seed, Specifier, fingerprint
+
+KIND = "ProfileUser"
+_SEED_STAYS = "the seed stays sealed until `meshhw account escrow` has split and erased it"
+_ADDRESS = re.compile(r"[a-z0-9](?:[a-z0-9._+-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What an account shall be, before anything is made."""
+
+    address: str
+    request: ProfileRequest
+    plan: Plan
+    version: int = 1
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What a person must know before relying on it."""
+        if self.request.seed is None:
+            return (
+                *self.plan.told,
+                "no seed: nothing brings these keys back when their token is lost or broken; "
+                "name a second token as administrator, and keep the root on a token of its own",
+            )
+        return (
+            *self.plan.told,
+            "the seed stays sealed until `meshhw account escrow` has split and erased it",
+        )
+
+
+class AccountManager:
+    """Accounts of one home. Close it to let go of the tokens that it opened."""
+
+    def __init__(self, host: Host, options: OpenOptions) -> None:
+        self._host = host
+        self._maker = KeyMaker(options)
+
+    def plan(self, address: str, request: ProfileRequest, *, native: bool = False) -> NewAccount:
+        """Where the keys would go; asks for no PIN and changes nothing.
+
+        A seed is drawn unless one is given or the keys shall be `native`. Raises UsageError for what is no
+        address, NotSupported with `require_hardware`, StateError when the account is here already.
+        """
+        if native and request.seed is not None:
+            raise UsageError("keys that derive from a seed are not native")
+        address = checked_address(address)
+        if address and any(record.label == address for record in self._host.profiles(KIND)):
+            raise StateError(f"this machine has the account {address} already")
+        seed = None if native else request.seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
+        request = replace(request, seed=seed, label=address)
+        return NewAccount(address, request, plan_profile(self._maker, ROLES, request))
+
+    def create(self, new: NewAccount) -> ProfileRecord:
+        """Make the keys, sign the profile, seal seed and store keys, record it. If anything fails, nothing is
+        left. Raises what the tokens raise."""
+        seed = new.request.seed
+        label = f"mesh {new.address}".strip()
+        with self._maker.making(new.plan, deriving(seed, SEED_NAMES), label) as made:
+            record = _signed_record(made, new)
+            directory = AccountDirectory(self._host.home, record.udf)
+            self._refuse_twin(record.udf)
+            with directory.making():
+                sealer = self._sealer(new)
+                if seed is not None:
+                    directory.write_seed(sealer, seed)
+                drawn = seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
+                algorithm = new.plan.suite.agreement
+                directory.write_stores(
+                    sealer, {name: drawn.derive(algorithm, store_key_name(name)) for name in STORES}
+                )
+                self._host.add(record)
+        return record
+
+    def close(self) -> None:
+        """Close the tokens."""
+        self._maker.close()
+
+    def __enter__(self) -> AccountManager:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _sealer(self, new: NewAccount) -> Token:
+        """The token that seals the seed and the store keys: that of the encryption key, or the vault."""
+        place = next(item for item in new.plan.places if item.role.name == ENCRYPTION)
+        token = self._maker.token(place.sealed_by or place.token.uri)
+        if isinstance(token, Seals):
+            return token
+        if new.request.require_hardware:
+            raise NotSupported(
+                f"{token.info().label} seals nothing, so the store keys would be kept in software",
+                hint="name a token that seals with --on, or leave --require-hardware away",
+            )
+        return self._maker.token(VAULT)
+
+    def _refuse_twin(self, udf: str) -> None:
+        if any(record.udf == udf for record in self._host.profiles()):
+            raise StateError(f"this machine has the account {udf} already")
+
+
+def checked_address(text: str) -> str:
+    """An account's address in lower case; empty stays empty, an account without one. Raises UsageError."""
+    address = text.strip().lower()
+    if address and not _ADDRESS.fullmatch(address):
+        raise UsageError(f"{text!r} is not an address", hint="an address is like alice@example.com")
+    return address
+
+
+def root_udf(seed: Seed, suite: Suite) -> str:
+    """The UDF of the account profile that this seed gives in this suite."""
+    return fingerprint(public_key_of(seed.derive(suite.signature, SEED_NAMES[ROOT])))
+
+
+def _signed_record(made: Sequence[MadeKey], new: NewAccount) -> ProfileRecord:
+    keys = {item.place.role.name: item for item in made}
+    suite = new.plan.suite
+    data = {role: key_data(item.public) for role, item in keys.items()}
+    profile = ProfileUser(
+        updated=now(),
+        suite=None if suite is Suite.S448 else suite.value,
+        version=new.version,
+        account_address=new.address or None,
+        profile_signature=data[ROOT],
+        administrator_signature=data[ADMINISTRATOR],
+        administrator_signatures=(data[ADMINISTRATOR],),
+        common_encryption=data[ENCRYPTION],
+        common_authentication=data["authentication"],
+        common_signature=data["signature"],
+        escrow_encryption=data["escrow"],
+    )
+    udf = fingerprint(keys[ROOT].public)
+    envelope = sign_assertion(profile, signer_of(keys[ROOT]), udf)
+    open_profile(envelope, ProfileUser)
+    return ProfileRecord(
+        udf=udf,
+        kind=KIND,
+        suite=suite,
+        created=now(),
+        envelope=envelope.octets(),
+        keys=tuple(item.handle() for item in made),
+        label=new.address,
+    )
