@@ -19,7 +19,7 @@ class WireCode:
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.layer} {self.name or 'code'} (0x{self.value:x})"
+        return f"{self.name or self.layer} (0x{self.value:x})"
 
 
 class MeshError(Exception):

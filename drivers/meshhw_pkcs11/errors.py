@@ -90,7 +90,7 @@ def code_of(error: Exception) -> int | None:
 def wire_code(code: int) -> WireCode:
     """The code with its name, where the standard has one."""
     known = _TABLE.get(code)
-    return WireCode("CKR", code, f"CKR_{known[0]}" if known else "")
+    return WireCode("PKCS#11", code, f"CKR_{known[0]}" if known else "")
 
 
 def fold(error: Exception, token: str) -> MeshError:
@@ -101,5 +101,4 @@ def fold(error: Exception, token: str) -> MeshError:
     if code is None:
         return TokenFault(f"{token}: {type(error).__name__} {error}".rstrip())
     _, kind, text = _TABLE.get(code, ("", TokenFault, "the token answered with an unknown code"))
-    said = f"{token}: {text} ({wire_code(code)})"
-    return kind(said, code=wire_code(code))
+    return kind(f"{token}: {text}", code=wire_code(code))
