@@ -14,7 +14,7 @@ from meshhw_tpm.context import Context
 from meshhw_tpm.keyfile import KeyFile
 from meshhw_tpm.pins import Pins
 from meshhw_tpm.source import FileSource, parent_handle, structures
-from meshhw_tpm.store import Store
+from meshhw_tpm.store import Store, read
 from meshhw_tpm.tss import Handle
 
 _NEW, _COMMIT = ".next", "change.commit"
@@ -70,7 +70,7 @@ def finish_change(directory: Path) -> None:
 def _write_changed(connection: Connection, store: Store, old: bytes, new: bytes) -> None:
     """Write every protected key with its new value beside the old one, then commit."""
     protected = [(path, key) for path, key in store.own_keys() if not key.empty_auth]
-    protected.append((store.pin_path(), store.read(store.pin_path())))
+    protected.append((store.pin_path(), read(store.pin_path())))
     for path, key in protected:
         changed = _changed(connection, path, key, old, new)
         files.replace(path.with_name(path.name + _NEW), keyfile.to_pem(changed))

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from meshhw import files
-from meshhw.errors import MeshError, TokenFull, TokenMismatch, TokenRemoved
+from meshhw.errors import MeshError, TokenFull, TokenRemoved
 from meshhw.keystore.deadline import Limit
 from meshhw_tpm import errors
 from meshhw_tpm.context import Context
+from meshhw_tpm.identity import mismatch
+from meshhw_tpm.store import Store
 from meshhw_tpm.tss import tss
 
 T = TypeVar("T")
-CROWD_PATIENCE = 5.0
-"""Seconds that an operation waits for a slot of a TPM that several programs share without a manager."""
+_open: set[Connection] = set()
+"""This process's connections, which make room for one another where a TPM has no resource manager."""
+CROWD_PATIENCE, LOCK_PATIENCE = 2.0, 30.0
+"""Seconds that an operation waits for a slot of a TPM without a resource manager, and for its turn to try."""
 
 
 class Connection:
@@ -29,7 +33,6 @@ class Connection:
         self.tcti = tcti
         self.expected = expected
         self.owner_auth = b""
-        self.lost: Callable[[bytes], str] = lambda _: ""
         self.lock_directory: Path | None = None
         self._sessions = sessions
         self._limit = Limit(f"the TPM at {tcti}", deadline)
@@ -50,6 +53,15 @@ class Connection:
         """The name of the TPM's storage primary, which is the TPM's identity here."""
         return self.run(lambda context: context.primary_name)
 
+    def make_room(self) -> None:
+        """Give back the slots that an idle connection keeps; one that works now is left alone."""
+        if not self._turn.acquire(blocking=False):
+            return
+        try:
+            self._release()
+        finally:
+            self._turn.release()
+
     def close(self) -> None:
         """Flush, disconnect. A TPM that hangs is left as it is. Closing twice is fine."""
         if self._limit.poisoned:
@@ -67,26 +79,29 @@ class Connection:
                 if full.code is None or errors.tpm_code(full.code.value) not in errors.MEMORY:
                     raise
                 self._crowded = True
+                self._release()  # before waiting for a turn: others need the slots for theirs
                 return self._in_crowd(work)
 
     def _in_crowd(self, work: Callable[[Context], T]) -> T:
         """Take slots for this one operation only, one program of this home after the other."""
         if self.lock_directory is None:
             return self._patiently(work)
-        with files.locked(files.private_directory(self.lock_directory) / "slots", CROWD_PATIENCE * 2):
+        with files.locked(files.private_directory(self.lock_directory) / "slots", LOCK_PATIENCE):
             return self._patiently(work)
 
     def _patiently(self, work: Callable[[Context], T]) -> T:
         limit = time.monotonic() + CROWD_PATIENCE
         while True:
+            for other in list(_open):
+                if other is not self and other.tcti == self.tcti:
+                    other.make_room()
             try:
                 return self._again_if_restarted(work)
             except TokenFull:
                 if time.monotonic() > limit:
                     raise
             finally:
-                if self._context is not None:
-                    self._context.release()
+                self._release()
             time.sleep(random.uniform(0.01, 0.05))  # noqa: S311  (spreads rivals; no secret)
 
     def _again_if_restarted(self, work: Callable[[Context], T]) -> T:
@@ -128,15 +143,18 @@ class Connection:
             raise
         if self.expected is not None and name != self.expected:
             context.close()
-            raise TokenMismatch(
-                "the TPM was cleared or replaced" + self.lost(self.expected),
-                hint="restore from escrow or enrol anew: what the former state protected cannot be opened",
-            )
+            raise mismatch(Store(self.expected))
         self.expected = name
         self._context = context
+        _open.add(self)
         return context
 
+    def _release(self) -> None:
+        if self._context is not None:
+            self._context.release()
+
     def _drop(self) -> None:
+        _open.discard(self)
         context, self._context = self._context, None
         if context is not None:
             context.close()

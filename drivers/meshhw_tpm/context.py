@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from meshhw.keystore.tpm_public import parse_public
 from meshhw_tpm import templates
 from meshhw_tpm.errors import tpm_code
 from meshhw_tpm.tss import Handle, Structure, tss
 
+T = TypeVar("T")
 RH_OWNER = 0x40000001
 TRANSIENT_FIRST, PERSISTENT_FIRST, PERSISTENT_LAST = 0x80000000, 0x81000000, 0x817FFFFF
 SRK_HANDLE = 0x81000001
@@ -47,14 +49,14 @@ class Context:
         """Find or make the storage primary; its name. `expected` lets a persistent one be used as it is."""
         if expected is not None and self._use_persistent_primary(expected):
             return expected
-        known = expected or self.primary_name
-        if known:
-            self.pending.add(known)
         with self.owner_session() as session:
-            handle, public, *_ = self.esapi.create_primary(
-                self.tss.TPM2B_SENSITIVE_CREATE(), templates.storage_parent(), session1=session
+            handle, public, *_ = self._announced(
+                expected or self.primary_name,
+                lambda: self.esapi.create_primary(
+                    self.tss.TPM2B_SENSITIVE_CREATE(), templates.storage_parent(), session1=session
+                ),
             )
-        self.pending.discard(known)
+        self.pending.discard(expected or self.primary_name)
         self._primary = handle
         self.primary_name = parse_public(public.publicArea.marshal()).name
         if self._use_persistent_primary(self.primary_name):  # the slot is better spent on keys
@@ -125,13 +127,7 @@ class Context:
     @contextmanager
     def transient(self, name: bytes, load: Callable[[], Handle]) -> Iterator[Handle]:
         """Load an object for the block. If its answer or its flush is lost, `pending` remembers its name."""
-        self.pending.add(name)
-        try:
-            handle = load()
-        except self.tss.TSS2_Exception as error:
-            if tpm_code(int(error.rc)) is not None:  # the TPM itself refused
-                self.pending.discard(name)
-            raise
+        handle = self._announced(name, load)
         try:
             yield handle
         finally:
@@ -184,6 +180,17 @@ class Context:
         """Release everything and disconnect."""
         self.release()
         self.esapi.close()
+
+    def _announced(self, name: bytes, make: Callable[[], T]) -> T:
+        """Make an object whose name is `pending` until it is flushed, unless the TPM refuses it."""
+        if name:
+            self.pending.add(name)
+        try:
+            return make()
+        except self.tss.TSS2_Exception as error:
+            if tpm_code(int(error.rc)) is not None:
+                self.pending.discard(name)
+            raise
 
     def _use_persistent_primary(self, name: bytes) -> bool:
         if self._primary_persistent:

@@ -11,6 +11,7 @@ from meshhw.keystore.uri import TokenURI
 from meshhw_tpm import admin, discovery
 from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import Context
+from meshhw_tpm.identity import identity
 from meshhw_tpm.policy import Pcrs
 from meshhw_tpm.store import Store
 from meshhw_tpm.token import Settings, TpmToken
@@ -58,9 +59,8 @@ class TpmDriver:
     def _try(
         self, uri: TokenURI, tcti: str, options: OpenOptions, settings: Settings
     ) -> TpmToken | MeshError:
-        expected = _identity(uri)
+        expected = identity(uri)
         connection = Connection(tcti, expected, sessions=settings.sessions, deadline=options.deadline)
-        connection.lost = lambda name: Store(name).describe_loss()
         try:
             store = Store(connection.identify())
             info = connection.run(lambda context: _describe(context, tcti, uri))
@@ -109,19 +109,6 @@ def _settings(uri: TokenURI) -> Settings:
     if sessions not in (None, "on", "off"):
         raise InvalidURI(f"sessions={sessions} in the URI", hint="write sessions=on or sessions=off")
     return Settings(sessions != "off", Pcrs.parse(pcrs) if pcrs else None)
-
-
-def _identity(uri: TokenURI) -> bytes | None:
-    name = uri.get("name")
-    if name is None:
-        return None
-    try:
-        identity = bytes.fromhex(name)
-    except ValueError as error:
-        raise InvalidURI(f"name={name} in the URI is not hexadecimal") from error
-    if len(identity) != 34 or identity[:2] != b"\x00\x0b":
-        raise InvalidURI("name in the URI is no TPM name", hint="`meshhw token list` shows it")
-    return identity
 
 
 def _best(errors: Sequence[TpmToken | MeshError]) -> MeshError | None:

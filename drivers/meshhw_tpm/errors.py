@@ -41,14 +41,19 @@ class Fold:
 
 _SLOTS = "use the resource manager (/dev/tpmrm0 or tpm2-abrmd), or end the program that holds the TPM's slots"
 _BUSY = "repeat in a moment"
+_WAIT = "wait, or end the lock-out with `meshhw token unlock TOKEN`"
+_BACKUP = "use the TPM that made it, or a back-up of the file"
+_CAREFUL = "each wrong one brings the TPM's lock-out nearer"
 _UNKNOWN_TO_IT = "the TPM does not know this algorithm or these parameters"
 
 TABLE: dict[int, Fold] = {
-    AUTH_FAIL: Fold(PinIncorrect, "TPM_RC_AUTH_FAIL", "the TPM refused the PIN"),
-    BAD_AUTH: Fold(PinIncorrect, "TPM_RC_BAD_AUTH", "the TPM refused the authorisation value"),
-    LOCKOUT: Fold(PinLocked, "TPM_RC_LOCKOUT", "the TPM is locked after too many wrong PINs"),
+    AUTH_FAIL: Fold(PinIncorrect, "TPM_RC_AUTH_FAIL", "the TPM refused the PIN", _CAREFUL),
+    BAD_AUTH: Fold(PinIncorrect, "TPM_RC_BAD_AUTH", "the TPM refused the authorisation value", _CAREFUL),
+    LOCKOUT: Fold(PinLocked, "TPM_RC_LOCKOUT", "the TPM is locked after too many wrong PINs", _WAIT),
     HANDLE: Fold(KeyNotFound, "TPM_RC_HANDLE", "the TPM holds nothing at this handle"),
-    INTEGRITY: Fold(IntegrityError, "TPM_RC_INTEGRITY", "the TPM did not make this blob, or it was changed"),
+    INTEGRITY: Fold(
+        IntegrityError, "TPM_RC_INTEGRITY", "the TPM did not make this, or it was changed", _BACKUP
+    ),
     POLICY_FAIL: Fold(TokenFault, "TPM_RC_POLICY_FAIL", "the key's policy is not met"),
     PCR_CHANGED: Fold(
         TokenFault, "TPM_RC_PCR_CHANGED", "the machine's measurements (PCRs) changed meanwhile"
@@ -108,7 +113,11 @@ def fold(rc: int) -> MeshError:
         return _transport(rc)
     meaning = TABLE.get(code)
     if meaning is None:
-        return TokenFault("the TPM answered with an error that is not known here", code=WireCode("TPM", rc))
+        return TokenFault(
+            "the TPM answered with an error that is not known here",
+            hint=f"`tpm2_rc_decode 0x{rc:x}` explains it",
+            code=WireCode("TPM", rc),
+        )
     return made(meaning, rc)
 
 

@@ -60,7 +60,7 @@ def explained(error: MeshError, state: Lockout) -> MeshError:
     """A PIN error of the fold table with what the TPM says of tries and waiting."""
     if isinstance(error, PinLocked):
         return PinLocked(error.message, unlock_hint=state.waiting, code=error.code)
-    hint = state.waiting if state.locked else None
+    hint = state.waiting if state.locked else f"{state.tries_left} tries are left"
     return PinIncorrect(error.message, retries_left=state.tries_left, hint=hint, code=error.code)
 
 

@@ -19,7 +19,7 @@ from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import Context
 from meshhw_tpm.objects import Terms
 from meshhw_tpm.source import FileSource, Source
-from meshhw_tpm.store import Store
+from meshhw_tpm.store import Store, file_state, read
 
 T = TypeVar("T")
 MAX_OCTETS = 32
@@ -39,6 +39,7 @@ class Pins:
         self._connection = connection
         self._store = store
         self._kept: dict[bytes, bytes] = {}
+        self._pin_state = file_state(store.pin_path())
 
     def needed(self, source: Source) -> bool:
         """Whether using this key asks the person now."""
@@ -49,9 +50,12 @@ class Pins:
 
         Raises PinRequired, PinIncorrect, PinFinalTry, PinLocked.
         """
+        source.refresh()
+        slot = self._slot(source)
+        if self._pin_state != file_state(self._store.pin_path()):  # a PIN of before a change is a wrong try
+            self.forget()
         if not source.needs_auth:
             return use(b"")
-        slot = self._slot(source)
         if slot not in self._kept:
             self._may_try()
             self._kept[slot] = self.ask(self._label)
@@ -76,7 +80,7 @@ class Pins:
             lambda context: objects.seal(context, secrets.token_bytes(32), Terms(_OF_PIN_OBJECT, value))
         )
         self._store.write_pin(made)
-        self._kept[b""] = value
+        self.keep(value)
 
     def ask(self, label: str, kind: PinKind = PinKind.USER, *, new: bool = False) -> bytes:
         """Ask the person for one value. Raises UsageError for one that a TPM cannot take."""
@@ -90,10 +94,12 @@ class Pins:
     def keep(self, value: bytes) -> None:
         """The PIN is this from now on."""
         self._kept[b""] = value
+        self._pin_state = file_state(self._store.pin_path())
 
     def forget(self) -> None:
         """Drop everything."""
         self._kept.clear()
+        self._pin_state = file_state(self._store.pin_path())
 
     def explained(self, error: MeshError) -> MeshError:
         """A refusal with the tries that are left, or the time to wait."""
@@ -118,7 +124,7 @@ class Pins:
 
     def _pin_source(self) -> Source:
         path = self._store.pin_path()
-        return FileSource(path, self._store.read(path), own=True)
+        return FileSource(path, read(path), own=True)
 
     @staticmethod
     def _slot(source: Source) -> bytes:

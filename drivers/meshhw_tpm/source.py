@@ -11,6 +11,7 @@ from meshhw.errors import KeyNotFound, NotSupported
 from meshhw.keystore.tpm_public import Attributes, PublicArea
 from meshhw_tpm.context import PERSISTENT_FIRST, RH_OWNER, Context
 from meshhw_tpm.keyfile import KeyFile, PolicyStep
+from meshhw_tpm.store import file_state, read
 from meshhw_tpm.tss import Handle, Structure, tss
 
 
@@ -22,6 +23,10 @@ class Source(Protocol):
     needs_auth: bool
     own: bool
     """Whether this project made it, so that the TPM's PIN is its authorisation value."""
+
+    def refresh(self) -> None:
+        """Take up what a change of PIN wrapped anew. Raises KeyNotFound when the key was deleted."""
+        ...
 
     def opened(self, context: Context) -> AbstractContextManager[Handle]:
         """The loaded object, for the block."""
@@ -38,19 +43,25 @@ class FileSource:
         self.policy = key.policy
         self.needs_auth = not key.empty_auth
         self.own = own
+        self._state = file_state(path)
         self._structures: tuple[Structure, Structure] | None = None
+
+    def refresh(self) -> None:
+        state = file_state(self.path)
+        if state is None:
+            raise KeyNotFound(f"the TPM key file {self.path} was deleted")
+        if state != self._state:
+            self.key = read(self.path)
+            if self.key.area.name != self.area.name:
+                raise KeyNotFound(f"another key is in {self.path} now")
+            self._state, self._structures = state, None
 
     @contextmanager
     def opened(self, context: Context) -> Iterator[Handle]:
-        if not self.path.exists():
-            raise KeyNotFound(f"the TPM key file {self.path} was deleted")
-        with loaded(context, self.key.parent, self.area.name, *self._parts()) as handle:
-            yield handle
-
-    def _parts(self) -> tuple[Structure, Structure]:
         if self._structures is None:
             self._structures = structures(self.key)
-        return self._structures
+        with loaded(context, self.key.parent, self.area.name, *self._structures) as handle:
+            yield handle
 
 
 class HandleSource:
@@ -63,6 +74,9 @@ class HandleSource:
         self.area = area
         self.needs_auth = not area.has(Attributes.NO_DA)
         self.own = own
+
+    def refresh(self) -> None:
+        return None  # a persistent object is compared by name when it is opened
 
     @contextmanager
     def opened(self, context: Context) -> Iterator[Handle]:

@@ -49,19 +49,7 @@ class Store:
 
     def load(self, name: str) -> KeyFile:
         """Read a key file. Raises KeyNotFound, FormatError, NotSupported, InsecurePermissions."""
-        return self.read(self.path(name))
-
-    def read(self, path: Path) -> KeyFile:
-        """Read the key file at `path`, and name it in every error."""
-        octets = files.read_private(path, _LIMIT)
-        if octets is None:
-            raise KeyNotFound(f"the TPM key file {path} does not exist")
-        try:
-            return keyfile.from_pem(octets)
-        except FormatError as error:
-            raise FormatError(f"{path} is not a TPM key file: {error.message}") from error
-        except NotSupported as error:
-            raise NotSupported(f"{path}: {error.message}") from error
+        return read(self.path(name))
 
     def add(self, key: KeyFile) -> str:
         """Keep a new key; the name is made of the object's own."""
@@ -131,7 +119,7 @@ class Store:
         """Every key file with its path."""
         for name in self.names():
             path = self.path(name)
-            yield path, self.read(path)
+            yield path, read(path)
 
     def _label(self, name: str) -> str:
         try:
@@ -150,3 +138,28 @@ class Store:
         except FileNotFoundError as error:
             raise KeyNotFound(f"{path} does not exist") from error
         files.sync_directory(path.parent)
+
+
+def read(path: Path) -> KeyFile:
+    """Read the key file at `path`, and name it in every error.
+
+    Raises KeyNotFound, FormatError, NotSupported, InsecurePermissions.
+    """
+    octets = files.read_private(path, _LIMIT)
+    if octets is None:
+        raise KeyNotFound(f"the TPM key file {path} does not exist")
+    try:
+        return keyfile.from_pem(octets)
+    except FormatError as error:
+        raise FormatError(f"{path} is not a TPM key file: {error.message}") from error
+    except NotSupported as error:
+        raise NotSupported(f"{path}: {error.message}") from error
+
+
+def file_state(path: Path) -> tuple[int, int] | None:
+    """What differs when a file was replaced; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -15,12 +15,13 @@ from meshhw.keystore.uri import KeyURI
 from meshhw_tpm import admin, capabilities, lockout, protection, sealing
 from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import PERSISTENT_FIRST, Context
+from meshhw_tpm.identity import identity, mismatch
 from meshhw_tpm.keys import Surroundings, TpmKey, key_class
 from meshhw_tpm.making import Maker
 from meshhw_tpm.pins import Pins
 from meshhw_tpm.policy import Pcrs
 from meshhw_tpm.source import FileSource, HandleSource, Source
-from meshhw_tpm.store import Store
+from meshhw_tpm.store import Store, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class TpmToken:
 
         Raises KeyNotFound, FormatError.
         """
+        self._same_tpm(uri)
         handle, file, name = uri.get("handle"), uri.get("file"), uri.octets("id")
         if handle is not None:
             found = self._from_handle(_number(handle))
@@ -147,6 +149,12 @@ class TpmToken:
         self._pins.forget()
         self._store.remove_pin()
 
+    def _same_tpm(self, uri: KeyURI) -> None:
+        """Raise TokenMismatch for a key of another TPM, which is what this one was before it was cleared."""
+        named = identity(uri)
+        if named is not None and named != identity(self._info.uri):
+            raise mismatch(Store(named))
+
     def _supported(self, spec: KeySpec) -> None:
         capabilities.require(self.capabilities(), spec.algorithm)
 
@@ -161,7 +169,7 @@ class TpmToken:
 
     def _from_file(self, name: str) -> TpmKey | None:
         path = self._store.path(name)
-        key = self._store.read(path)
+        key = read(path)
         source = FileSource(path, key, own=path.parent == self._store.directory)
         return self._key(self._info.uri.key(file=name), key.label, source)
 

@@ -139,6 +139,11 @@ class SoftwareTpm:
                 taken.append(int.from_bytes(self._send(tpm_wire.hash_sequence_start())[:4], "big"))
         return taken
 
+    def loaded(self) -> int:
+        """How many transient slots are taken now."""
+        answer = self._send(tpm_wire.transient_handles())
+        return int.from_bytes(answer[5:9], "big")  # moreData, the capability, then the list's count
+
     def flush(self, handles: list[int]) -> None:
         """Give slots back that `fill` took."""
         for handle in handles:

@@ -114,6 +114,11 @@ def flush_context(handle: int) -> bytes:
     return _message(NO_SESSIONS, 0x165, struct.pack(">I", handle))
 
 
+def transient_handles() -> bytes:
+    """TPM2_GetCapability: the handles of loaded objects."""
+    return _message(NO_SESSIONS, 0x17A, struct.pack(">III", 1, 0x80000000, 64))
+
+
 def transact(address: tuple[str, int], message: bytes) -> bytes:
     """Send one command to a TPM and return the response's body. Raises TokenFault, TokenRemoved."""
     with socket.create_connection(address, timeout=10) as stream:
