@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +42,9 @@ class SoftHsmStage:
     """Two tokens; the profile goes to the first, and the second shows that nothing is sent to it."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises DriverUnavailable without SoftHSM."""
+        """Raises DriverUnavailable without SoftHSM or the library that speaks PKCS#11."""
+        if find_spec("pkcs11") is None:
+            raise DriverUnavailable("python-pkcs11 is not installed", hint="pip install 'meshhw[pkcs11]'")
         lab = SoftHSM(files.private_directory(directory / "softhsm"))
         self._tokens = lab.directory / "tokens"
         self._first, second = lab.add("demo one"), lab.add("demo two")

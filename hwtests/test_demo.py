@@ -1,0 +1,40 @@
+"""`meshhw demo` on two SoftHSM tokens, as a stranger runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from meshhw.lab.skipping import or_skip
+from meshhw.lab.softhsm import SoftHSM
+
+
+@pytest.fixture(autouse=True)
+def softhsm_is_installed(tmp_path: Path) -> None:
+    or_skip(lambda: SoftHSM(tmp_path / "probe"))
+
+
+def test_the_demo_tells_the_whole_story_and_leaves_nothing() -> None:
+    before = set(Path(tempfile.gettempdir()).glob("meshhw-demo-*"))
+    done = subprocess.run(
+        [sys.executable, "-m", "meshhw", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    steps = json.loads(done.stdout)
+    assert [step["status"] for step in steps] == [0, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0]
+    made = next(step for step in steps if step["command"].startswith("meshhw device show"))
+    assert made["output"].count(" native ") == 4
+    assert "suite 448" in made["output"]
+    assert done.stderr.count("CKA_EXTRACTABLE -> false") == 4
+    assert "demo two" in steps[0]["output"]
+    assert "demo%20two" not in next(s["output"] for s in steps if s["command"] == "meshhw log show")
+    assert set(Path(tempfile.gettempdir()).glob("meshhw-demo-*")) <= before
