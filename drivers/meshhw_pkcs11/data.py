@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pkcs11 import Attribute, ObjectClass
 
+from meshhw_pkcs11.search import objects
 from meshhw_pkcs11.session import Session
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def find(session: pkcs11.Session, name: str | None = None) -> list[Any]:
     template: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION}
     if name is not None:
         template[Attribute.LABEL] = name
-    return list(session.get_objects(template))
+    return objects(session, template)
 
 
 def load(session: pkcs11.Session, name: str) -> bytes | None:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pkcs11 import MGF, Mechanism
+from pkcs11 import MGF, Attribute, Mechanism
+from pkcs11.exceptions import FunctionFailed, GeneralError, ObjectHandleInvalid
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
-from meshhw.errors import DecryptionFailed, InvalidPublicKey, KeyNotFound, MeshError, NotSupported
+from meshhw.errors import DecryptionFailed, InvalidPublicKey, MeshError, NotSupported
 from meshhw.keystore.api import Needs
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.log import UseRecorder
@@ -107,13 +108,12 @@ class Pkcs11Key:
 
     def _found(self, session: pkcs11.Session) -> Any:
         said = self._described
-        fitting = [
-            one for one in private_keys(session, said.id, said.label) if int(one.key_type) == said.key_type
-        ]
+        found = private_keys(session, said.id, said.label)
+        fitting = [one for one in found if one[Attribute.KEY_TYPE] == said.key_type]
         if len(fitting) > 1:  # neither CKA_ID nor CKA_LABEL is unique: let each prove that it is the one
             fitting = [one for one in fitting if belongs(one, said.algorithm, self._public)]
         if not fitting:
-            raise KeyNotFound(f"{self._session.name} holds the key {said.label or said.id.hex()} no longer")
+            raise ObjectHandleInvalid  # looked for once more, logged in anew, before it is given up
         return fitting[0]
 
     def _context_pin(self) -> str | None:
@@ -203,8 +203,6 @@ class RsaDecryptingKey(Pkcs11Key):
         return self._use(Operation.DECRYPT, lambda session: self._plain(session, ciphertext, parameters, pin))
 
     def _plain(self, session: pkcs11.Session, ciphertext: bytes, parameters: Any, pin: str | None) -> bytes:
-        from pkcs11.exceptions import FunctionFailed, GeneralError
-
         key = self._object(session)
         try:
             return bytes(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pkcs11 import Attribute, DecryptMixin, DeriveMixin, KeyType, ObjectClass, SignMixin
+from pkcs11 import Attribute, DecryptMixin, DeriveMixin, KeyType, ObjectClass, PrivateKey, SignMixin
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
-from meshhw.errors import InvalidPublicKey
+from meshhw.errors import InvalidPublicKey, TokenFault
 from meshhw_pkcs11.keytypes import algorithm_of, decode_point
+from meshhw_pkcs11.search import objects
 
 if TYPE_CHECKING:
     import pkcs11
@@ -46,7 +47,10 @@ def private_keys(session: pkcs11.Session, id: bytes | None = None, label: str | 
         template[Attribute.ID] = id
     if label is not None:
         template[Attribute.LABEL] = label
-    return list(session.get_objects(template))
+    found = objects(session, template)
+    if not all(isinstance(one, PrivateKey) for one in found):
+        raise TokenFault("the token does not say what its keys are", hint="try again")
+    return found
 
 
 def describe(key: Any) -> Described | None:
@@ -75,7 +79,7 @@ def public_objects(session: pkcs11.Session, key: Described) -> list[Any]:
         Attribute.KEY_TYPE: key.key_type,
         Attribute.ID: key.id,
     }
-    return list(session.get_objects(template))
+    return objects(session, template)
 
 
 def public_candidates(session: pkcs11.Session, key: Described) -> list[PublicKey]:

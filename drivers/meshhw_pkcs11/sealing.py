@@ -21,6 +21,7 @@ from meshhw.errors import DecryptionFailed, NotSupported
 from meshhw_pkcs11 import data
 from meshhw_pkcs11.capabilities import Abilities
 from meshhw_pkcs11.errors import code_of
+from meshhw_pkcs11.search import objects
 from meshhw_pkcs11.session import Session
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _failed() -> DecryptionFailed:
 
 def _wrapping_keys(session: pkcs11.Session) -> list[Any]:
     template = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: SEAL_KEY_LABEL}
-    return list(session.get_objects(template))
+    return objects(session, template)
 
 
 def _wrap(session: pkcs11.Session, key: bytes) -> bytes:

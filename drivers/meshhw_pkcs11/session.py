@@ -33,6 +33,8 @@ Result = TypeVar("Result")
 FAULTS = (PKCS11Error, CryptokiError)
 # The session or the whole token went away (and may be back).
 _LOST = frozenset({0x03, 0x32, 0xB0, 0xB3, 0xE0, 0xE1, 0x190})
+# An operation was begun and never ended on this session: only another session helps.
+_STUCK = 0x90
 # Somebody else logged out, or the handle is of an object that was deleted or hidden meanwhile.
 _OUTDATED = frozenset({0x60, 0x82, 0x101})
 
@@ -145,6 +147,8 @@ class Session:
         code = code_of(error)
         if code in _LOST:
             self._drop()
+        elif code == _STUCK:
+            self._renew()
         elif code in _OUTDATED:
             with self._lock:
                 self._login.lapse()
@@ -159,6 +163,18 @@ class Session:
             if self._open is not None:
                 self._open = None
                 self._release()
+
+    def _renew(self) -> None:
+        """Another session with the same token; whoever is logged in stays so."""
+        with self._lock:
+            stuck, self._open = self._open, None
+            self._open = self._new_session()
+            self.epoch += 1
+            self._login.lapse()
+            if stuck is not None:
+                self._release()
+                with suppress(*FAULTS):
+                    self.limit.run(stuck.close)
 
     def _close(self, session: pkcs11.Session) -> None:
         if self._release() == 0:

@@ -65,10 +65,12 @@ class Pkcs11Token:
 
     def keys(self) -> Sequence[Pkcs11Key]:
         """Its private keys of the algorithms that this project knows and whose public half is there too."""
+        self.session.login.lapse()  # logged out by somebody else, a module would show fewer keys
         return self.session.run(lambda session: list(self._handles(session, private_keys(session))))
 
     def key(self, uri: KeyURI) -> Pkcs11Key:
         """The key of that CKA_ID and label. Raises KeyNotFound, Ambiguous."""
+        self.session.login.lapse()
         found = self.session.run(lambda session: list(self._handles(session, _named(session, uri))))
         if not found:
             raise KeyNotFound(f"{self.session.name} holds no key {uri}")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from meshhw.lab import shim
 from meshhw.lab.skipping import or_skip
 
 if TYPE_CHECKING:
     from meshhw.lab.pkcs11_token import Pkcs11Token
+    from meshhw.lab.shim import Trouble
     from meshhw.lab.softhsm import SoftHSM
 
 NewToken = Callable[[], "Pkcs11Token"]
+NewTroubled = Callable[[], "tuple[Pkcs11Token, Trouble]"]
 _number = count(1)
 
 
@@ -64,3 +68,45 @@ def pkcs11_token(request: pytest.FixtureRequest) -> Pkcs11Token:
     """Each PKCS#11 token in turn that does elliptic curves."""
     token: Pkcs11Token = request.getfixturevalue(f"{request.param}_token")
     return token
+
+
+@pytest.fixture
+def new_troubled_softhsm(new_softhsm: NewToken, softhsm_shim: Path) -> NewTroubled:
+    """Makes SoftHSM tokens behind the fault module, each with what can go wrong with it."""
+
+    def make() -> tuple[Pkcs11Token, Trouble]:
+        token = replace(new_softhsm(), module_path=str(softhsm_shim))
+        return token, shim.Control(shim.control_of(softhsm_shim)).trouble(token.label)
+
+    return make
+
+
+@pytest.fixture
+def troubled_softhsm(new_troubled_softhsm: NewTroubled) -> tuple[Pkcs11Token, Trouble]:
+    """A SoftHSM token behind the fault module, and its troubles."""
+    return new_troubled_softhsm()
+
+
+@pytest.fixture
+def troubled_nss(nss_token: Pkcs11Token, tmp_path: Path) -> tuple[Pkcs11Token, Trouble]:
+    """An NSS token behind the fault module, and its troubles."""
+    configuration = Path(nss_token.module_path)
+    module, parameters = configuration.read_text().splitlines()
+    path = or_skip(lambda: shim.place(module.removeprefix("module: "), tmp_path, "nss-shim"))
+    shimmed = configuration.with_name("shim.module")
+    shimmed.write_text(f"module: {path}\n{parameters}\n")
+    token = replace(nss_token, module_path=str(shimmed), env={"MESHHW_PKCS11_MODULES": str(shimmed)})
+    return token, shim.Control(shim.control_of(path)).trouble(token.label)
+
+
+@pytest.fixture(params=["softhsm", "nss"])
+def troubled_token(request: pytest.FixtureRequest) -> tuple[Pkcs11Token, Trouble]:
+    """Each PKCS#11 token in turn behind the fault module, and its troubles."""
+    pair: tuple[Pkcs11Token, Trouble] = request.getfixturevalue(f"troubled_{request.param}")
+    return pair
+
+
+@pytest.fixture(scope="session")
+def softhsm_shim(softhsm_directory: SoftHSM) -> Path:
+    """The fault module before SoftHSM."""
+    return or_skip(lambda: shim.place(softhsm_directory.module_path, softhsm_directory.directory, "shim"))

@@ -10,11 +10,16 @@ from meshhw.lab.fixtures_ctap import ctap_card, insert_ctap_card
 from meshhw.lab.fixtures_piv import insert_card, pcsc_lab, piv_card
 from meshhw.lab.fixtures_pkcs11 import (
     new_softhsm,
+    new_troubled_softhsm,
     nss_token,
     opencryptoki_token,
     pkcs11_token,
     softhsm_directory,
+    softhsm_shim,
     softhsm_token,
+    troubled_nss,
+    troubled_softhsm,
+    troubled_token,
 )
 from meshhw.lab.fixtures_tpm import new_swtpm, swtpm_token, tpm_home
 
@@ -24,13 +29,18 @@ __all__ = [
     "insert_ctap_card",
     "new_softhsm",
     "new_swtpm",
+    "new_troubled_softhsm",
     "nss_token",
     "opencryptoki_token",
     "pcsc_lab",
     "piv_card",
     "pkcs11_token",
     "softhsm_directory",
+    "softhsm_shim",
     "softhsm_token",
     "swtpm_token",
     "tpm_home",
+    "troubled_nss",
+    "troubled_softhsm",
+    "troubled_token",
 ]

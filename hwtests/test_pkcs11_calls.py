@@ -1,0 +1,73 @@
+"""How many C_* calls an operation costs, counted by the fault module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from meshhw_pkcs11 import modules
+
+from meshhw.algorithms import Algorithm
+from meshhw.keystore.api import KeySpec
+from meshhw.lab import shim
+from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.shim import Control, Trouble
+
+Troubled = tuple[Pkcs11Token, Trouble]
+
+
+def control(token: Pkcs11Token) -> Control:
+    return Control(shim.control_of(Path(modules.at(token.module_path).path)))
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.P256, Algorithm.P384, Algorithm.ED25519, Algorithm.ED448])
+def test_a_warm_signature_takes_three_calls(troubled_softhsm: Troubled, algorithm: Algorithm) -> None:
+    token: Any = troubled_softhsm[0].open()
+    key = token.generate(KeySpec(algorithm))
+    key.sign(b"warm")
+    with control(troubled_softhsm[0]).counted() as calls:
+        for _ in range(10):
+            key.sign(b"message")
+    assert sum(calls.values()) <= 30, calls
+    token.close()
+
+
+def test_a_warm_signature_takes_three_calls_of_nss(troubled_nss: Troubled) -> None:
+    token: Any = troubled_nss[0].open()
+    key = token.generate(KeySpec(Algorithm.P256))
+    key.sign(b"warm")
+    with control(troubled_nss[0]).counted() as calls:
+        key.sign(b"message")
+    assert sum(calls.values()) <= 3, calls
+    token.close()
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.P256, Algorithm.X25519, Algorithm.X448])
+def test_a_warm_agreement_takes_six_calls_and_leaves_nothing(
+    troubled_softhsm: Troubled, algorithm: Algorithm
+) -> None:
+    token: Any = troubled_softhsm[0].open()
+    key, other = token.generate(KeySpec(algorithm)), token.generate(KeySpec(algorithm))
+    assert key.agree(other.public) == other.agree(key.public)
+    with control(troubled_softhsm[0]).counted() as calls:
+        key.agree(other.public)
+    assert sum(calls.values()) <= 6, calls
+    assert calls["C_DestroyObject"] == calls["C_DeriveKey"] == 1
+    token.close()
+
+
+def test_a_cold_signature(troubled_softhsm: Troubled) -> None:
+    first: Any = troubled_softhsm[0].open()
+    made = first.generate(KeySpec(Algorithm.P256, label="cold"))
+    first.close()
+    with control(troubled_softhsm[0]).counted() as calls:
+        token: Any = troubled_softhsm[0].open()
+        token.key(made.uri).sign(b"message")
+        token.close()
+    slots = calls.pop("C_GetSlotInfo")
+    assert calls.pop("C_GetTokenInfo") <= slots + 2
+    assert calls.pop("C_Login") == calls.pop("C_Logout") == 1
+    assert calls.pop("C_OpenSession") == calls.pop("C_CloseSession") == 1
+    assert sum(calls.values()) <= 40, calls
+    token.close()

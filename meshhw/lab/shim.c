@@ -1,0 +1,417 @@
+/* A PKCS#11 module that stands between a program and a real module: it counts every call, and answers as a
+ * token that was pulled, swapped, locked or filled would, or late, or never.
+ *
+ * It finds the real module and its control file in "<its own path>.conf" (two lines). The control file is
+ * mapped by every process that loads this module, and by meshhw/lab/shim.py, which describes its layout too:
+ * what is written there is obeyed at the next call, in all of them.
+ *
+ * Arguments of PKCS#11 functions are pointers or at most as long as CK_ULONG, so they are handed on as CK_ULONG.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef unsigned long ulong_t;
+
+enum { NONE, SLOT, SESSION }; /* what the first argument is */
+
+/* Every function in the order of CK_FUNCTION_LIST (v2.40): name, number of arguments, first argument. */
+#define FUNCTIONS(X) \
+    X(Initialize, 1, NONE) X(Finalize, 1, NONE) X(GetInfo, 1, NONE) X(GetFunctionList, 1, NONE) \
+    X(GetSlotList, 3, NONE) X(GetSlotInfo, 2, SLOT) X(GetTokenInfo, 2, SLOT) X(GetMechanismList, 3, SLOT) \
+    X(GetMechanismInfo, 3, SLOT) X(InitToken, 4, SLOT) X(InitPIN, 3, SESSION) X(SetPIN, 5, SESSION) \
+    X(OpenSession, 5, SLOT) X(CloseSession, 1, SESSION) X(CloseAllSessions, 1, SLOT) \
+    X(GetSessionInfo, 2, SESSION) X(GetOperationState, 3, SESSION) X(SetOperationState, 5, SESSION) \
+    X(Login, 4, SESSION) X(Logout, 1, SESSION) X(CreateObject, 4, SESSION) X(CopyObject, 5, SESSION) \
+    X(DestroyObject, 2, SESSION) X(GetObjectSize, 3, SESSION) X(GetAttributeValue, 4, SESSION) \
+    X(SetAttributeValue, 4, SESSION) X(FindObjectsInit, 3, SESSION) X(FindObjects, 4, SESSION) \
+    X(FindObjectsFinal, 1, SESSION) X(EncryptInit, 3, SESSION) X(Encrypt, 5, SESSION) \
+    X(EncryptUpdate, 5, SESSION) X(EncryptFinal, 3, SESSION) X(DecryptInit, 3, SESSION) \
+    X(Decrypt, 5, SESSION) X(DecryptUpdate, 5, SESSION) X(DecryptFinal, 3, SESSION) X(DigestInit, 2, SESSION) \
+    X(Digest, 5, SESSION) X(DigestUpdate, 3, SESSION) X(DigestKey, 2, SESSION) X(DigestFinal, 3, SESSION) \
+    X(SignInit, 3, SESSION) X(Sign, 5, SESSION) X(SignUpdate, 3, SESSION) X(SignFinal, 3, SESSION) \
+    X(SignRecoverInit, 3, SESSION) X(SignRecover, 5, SESSION) X(VerifyInit, 3, SESSION) \
+    X(Verify, 5, SESSION) X(VerifyUpdate, 3, SESSION) X(VerifyFinal, 3, SESSION) \
+    X(VerifyRecoverInit, 3, SESSION) X(VerifyRecover, 5, SESSION) X(DigestEncryptUpdate, 5, SESSION) \
+    X(DecryptDigestUpdate, 5, SESSION) X(SignEncryptUpdate, 5, SESSION) X(DecryptVerifyUpdate, 5, SESSION) \
+    X(GenerateKey, 5, SESSION) X(GenerateKeyPair, 8, SESSION) X(WrapKey, 6, SESSION) \
+    X(UnwrapKey, 8, SESSION) X(DeriveKey, 6, SESSION) X(SeedRandom, 3, SESSION) \
+    X(GenerateRandom, 3, SESSION) X(GetFunctionStatus, 1, SESSION) X(CancelFunction, 1, SESSION) \
+    X(WaitForSlotEvent, 3, NONE)
+
+#define AS_INDEX(name, arity, first) F_##name,
+enum { FUNCTIONS(AS_INDEX) COUNT };
+
+#define AS_ARITY(name, arity, first) arity,
+static const int arity_of[] = {FUNCTIONS(AS_ARITY)};
+#define AS_FIRST(name, arity, first) first,
+static const int first_of[] = {FUNCTIONS(AS_FIRST)};
+
+enum {
+    CKR_OK = 0x0,
+    CKR_GENERAL_ERROR = 0x5,
+    CKR_DEVICE_MEMORY = 0x31,
+    CKR_DEVICE_REMOVED = 0x32,
+    CKR_PIN_LOCKED = 0xA4,
+    CKR_SESSION_COUNT = 0xB1,
+    CKR_SESSION_HANDLE_INVALID = 0xB3,
+    CKR_TOKEN_NOT_PRESENT = 0xE0,
+    CKR_BUFFER_TOO_SMALL = 0x150,
+    CKF_TOKEN_PRESENT = 0x1,
+    CKF_WRITE_PROTECTED = 0x2,
+    CKF_USER_PIN_FINAL_TRY = 0x20000,
+    CKF_USER_PIN_LOCKED = 0x40000,
+};
+#define PROCEED (~0UL) /* CKR_VENDOR_DEFINED and beyond: no module's answer */
+
+/* The control file; shim.py has the same layout. All numbers are the machine's own. */
+enum { LABEL = 32, TARGETS = 256 };
+enum { PULLED = 1, SWAPPED = 2, LOCKED = 4, FINAL_TRY = 8, FULL = 16, READ_ONLY = 32, BUSY = 64 };
+struct target {
+    char label[LABEL];       /* of a token, padded with blanks as in CK_TOKEN_INFO; all zero: not in use */
+    volatile uint32_t state; /* PULLED… */
+    volatile uint32_t epoch; /* changed whenever the token goes: sessions of an earlier one are void */
+    volatile uint32_t only;  /* 1 + index of the one function that delay, hang and error are for; 0: all */
+    volatile uint32_t delay_ms;
+    volatile uint32_t hang;
+    volatile uint32_t times; /* how often the error is still given */
+    volatile uint64_t error;
+};
+struct control {
+    uint64_t magic;
+    volatile uint64_t calls[128];
+    struct target targets[TARGETS];
+};
+static const uint64_t MAGIC = 0x314d494853484d4dUL; /* "MMHSHIM1" */
+
+struct token_info {
+    char label[LABEL], manufacturer[32], model[16], serial[16];
+    ulong_t flags;
+};
+struct slot_info {
+    char description[64], manufacturer[32];
+    ulong_t flags;
+};
+
+static struct control *control;
+static void *real[COUNT];
+
+struct open_session {
+    ulong_t handle, slot;
+    uint32_t epoch;
+    char label[LABEL];
+    int used;
+};
+enum { SESSIONS = 4096 };
+static struct open_session sessions[SESSIONS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static ulong_t forward(int f, const ulong_t *a)
+{
+    switch (arity_of[f]) {
+    case 1: return ((ulong_t(*)(ulong_t))real[f])(a[0]);
+    case 2: return ((ulong_t(*)(ulong_t, ulong_t))real[f])(a[0], a[1]);
+    case 3: return ((ulong_t(*)(ulong_t, ulong_t, ulong_t))real[f])(a[0], a[1], a[2]);
+    case 4: return ((ulong_t(*)(ulong_t, ulong_t, ulong_t, ulong_t))real[f])(a[0], a[1], a[2], a[3]);
+    case 5:
+        return ((ulong_t(*)(ulong_t, ulong_t, ulong_t, ulong_t, ulong_t))real[f])(a[0], a[1], a[2], a[3], a[4]);
+    case 6:
+        return ((ulong_t(*)(ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t))real[f])(
+            a[0], a[1], a[2], a[3], a[4], a[5]);
+    default:
+        return ((ulong_t(*)(ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t, ulong_t))real[f])(
+            a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+    }
+}
+
+static struct target *target_of(const char *label)
+{
+    for (int i = 0; i < TARGETS; i++)
+        if (control->targets[i].label[0] && !memcmp(control->targets[i].label, label, LABEL))
+            return &control->targets[i];
+    return NULL;
+}
+
+static struct target *target_of_slot(ulong_t slot)
+{
+    char info[512] = {0}; /* CK_TOKEN_INFO is shorter */
+    ulong_t a[] = {slot, (ulong_t)info};
+    return forward(F_GetTokenInfo, a) == CKR_OK ? target_of(info) : NULL;
+}
+
+/* The session's entry, or NULL; the lock is held. */
+static struct open_session *session_of(ulong_t handle)
+{
+    for (int i = 0; i < SESSIONS; i++)
+        if (sessions[i].used && sessions[i].handle == handle)
+            return &sessions[i];
+    return NULL;
+}
+
+/* The disturbances of time and answer. */
+static ulong_t disturb(struct target *t, int f)
+{
+    if (t->only && t->only != (uint32_t)f + 1)
+        return PROCEED;
+    while (t->hang)
+        usleep(10000);
+    if (t->delay_ms)
+        usleep(t->delay_ms * 1000);
+    if (t->times) {
+        __atomic_sub_fetch(&t->times, 1, __ATOMIC_SEQ_CST);
+        return t->error;
+    }
+    return PROCEED;
+}
+
+static ulong_t refuse_slot(struct target *t, int f)
+{
+    if (t->state & PULLED && f != F_GetSlotInfo)
+        return CKR_TOKEN_NOT_PRESENT;
+    if (t->state & BUSY && f == F_OpenSession)
+        return CKR_SESSION_COUNT;
+    return PROCEED;
+}
+
+static ulong_t refuse_session(struct target *t, int f, uint32_t epoch)
+{
+    if (t->state & PULLED)
+        return CKR_DEVICE_REMOVED;
+    if (t->epoch != epoch)
+        return CKR_SESSION_HANDLE_INVALID;
+    if (t->state & LOCKED && f == F_Login)
+        return CKR_PIN_LOCKED;
+    if (t->state & FULL && (f == F_CreateObject || f == F_CopyObject || f == F_GenerateKey || f == F_GenerateKeyPair))
+        return CKR_DEVICE_MEMORY;
+    return PROCEED;
+}
+
+static ulong_t before(int f, const ulong_t *a)
+{
+    struct target *t = NULL;
+    uint32_t epoch = 0;
+    ulong_t rv;
+
+    __atomic_add_fetch(&control->calls[f], 1, __ATOMIC_RELAXED);
+    if (first_of[f] == SLOT) {
+        t = target_of_slot(a[0]);
+    } else if (first_of[f] == SESSION) {
+        pthread_mutex_lock(&lock);
+        struct open_session *s = session_of(a[0]);
+        if (s) {
+            t = target_of(s->label);
+            epoch = s->epoch;
+        }
+        pthread_mutex_unlock(&lock);
+    }
+    if (!t)
+        return PROCEED;
+    rv = disturb(t, f);
+    if (rv != PROCEED)
+        return rv;
+    return first_of[f] == SLOT ? refuse_slot(t, f) : refuse_session(t, f, epoch);
+}
+
+/* A token that came back knows nothing of its former sessions and logins. */
+static void forget_former(ulong_t slot, const struct target *t)
+{
+    int former = 0;
+    ulong_t a[] = {slot};
+
+    for (int i = 0; i < SESSIONS; i++)
+        if (sessions[i].used && sessions[i].slot == slot && sessions[i].epoch != t->epoch)
+            former = 1, sessions[i].used = 0;
+    if (former)
+        forward(F_CloseAllSessions, a);
+}
+
+static ulong_t open_session(const ulong_t *a)
+{
+    char info[512] = {0};
+    ulong_t asked[] = {a[0], (ulong_t)info}, rv;
+    struct target *t = forward(F_GetTokenInfo, asked) == CKR_OK ? target_of(info) : NULL;
+
+    pthread_mutex_lock(&lock);
+    if (t)
+        forget_former(a[0], t);
+    rv = forward(F_OpenSession, a);
+    for (int i = 0; rv == CKR_OK && i < SESSIONS; i++)
+        if (!sessions[i].used) {
+            sessions[i].used = 1;
+            sessions[i].handle = *(ulong_t *)a[4];
+            sessions[i].slot = a[0];
+            sessions[i].epoch = t ? t->epoch : 0;
+            memcpy(sessions[i].label, info, LABEL);
+            break;
+        }
+    pthread_mutex_unlock(&lock);
+    return rv;
+}
+
+static ulong_t close_session(const ulong_t *a)
+{
+    ulong_t rv = forward(F_CloseSession, a);
+    pthread_mutex_lock(&lock);
+    struct open_session *s = session_of(a[0]);
+    if (s)
+        s->used = 0;
+    pthread_mutex_unlock(&lock);
+    return rv;
+}
+
+/* C_GetSlotList without the slots whose token is pulled. */
+static ulong_t slot_list(const ulong_t *a)
+{
+    ulong_t found[1024], count = 1024, kept = 0, *out = (ulong_t *)a[1], *room = (ulong_t *)a[2];
+    ulong_t asked[] = {a[0], (ulong_t)found, (ulong_t)&count}, rv = forward(F_GetSlotList, asked);
+
+    if (rv != CKR_OK)
+        return rv;
+    for (ulong_t i = 0; i < count; i++) {
+        struct target *t = (a[0] & 0xff) ? target_of_slot(found[i]) : NULL;
+        if (!t || !(t->state & PULLED))
+            found[kept++] = found[i];
+    }
+    if (out && *room < kept)
+        rv = CKR_BUFFER_TOO_SMALL;
+    else if (out)
+        memcpy(out, found, kept * sizeof *found);
+    *room = kept;
+    return rv;
+}
+
+static ulong_t token_info(const ulong_t *a)
+{
+    struct token_info *info = (struct token_info *)a[1];
+    ulong_t rv = forward(F_GetTokenInfo, a);
+    struct target *t = rv == CKR_OK ? target_of(info->label) : NULL;
+
+    if (!t)
+        return rv;
+    if (t->state & SWAPPED) {
+        memcpy(info->label, "another token                   ", LABEL);
+        memcpy(info->serial, "0123456789abcdef", sizeof info->serial);
+    }
+    info->flags |= (t->state & LOCKED ? CKF_USER_PIN_LOCKED : 0) | (t->state & FINAL_TRY ? CKF_USER_PIN_FINAL_TRY : 0)
+        | (t->state & READ_ONLY ? CKF_WRITE_PROTECTED : 0);
+    return rv;
+}
+
+static ulong_t slot_info(const ulong_t *a)
+{
+    ulong_t rv = forward(F_GetSlotInfo, a);
+    struct target *t = rv == CKR_OK ? target_of_slot(a[0]) : NULL;
+    if (t && t->state & PULLED)
+        ((struct slot_info *)a[1])->flags &= ~(ulong_t)CKF_TOKEN_PRESENT;
+    return rv;
+}
+
+static ulong_t list_functions(void **list);
+
+static ulong_t run(int f, const ulong_t *a)
+{
+    ulong_t rv = before(f, a);
+    if (rv != PROCEED)
+        return rv;
+    switch (f) {
+    case F_GetFunctionList: return list_functions((void **)a[0]);
+    case F_GetSlotList: return slot_list(a);
+    case F_GetTokenInfo: return token_info(a);
+    case F_GetSlotInfo: return slot_info(a);
+    case F_OpenSession: return open_session(a);
+    case F_CloseSession: return close_session(a);
+    default: return forward(f, a);
+    }
+}
+
+#define P1 ulong_t a
+#define P2 P1, ulong_t b
+#define P3 P2, ulong_t c
+#define P4 P3, ulong_t d
+#define P5 P4, ulong_t e
+#define P6 P5, ulong_t f
+#define P8 P6, ulong_t g, ulong_t h
+#define A1 a
+#define A2 A1, b
+#define A3 A2, c
+#define A4 A3, d
+#define A5 A4, e
+#define A6 A5, f
+#define A8 A6, g, h
+#define AS_FUNCTION(name, arity, first) \
+    static ulong_t shim_##name(P##arity) \
+    { \
+        const ulong_t arguments[8] = {A##arity}; \
+        return run(F_##name, arguments); \
+    }
+FUNCTIONS(AS_FUNCTION)
+
+#define AS_ENTRY(name, arity, first) (void *)shim_##name,
+static struct {
+    unsigned char version[2];
+    void *functions[COUNT];
+} functions = {{2, 40}, {FUNCTIONS(AS_ENTRY)}};
+
+static int map_control(const char *path)
+{
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    void *mapped = file < 0 ? MAP_FAILED : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file >= 0)
+        close(file);
+    if (mapped == MAP_FAILED || ((struct control *)mapped)->magic != MAGIC)
+        return 0;
+    control = mapped;
+    return 1;
+}
+
+static int load_real(const char *path)
+{
+    ulong_t (*get)(void **);
+    void *list = NULL, *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    *(void **)&get = library ? dlsym(library, "C_GetFunctionList") : NULL;
+    if (!get || get(&list) != CKR_OK || !list)
+        return 0;
+    memcpy(real, (char *)list + sizeof(void *), sizeof real);
+    return 1;
+}
+
+static int configured(void)
+{
+    char path[4096], module[4096], file[4096];
+    Dl_info self;
+    FILE *text;
+    int read;
+
+    if (!dladdr((void *)run, &self) || snprintf(path, sizeof path, "%s.conf", self.dli_fname) >= (int)sizeof path)
+        return 0;
+    if (!(text = fopen(path, "r")))
+        return 0;
+    read = fscanf(text, "%4095[^\n]\n%4095[^\n]", module, file);
+    fclose(text);
+    return read == 2 && map_control(file) && load_real(module);
+}
+
+static ulong_t list_functions(void **list)
+{
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+    int ready;
+
+    pthread_mutex_lock(&once);
+    ready = control && real[0] ? 1 : configured();
+    pthread_mutex_unlock(&once);
+    if (!ready || !list)
+        return CKR_GENERAL_ERROR;
+    *list = &functions;
+    return CKR_OK;
+}
+
+__attribute__((visibility("default"))) ulong_t C_GetFunctionList(void **list)
+{
+    return list_functions(list);
+}
