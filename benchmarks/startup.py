@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from benchmarks.harness import Figure
 
@@ -15,15 +14,12 @@ def run(*arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
 
-@contextmanager
-def figures() -> Iterator[list[Figure]]:
+def figures() -> Iterator[Figure]:
     """`meshhw --help`."""
-    yield [
-        Figure(
-            "`meshhw --help`",
-            lambda: run("-m", "meshhw", "--help"),
-            lambda: run("-c", "import typer"),
-            "`python -c 'import typer'`",
-            limit=1.4,
-        )
-    ]
+    yield Figure(
+        "`meshhw --help`",
+        lambda: run("-m", "meshhw", "--help"),
+        lambda: run("-c", "import typer"),
+        "`python -c 'import typer'`",
+        limit=1.4,
+    )
