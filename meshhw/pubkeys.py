@@ -1,10 +1,12 @@
-"""Public keys between this project's octets and objects of the `cryptography` library."""
+"""Public keys between this project's octets and objects of the `cryptography` library.
+
+Its serialization module, which only RSA needs here, is slow to import and so imported where it is used.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
 
 from meshhw.algorithms import Algorithm, Family, PublicKey
@@ -36,7 +38,9 @@ def to_cryptography(public: PublicKey) -> PublicKeyTypes:
     algorithm = public.algorithm
     try:
         if algorithm.family is Family.RSA:
-            return serialization.load_der_public_key(public.octets)
+            from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+            return load_der_public_key(public.octets)
         if algorithm.family is Family.WEIERSTRASS:
             return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[algorithm], public.octets)
         octets = public.u if algorithm.family is Family.MONTGOMERY else public.octets
@@ -58,7 +62,9 @@ def from_cryptography(key: PublicKeyTypes) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return _from_nist(key)
     if isinstance(key, rsa.RSAPublicKey) and f"RSA-{key.key_size}" in tuple(Algorithm):
-        der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        der = key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
         return PublicKey(Algorithm(f"RSA-{key.key_size}"), der)
     raise InvalidPublicKey(f"{type(key).__name__} is not a key of a supported algorithm")
 
@@ -66,8 +72,7 @@ def from_cryptography(key: PublicKeyTypes) -> PublicKey:
 def _from_nist(key: ec.EllipticCurvePublicKey) -> PublicKey:
     for algorithm, curve in _CURVES.items():
         if curve.name == key.curve.name:
-            octets = key.public_bytes(
-                serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-            )
+            numbers, size = key.public_numbers(), algorithm.field_length
+            octets = b"\4" + numbers.x.to_bytes(size, "big") + numbers.y.to_bytes(size, "big")
             return PublicKey(algorithm, octets)
     raise InvalidPublicKey(f"curve {key.curve.name} is not supported")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
-from cryptography.hazmat.primitives.serialization import load_der_private_key
 from pkcs11 import Attribute
 
 from meshhw.algorithms import Algorithm, Family, PrivateKey, SecretForm
@@ -87,6 +86,8 @@ def _public(algorithm: Algorithm, octets: bytes) -> Any:
 
 
 def _rsa(private: PrivateKey) -> Loadable:
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
     try:
         key = load_der_private_key(private.octets, None)
     except (ValueError, TypeError) as error:

@@ -8,7 +8,6 @@ reason and breaks nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -53,6 +52,8 @@ def driver(name: str) -> Driver:
 
 def discover(only: Iterable[str] | None = None) -> Found:
     """Ask every driver (or those in `only`) at the same time which tokens are there."""
+    from concurrent.futures import ThreadPoolExecutor
+
     wanted = tuple(names() if only is None else only)
     tokens: list[TokenInfo] = []
     unavailable: dict[str, MeshError] = {}

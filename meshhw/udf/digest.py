@@ -7,9 +7,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-
 from meshhw.udf.form import DEFAULT_BITS, Kind, present
 
 _COMPRESSION_STEPS = (20, 30, 40, 50)
@@ -43,6 +40,9 @@ def compression_level(typed: bytes) -> int:
 
 def authenticator(data: bytes, content_type: str, key: str, *, bits: int = DEFAULT_BITS) -> str:
     """The keyed digest of content (type A). The key is used as it is written, dashes included."""
+    from cryptography.hazmat.primitives.hashes import SHA512
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
     pseudorandom = hmac.digest(b"KeyedUDFMaster", key.encode(), "sha512")
     expanded = HKDFExpand(SHA512(), 64, b"KeyedUDFExpand").derive(pseudorandom)
     message = content_type.encode() + b":" + hashlib.sha512(data).digest()

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from meshhw.algorithms import Algorithm, PublicKey
-from meshhw.pubkeys import to_cryptography
 from meshhw.udf.digest import content_digest
 from meshhw.udf.form import DEFAULT_BITS, UDF, Kind
 
@@ -38,6 +35,10 @@ def key_info(public: PublicKey) -> bytes:
     """The DER structure whose digest names the key. Raises InvalidPublicKey for a key that has none."""
     oid = _OIDS.get(public.algorithm)
     if oid is None:
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        from meshhw.pubkeys import to_cryptography
+
         return to_cryptography(public).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     algorithm = _der(_SEQUENCE, oid + _NULL)
     return _der(_SEQUENCE, algorithm + _der(_BIT_STRING, b"\0" + _der(_OCTET_STRING, public.octets)))

@@ -8,9 +8,6 @@ import secrets
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
-from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from meshhw.algorithms import Algorithm, PrivateKey
 from meshhw.curves.named import curve_named
 from meshhw.errors import InvalidName, NotSupported
@@ -124,6 +121,9 @@ class Seed:
 
     def expand(self, info: bytes, length: int, *, salt: bytes | None = None) -> bytes:
         """HKDF-SHA-512 of the seed's data."""
+        from cryptography.hazmat.primitives.hashes import SHA512
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
         return HKDF(SHA512(), length, salt=salt, info=info).derive(self.data)
 
 
