@@ -59,8 +59,10 @@ def lift_x(curve: Curve, x_octets: bytes) -> Point:
     raise InvalidPublicKey(f"{len(x_octets)} octets are no coordinate of {curve.name}")
 
 
-def weighted(curve: Curve, partials: Sequence[Partial]) -> list[Partial]:
-    """The partial results times their Lagrange factors for this quorum."""
+def weighted(curve: Curve, partials: Sequence[Partial], *, additive: bool = False) -> list[Partial]:
+    """The partial results times their Lagrange factors for this quorum; additive shares have none."""
+    if additive:
+        return list(partials)
     indices = [partial.index for partial in partials]
     return [
         Partial(
@@ -72,12 +74,12 @@ def weighted(curve: Curve, partials: Sequence[Partial]) -> list[Partial]:
     ]
 
 
-def candidates(curve: Curve, partials: Sequence[Partial]) -> Iterator[bytes]:
+def candidates(curve: Curve, partials: Sequence[Partial], *, additive: bool = False) -> Iterator[bytes]:
     """The x-coordinate octets of every sum that the unknown signs allow, one of which is the agreement.
 
     A sum that is the neutral element is left out.
     """
-    terms = weighted(curve, partials)
+    terms = weighted(curve, partials, additive=additive)
     known = [term.point for term in terms if term.sign_known]
     unknown = [term.point for term in terms if not term.sign_known]
     if not known and unknown:  # the opposite of every sum has the same x-coordinate
@@ -90,7 +92,7 @@ def candidates(curve: Curve, partials: Sequence[Partial]) -> Iterator[bytes]:
             yield total.x_octets()
 
 
-def combined(curve: Curve, partials: Sequence[Partial]) -> Point:
+def combined(curve: Curve, partials: Sequence[Partial], *, additive: bool = False) -> Point:
     """The agreed point of partial results whose signs are all known.
 
     Raises UsageError if one is not, ShareError if the sum is the neutral element.
@@ -98,7 +100,7 @@ def combined(curve: Curve, partials: Sequence[Partial]) -> Point:
     if not all(partial.sign_known for partial in partials):
         raise UsageError("the sign of a partial result is not known")
     total = curve.identity
-    for term in weighted(curve, partials):
+    for term in weighted(curve, partials, additive=additive):
         total += term.point
     if total.is_identity:
         raise ShareError("the partial results cancel each other", hint="the key that was agreed with is bad")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -15,7 +15,7 @@ from meshhw.curves.point import Curve, Point
 from meshhw.errors import DecryptionFailed
 from meshhw.threshold.agreement import Partial, candidates, combined
 from meshhw.threshold.followup import blinded_follow_up, plain_follow_up
-from meshhw.threshold.holders import Fault, Holder, gather
+from meshhw.threshold.holders import Fault, GivenHolder, Holder, gather
 
 MAX_TRIAL = 8
 """Beyond this threshold 2^(t-1) candidates cost more than a second question to each token."""
@@ -37,6 +37,8 @@ class ThresholdAgreement:
     threshold: int
     holders: Sequence[Holder]
     report: Callable[[Fault], None] = ignore
+    additive: bool = False
+    """Whether the shares add up to the key, all of them, without Lagrange factors (a dealerless key)."""
 
     def unwrap(self, peer: PublicKey, kdf_info: bytes, wrapped: bytes) -> bytes:
         """RFC 3394 unwrap under HKDF-SHA-512(agreement, no salt, kdf_info, 32): one question to each of t
@@ -52,7 +54,7 @@ class ThresholdAgreement:
         if self.threshold > MAX_TRIAL:
             return _unwrap(self.agree_point(peer, blinded=True).x_octets(), kdf_info, wrapped)
         answers = list(gather(self.holders, self.threshold, lambda h: h.partial(point), self.report))
-        for shared in candidates(self.curve, [partial for _, partial in answers]):
+        for shared in self._candidates([partial for _, partial in answers]):
             key = _try_unwrap(shared, kdf_info, wrapped)
             if key is not None:
                 return key
@@ -67,7 +69,13 @@ class ThresholdAgreement:
         settled = gather(
             self.holders, self.threshold, lambda holder: _settle(holder, point, blinded=blinded), self.report
         )
-        return combined(self.curve, [partial for _, partial in settled])
+        return self._combined([partial for _, partial in settled])
+
+    def _candidates(self, partials: Sequence[Partial]) -> Iterator[bytes]:
+        return candidates(self.curve, partials, additive=self.additive)
+
+    def _combined(self, partials: Sequence[Partial]) -> Point:
+        return combined(self.curve, partials, additive=self.additive)
 
     def _verified(self, point: Point, answers: Sequence[tuple[Holder, Partial]]) -> bytes:
         """The agreement by holders that pass the blinded question; those that answered are asked first."""
@@ -79,11 +87,15 @@ class ThresholdAgreement:
             lambda holder: _settle(holder, point, blinded=True, earlier=first.get(holder.index)),
             self.report,
         )
-        return combined(self.curve, [partial for _, partial in settled]).x_octets()
+        return self._combined([partial for _, partial in settled]).x_octets()
 
 
 def _settle(holder: Holder, point: Point, *, blinded: bool, earlier: Partial | None = None) -> Partial:
-    """One holder's partial result with its sign for certain."""
+    """One holder's partial result with its sign for certain. An answer from elsewhere was settled when it
+    came.
+    """
+    if isinstance(holder, GivenHolder):
+        return holder.partial(point)
     partial = holder.partial(point) if earlier is None else earlier
     follow_up = blinded_follow_up(point) if blinded else plain_follow_up(point)
     answer = holder.partial(follow_up.point).point.x_octets()

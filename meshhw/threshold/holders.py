@@ -15,6 +15,7 @@ from meshhw.curves.point import Point
 from meshhw.errors import MeshError, NotSupported, ShareError, TokenNotFound
 from meshhw.keystore.api import Agrees, AgreesFully, Key
 from meshhw.threshold.agreement import Partial, faulty, partial_from_point, partial_from_x
+from meshhw.threshold.followup import FollowUp
 
 T = TypeVar("T")
 
@@ -70,18 +71,26 @@ class KeyHolder:
 
 @dataclass(frozen=True, slots=True)
 class GivenHolder:
-    """A holder elsewhere whose answer has already come, for one point."""
+    """A holder elsewhere whose answers have come and were checked against its public share."""
 
     index: int
     share: Point
     asked: Point
-    answer: bytes
+    settled: Partial
+
+    @classmethod
+    def of(
+        cls, index: int, share: Point, asked: Point, answers: tuple[bytes, bytes], follow_up: FollowUp
+    ) -> GivenHolder:
+        """The holder of two answers: to `asked`, and to the blinded second question. Raises ShareError."""
+        first = partial_from_x(asked.curve, index, answers[0])
+        return cls(index, share, asked, follow_up.settle(first, share, answers[1]))
 
     def partial(self, point: Point) -> Partial:
         """The answer, if it is to this question. Raises ShareError otherwise."""
         if point != self.asked:
             raise ShareError(f"holder {self.index} was not asked this", holder=str(self.index))
-        return partial_from_x(point.curve, self.index, self.answer)
+        return self.settled
 
 
 def as_peer(point: Point) -> PublicKey:

@@ -26,7 +26,7 @@ from meshhw.threshold.agreement import Partial, candidates, combined, partial_fr
 from meshhw.threshold.decrypt import ThresholdAgreement
 from meshhw.threshold.followup import blinded_follow_up, plain_follow_up
 from meshhw.threshold.holders import Fault, GivenHolder, Holder, KeyHolder, as_peer
-from meshhw.threshold.shares import Dealing, deal, lagrange
+from meshhw.threshold.shares import Dealing, Share, deal, lagrange
 from tests.threshold.tokens import full, wrap_to, x_only
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/crypto_token_xonly.json").read_text())
@@ -271,6 +271,23 @@ def test_a_pulled_token_is_replaced_while_others_remain(curve: Curve) -> None:
 
 
 @curves
+def test_additive_shares_of_tokens_that_made_them(curve: Curve) -> None:
+    """A dealerless key: each token has its own key, named by its x alone; the sum is the group's."""
+    shares = [Share(i, field_of(curve).random()) for i in (1, 2, 3)]
+    holders: list[Holder] = []
+    public = curve.identity
+    for share in shares:
+        made = x_only(curve, share)
+        point = curve.decode(as_peer(made.share).octets)  # the lift with the parity that is known
+        holders.append(KeyHolder(share.index, made.key, point))
+        public += point
+    peer, wrapped = wrap_to(curve, public, INFO, KEY)
+    whole = ThresholdAgreement(curve, 3, holders, additive=True)
+    assert whole.unwrap(peer, INFO, wrapped) == KEY
+    assert whole.agree_point(peer).x_octets() == whole.agree_point(peer, blinded=True).x_octets()
+
+
+@curves
 def test_one_share_too_few_decrypts_nothing(curve: Curve) -> None:
     dealing = fresh(curve, 3, 3)
     holders: list[Holder] = [x_only(curve, share) for share in dealing.shares[:2]]
@@ -319,11 +336,14 @@ def test_given_answers_combine_with_local_tokens(curve: Curve) -> None:
     peer, wrapped = wrap_to(curve, dealing.commitments.public, INFO, KEY)
     asked = curve.decode(peer.octets)
     remote = x_only(curve, dealing.shares[2])
-    answer = remote.partial(asked).point.x_octets()
+    second = blinded_follow_up(asked)
+    answers = (remote.partial(asked).point.x_octets(), remote.partial(second.point).point.x_octets())
     holders: list[Holder] = [
-        GivenHolder(3, remote.share, asked, answer),
+        GivenHolder.of(3, remote.share, asked, answers, second),
         x_only(curve, dealing.shares[0]),
     ]
+    with pytest.raises(ShareError, match="holder 3"):
+        GivenHolder.of(3, remote.share, asked, (answers[1], answers[0]), second)
     assert agreement(curve, 2, holders)[0].unwrap(peer, INFO, wrapped) == KEY
     with pytest.raises(ShareError, match="not asked this"):
         holders[0].partial(asked + curve.base)

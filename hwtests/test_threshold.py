@@ -1,0 +1,155 @@
+"""Threshold keys whose shares are native keys of SoftHSM and NSS tokens and of a vault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshhw.algorithms import Suite, Tier
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope, verify_envelope
+from meshhw.dare.write import seal
+from meshhw.errors import PinIncorrect, TokenNotFound
+from meshhw.keystore import registry
+from meshhw.keystore.api import OpenOptions, TellsProtection
+from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
+from meshhw.keystore.uri import KeyURI, TokenURI
+from meshhw.managers.device import DeviceManager, DeviceRequest
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.signing import ThresholdSigner
+from meshhw.managers.threshold.state import delete_key
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import ThresholdPrivateKey
+
+if TYPE_CHECKING:
+    from meshhw.lab.pkcs11_token import Pkcs11Token
+
+PAYLOAD = b"only together"
+PASSPHRASE = "correct horse"
+
+
+class Lab:
+    """Tokens, the PINs of all of them, and a home with a device."""
+
+    def __init__(self, home: Path, tokens: list[Pkcs11Token]) -> None:
+        self.pins = {token.label: token.pin for token in tokens}
+        self.options = OpenOptions(interaction=Scripted(self.pin))
+        self.host = Host(home)
+        self.store: KeyStore = Store(home).at("team")
+        self.vault = TokenURI.make("software", vault=str(home / "holder"))
+        self.uris = [token.uri for token in tokens]
+        with DeviceManager(self.host, self.options) as manager:
+            device = TokenURI.make("software", vault=str(home / "device"))
+            manager.create(DeviceRequest(tokens=[device], suite=Suite.S25519))
+
+    def pin(self, request: PinRequest) -> str:
+        if request.kind is PinKind.VAULT:
+            return PASSPHRASE
+        return self.pins[request.token.get("token") or ""]
+
+    def provision(self, request: Request) -> descriptor.Loaded:
+        return provision(self.store, self.host, self.options, request)
+
+    def decrypts(self, loaded: descriptor.Loaded, holders: tuple[int, ...]) -> bool:
+        """Whether these holders, and no others, open an envelope for the key."""
+        public = descriptor.group_public(loaded.key("decryption"))
+        envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
+        with OpenTokens(self.options) as tokens:
+            key = ThresholdPrivateKey(only(loaded, holders), tokens)
+            return open_envelope(envelope, KeyRing([key])).payload == PAYLOAD
+
+
+def only(loaded: descriptor.Loaded, holders: tuple[int, ...]) -> descriptor.Loaded:
+    """The descriptor as it is when the tokens of all other holders are away."""
+    import msgspec
+
+    key = loaded.key("decryption")
+    left = tuple(holder for holder in key.holders if holder.index in holders)
+    changed = msgspec.structs.replace(key, holders=left)
+    return descriptor.Loaded(msgspec.structs.replace(loaded.value, decryption=changed), loaded.signer)
+
+
+@pytest.fixture
+def lab(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    new_softhsm: Callable[[], Pkcs11Token],
+) -> Lab:
+    """Two SoftHSM tokens."""
+    monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
+    return Lab(tmp_path / "home", [new_softhsm(), new_softhsm()])
+
+
+@pytest.mark.parametrize("suite", list(Suite))
+def test_two_of_three_over_two_softhsm_tokens_and_a_vault(lab: Lab, suite: Suite) -> None:
+    loaded = lab.provision(Request(2, [*lab.uris, lab.vault], suite))
+    key = loaded.key("decryption")
+    assert [holder.tier for holder in key.holders] == [Tier.NATIVE, Tier.NATIVE, Tier.SOFTWARE]
+    for pair in combinations((1, 2, 3), 2):
+        assert lab.decrypts(loaded, pair)
+    with pytest.raises(TokenNotFound):
+        lab.decrypts(loaded, (1,))
+    signer = ThresholdSigner(loaded, lab.store, lab.options)
+    assert verify_envelope(seal(PAYLOAD, Outline(signers=[signer]))).signers == (signer.public,)
+
+
+def test_shares_cannot_be_extracted(lab: Lab) -> None:
+    loaded = lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+    for holder in loaded.key("decryption").holders:
+        uri = KeyURI.parse(holder.key or "")
+        token = registry.open_token(uri.token, lab.options)
+        assert isinstance(token, TellsProtection)
+        assert token.protection(uri).extractable is False
+        token.close()
+
+
+def test_p256_over_softhsm_and_nss(lab: Lab, nss_token: Pkcs11Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = os.pathsep.join([lab_module(lab), nss_token.env["MESHHW_PKCS11_MODULES"]])
+    monkeypatch.setenv("MESHHW_PKCS11_MODULES", modules)
+    lab.pins[nss_token.label] = nss_token.pin
+    request = Request(2, [lab.uris[0], nss_token.uri, lab.vault], Suite.P256, signs=False)
+    loaded = lab.provision(request)
+    for pair in combinations((1, 2, 3), 2):
+        assert lab.decrypts(loaded, pair)
+
+
+def lab_module(lab: Lab) -> str:
+    return lab.uris[0].get("module-path") or ""
+
+
+@pytest.mark.parametrize("suite", [Suite.S448, Suite.P256])
+def test_a_dealerless_key_of_two_tokens(lab: Lab, suite: Suite) -> None:
+    loaded = lab.provision(Request(2, lab.uris, suite, signs=False, dealerless=True))
+    assert lab.decrypts(loaded, (1, 2))
+
+
+def test_a_wrong_pin_leaves_nothing_on_any_token(lab: Lab) -> None:
+    good, labels = dict(lab.pins), list(lab.pins)
+    lab.pins[labels[1]] = "00000000"
+    with pytest.raises(PinIncorrect):
+        lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+    lab.pins |= good
+    for uri in lab.uris:
+        token = registry.open_token(uri, lab.options)
+        assert not token.keys()
+        token.close()
+    assert lab.provision(Request(2, lab.uris, Suite.S25519, signs=False)).value.version == 1
+
+
+def test_deleting_destroys_every_share(lab: Lab) -> None:
+    lab.provision(Request(2, lab.uris, Suite.S25519))
+    assert delete_key(lab.store, lab.options) == []
+    assert not lab.store.exists
+    for uri in lab.uris:
+        token = registry.open_token(uri, lab.options)
+        assert not token.keys()
+        token.close()

@@ -1,0 +1,246 @@
+"""`meshhw threshold`: keys whose shares live in several tokens and never meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshhw.cli.common import context, verbs
+from meshhw.cli.output import write_file
+
+if TYPE_CHECKING:
+    from meshhw.managers.threshold.descriptor import Loaded
+    from meshhw.managers.threshold.store import KeyStore
+    from meshhw.schema.threshold import ThresholdKey
+
+app = verbs("Keys whose shares live in several tokens and never meet.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The threshold key's name.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Write here.")]
+OutOrPipe = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to stdout.")]
+On = Annotated[list[str], typer.Option("--on", metavar="TOKEN", help="A token that holds one share. Repeat.")]
+
+
+@app.command("provision")
+def provision(
+    *,
+    name: Name,
+    threshold: Annotated[int, typer.Option(metavar="T", help="How many holders are needed.")],
+    on: On,
+    suite: Annotated[str | None, typer.Option(metavar="S", help="448, 25519 or P256.")] = None,
+    use: Annotated[str | None, typer.Option(metavar="USE", help="encrypt, sign, or both (default).")] = None,
+    renewable: Annotated[
+        bool, typer.Option("--renewable", help="Keep copies by which shares can be renewed.")
+    ] = False,
+    dealerless: Annotated[
+        bool, typer.Option("--dealerless", help="Let each token make its own share (T = all).")
+    ] = False,
+) -> None:
+    """Make a key in shares, one share in each token."""
+    from meshhw.keystore import registry
+    from meshhw.managers.host import Host
+    from meshhw.managers.threshold.provision import Request
+    from meshhw.managers.threshold.provision import provision as make
+
+    cli = context()
+    encrypts, signs = _uses(use, dealerless=dealerless)
+    request = Request(
+        threshold,
+        [registry.find_token(token) for token in on],
+        _suite(suite),
+        encrypts=encrypts,
+        signs=signs,
+        renewable=renewable,
+        dealerless=dealerless,
+    )
+    if dealerless:
+        cli.output.note("a dealerless key is lost with the first token that is lost")
+    loaded = make(_store(name), Host(cli.home), cli.open_options, request)
+    cli.output.show(_described(loaded), _summary(loaded))
+
+
+@app.command("list")
+def list_keys() -> None:
+    """The threshold keys that this machine knows."""
+    from meshhw.managers.threshold.store import Store
+
+    cli = context()
+    store = Store(cli.home)
+    rows = [_row(_load(name)) for name in store.names()]
+    for name in store.unfinished():
+        cli.output.note(f"{name}: something was interrupted; `meshhw threshold show {name}` tells more")
+    cli.output.table(rows, ("name", "suite", "threshold", "holders", "decryption", "signing", "version"))
+
+
+@app.command("show")
+def show(name: Name) -> None:
+    """Holders, their tokens and tiers, whether they are here, and old shares that may still exist."""
+    from meshhw.managers.threshold.state import holder_states, old_shares, unfinished
+
+    cli = context()
+    loaded = _load(name)
+    with _tokens() as tokens:
+        states = [asdict(state) for state in holder_states(loaded, tokens)]
+    old = old_shares(loaded)
+    value = _described(loaded) | {
+        "holders": states,
+        "old_shares": old,
+        "unfinished": unfinished(_store(name)),
+    }
+    lines = [_summary(loaded), *(_holder_line(state) for state in states), *old]
+    cli.output.show(value, "\n".join([*lines, *([value["unfinished"]] if value["unfinished"] else [])]))
+
+
+@app.command("public")
+def public(
+    name: Name,
+    out: Out,
+    use: Annotated[str, typer.Option(metavar="USE", help="encrypt or sign.")] = "encrypt",
+) -> None:
+    """Write the group's public key, as a file that `dare encode --encrypt` takes."""
+    from meshhw.dare.keys import public_to_jose
+    from meshhw.jsonbcd import to_json
+    from meshhw.managers.threshold.descriptor import group_public
+
+    loaded = _load(name)
+    key = loaded.key("signing" if use == "sign" else "decryption")
+    write_file(out, to_json(public_to_jose(group_public(key))) + b"\n")
+    context().output.show({"udf": key.udf, "file": str(out)}, key.udf)
+
+
+@app.command("sign")
+def sign(
+    name: Name,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What to sign; - is stdin.")],
+    out: OutOrPipe = None,
+) -> None:
+    """A signature over a file by a quorum of the holders; ordinary Ed25519 or Ed448."""
+    import base64
+
+    from meshhw.cli.inputs import read_octets
+    from meshhw.managers.threshold.signing import MAX_MESSAGE, ThresholdSigner
+
+    cli = context()
+    signer = ThresholdSigner(_load(name), _store(name), cli.open_options, cli.output.note)
+    signature = signer.sign(read_octets(file, MAX_MESSAGE))
+    value = {"udf": _load(name).key("signing").udf, "signature": base64.b64encode(signature).decode()}
+    if out is not None:
+        write_file(out, signature)
+        cli.output.show(value | {"file": str(out)}, "")
+    elif cli.json:
+        cli.output.show(value)
+    else:
+        cli.output.octets(signature)
+
+
+@app.command("delete")
+def delete(name: Name) -> None:
+    """Destroy every share and forget the key, after asking."""
+    from meshhw.managers.threshold.state import delete_key
+
+    cli = context()
+    cli.require_consent(f"destroy all shares of {name}? What was encrypted to it can then never be decrypted")
+    left = delete_key(_store(name), cli.open_options)
+    for uri in left:
+        cli.output.note(f"left behind: {uri}")
+    cli.output.show({"deleted": name, "left": left}, f"deleted {name}")
+    if left:
+        raise typer.Exit(1)
+
+
+def _store(name: str) -> KeyStore:
+    from meshhw.managers.threshold.store import Store
+
+    return Store(context().home).at(name)
+
+
+def _load(name: str) -> Loaded:
+    from meshhw.managers.host import Host
+    from meshhw.managers.threshold import descriptor
+
+    return descriptor.load(_store(name), Host(context().home))
+
+
+@contextmanager
+def _tokens() -> Iterator[Any]:
+    from meshhw.managers.threshold.tokens import OpenTokens
+
+    with OpenTokens(context().open_options) as tokens:
+        yield tokens
+
+
+def _suite(name: str | None) -> Any:
+    from meshhw.algorithms import Suite
+    from meshhw.errors import UsageError
+
+    if name is None:
+        return None
+    if name not in tuple(Suite):
+        raise UsageError(f"there is no suite {name!r}", hint="448, 25519 or P256")
+    return Suite(name)
+
+
+def _uses(text: str | None, *, dealerless: bool) -> tuple[bool, bool]:
+    from meshhw.errors import UsageError
+
+    named = {"encrypt"} if dealerless else {"encrypt", "sign"}
+    uses = named if text is None else set(text.split(","))
+    if not uses <= {"encrypt", "sign"}:
+        raise UsageError(f"{text!r} is no use of a threshold key", hint="encrypt, sign, or encrypt,sign")
+    return "encrypt" in uses, "sign" in uses
+
+
+def _key(key: ThresholdKey | None) -> dict[str, Any] | None:
+    if key is None:
+        return None
+    named = {"udf": key.udf, "algorithm": key.algorithm, "threshold": key.threshold}
+    return named | {"holders": len(key.holders), "generation": key.generation}
+
+
+def _described(loaded: Loaded) -> dict[str, Any]:
+    value = loaded.value
+    return {
+        "name": value.name,
+        "suite": value.suite,
+        "version": value.version,
+        "renewable": value.renewable,
+        "dealerless": value.dealerless,
+        "decryption": _key(value.decryption),
+        "signing": _key(value.signing),
+    }
+
+
+def _row(loaded: Loaded) -> dict[str, Any]:
+    value = loaded.value
+    key = value.decryption or value.signing
+    return {
+        "name": value.name,
+        "suite": value.suite,
+        "threshold": key.threshold if key else None,
+        "holders": len(key.holders) if key else None,
+        "decryption": value.decryption.udf if value.decryption else None,
+        "signing": value.signing.udf if value.signing else None,
+        "version": value.version,
+    }
+
+
+def _summary(loaded: Loaded) -> str:
+    value = loaded.value
+    lines = []
+    for what, key in (("decryption", value.decryption), ("signing", value.signing)):
+        if key is not None:
+            lines.append(
+                f"{value.name} {what:<10} {key.udf}  {key.algorithm}, "
+                f"{key.threshold} of {len(key.holders)}, generation {key.generation}"
+            )
+    return "\n".join(lines)
+
+
+def _holder_line(state: dict[str, Any]) -> str:
+    here = "here" if state["present"] else "absent"
+    return f"holder {state['index']:<2} {state['tier']:<9} {here:<7} {state['token']}"

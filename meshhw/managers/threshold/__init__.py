@@ -1,0 +1,12 @@
+"""Threshold keys from provisioning to deletion: shares in tokens, a signed public descriptor, and their use.
+
+| module | what |
+|---|---|
+| `provision`, `deal` | making a key: the dealing process imports share by share and forgets |
+| `store`, `descriptor` | what this machine keeps of a key, and the signed descriptor |
+| `use`, `tokens` | decryption by the holders that are here |
+| `signing` | threshold signatures, each share in a process of its own |
+| `remote` | requests to holders on other machines, and their answers |
+| `renew`, `renewing` | refreshing shares and replacing a lost one |
+| `worker`, `process`, `channel`, `hardening` | the short-lived processes in which scalars appear |
+"""

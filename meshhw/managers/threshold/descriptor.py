@@ -1,0 +1,173 @@
+"""The signed descriptor: writing it with a device's key, and reading one as far as it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from meshhw.algorithms import Algorithm, PublicKey
+from meshhw.curves.check import decode_checked
+from meshhw.curves.named import curve_named
+from meshhw.curves.point import Point
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.header import ContentMeta
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope
+from meshhw.dare.signing import Signer
+from meshhw.dare.write import seal
+from meshhw.errors import FormatError, IntegrityError, NotSupported, SignatureInvalid
+from meshhw.keystore.api import Signs
+from meshhw.managers.host import Host
+from meshhw.managers.threshold.store import KeyStore
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.schema.codec import decode, encode
+from meshhw.schema.core import MeshObject
+from meshhw.schema.keydata import public_key
+from meshhw.schema.threshold import FORMAT, MAX_HOLDERS, ThresholdDescriptor, ThresholdKey
+from meshhw.threshold.shares import Commitments
+from meshhw.udf import fingerprint
+
+T = TypeVar("T", bound=MeshObject)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A descriptor that was accepted, and the device key that signed it."""
+
+    value: ThresholdDescriptor
+    signer: PublicKey
+
+    def key(self, purpose: str) -> ThresholdKey:
+        """The `decryption` or `signing` key. Raises NotSupported when there is none."""
+        found: ThresholdKey | None = getattr(self.value, purpose)
+        if found is None:
+            raise NotSupported(
+                f"{self.value.name} has no {purpose} key", hint="it is chosen by --use when provisioning"
+            )
+        return found
+
+
+def sign_object(value: MeshObject, signer: Signer, *, readers: Sequence[PublicKey] = ()) -> Envelope:
+    """An S512H envelope of an object, encrypted if there are readers. Raises what the key raises."""
+    content = ContentMeta(message_type=type(value).__name__, content_type="application/mmm/object")
+    outline = Outline(readers=[RecipientKey(reader) for reader in readers], signers=[signer], content=content)
+    return seal(encode(value), outline)
+
+
+def open_object(octets: bytes, expected: type[T], ring: KeyRing | None = None) -> tuple[T, PublicKey, bytes]:
+    """The object of a signed envelope, its signer, whoever that is, and the body's octets.
+
+    Raises FormatError, SignatureInvalid, and what decryption raises.
+    """
+    opened = open_envelope(Envelope.parse(octets), ring)
+    if len(opened.signers) != 1:
+        raise SignatureInvalid(f"a {expected.__name__} is signed by one key")
+    return decode(opened.payload, expected), opened.signers[0], opened.payload
+
+
+def load(store: KeyStore, host: Host) -> Loaded:
+    """The descriptor of a key of this home. Raises KeyNotFound, and as `read`."""
+    return read(store.descriptor(), store, local_devices(host))
+
+
+def local_devices(host: Host) -> list[PublicKey]:
+    """The signature keys of this machine's devices."""
+    return [record.key("signature").public_key for record in host.profiles("ProfileDevice")]
+
+
+def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded:
+    """A descriptor, if it is signed by a device that it lists and is not older than what was seen before.
+
+    The first descriptor of a key must be signed by a device in `trusted`. Raises FormatError,
+    SignatureInvalid, IntegrityError.
+    """
+    value, signer, body = open_object(octets, ThresholdDescriptor)
+    if value.format != FORMAT:
+        raise FormatError(f"a descriptor of format {value.format} is not known here", hint="upgrade meshhw")
+    if value.name != store.name:
+        raise IntegrityError(f"this is the descriptor of {value.name!r}, not of {store.name!r}")
+    if signer not in devices_of(value):
+        raise SignatureInvalid("the descriptor is not signed by a device that it lists")
+    if signer not in trusted and not store.was_seen(value.identifier):
+        raise SignatureInvalid(
+            f"the descriptor of {value.name} is signed by a device that is not known here",
+            hint="`meshhw threshold respond` asks whether to trust it",
+        )
+    for key in (value.decryption, value.signing):
+        if key is not None:
+            _check(key, value)
+    store.accept(value.identifier, value.version, body)
+    return Loaded(value, signer)
+
+
+def devices_of(value: ThresholdDescriptor) -> list[PublicKey]:
+    """The keys that may sign for the descriptor."""
+    return [public_key(data, "device") for data in value.devices]
+
+
+def save(value: ThresholdDescriptor, signer: Signer, store: KeyStore) -> Loaded:
+    """Sign a descriptor, check it as a reader would, and keep it."""
+    octets = sign_object(value, signer).octets()
+    loaded = read(octets, store, [signer.public])
+    store.save_descriptor(octets)
+    return loaded
+
+
+@contextmanager
+def device_signer(host: Host, tokens: OpenTokens, *, among: Sequence[PublicKey] = ()) -> Iterator[Signer]:
+    """This machine's device signature key, one of `among` if given. Raises KeyNotFound, NotSupported."""
+    for record in host.profiles("ProfileDevice"):
+        handle = record.key("signature")
+        if not among or handle.public_key in among:
+            key = tokens.key(handle.uri)
+            if not isinstance(key, Signs):
+                raise NotSupported(f"the device key {handle.udf} does not sign")
+            yield key
+            return
+    if not host.profiles("ProfileDevice"):
+        host.profile(kind="ProfileDevice")  # raises KeyNotFound with its hint
+    raise NotSupported("no device of this machine may change this threshold key")
+
+
+def group_point(key: ThresholdKey) -> Point:
+    """The group's public point."""
+    return decode_checked(curve_named(key.algorithm), key.public)
+
+
+def group_public(key: ThresholdKey) -> PublicKey:
+    """The group's public key as envelopes name it."""
+    point, algorithm = group_point(key), Algorithm(key.algorithm)
+    return PublicKey(algorithm, point.x_octets() if algorithm is Algorithm.X25519 else point.encode())
+
+
+def share_point(key: ThresholdKey, index: int) -> Point:
+    """The public point of a holder's share."""
+    return decode_checked(curve_named(key.algorithm), key.holder(index).share)
+
+
+def commitments_of(key: ThresholdKey) -> Commitments:
+    """The commitments of a dealt key."""
+    curve = curve_named(key.algorithm)
+    return Commitments(tuple(decode_checked(curve, octets) for octets in key.commitments))
+
+
+def _check(key: ThresholdKey, value: ThresholdDescriptor) -> None:
+    """That the parts of a key fit each other: shares and commitments, or the sum of dealerless shares."""
+    indices = [holder.index for holder in key.holders]
+    if not 1 <= key.threshold <= len(indices) <= MAX_HOLDERS or len(set(indices)) != len(indices):
+        raise FormatError("the descriptor's holders and threshold do not fit")
+    if key.udf != fingerprint(group_public(key)):
+        raise IntegrityError("the descriptor's Udf is not that of its public key")
+    points = {index: share_point(key, index) for index in indices}
+    if value.dealerless and key is value.decryption:
+        total = sum((points[index] for index in indices[1:]), points[indices[0]])
+        fits = total == group_point(key) and key.threshold == len(indices)
+    else:
+        commitments = commitments_of(key)
+        fits = len(commitments.points) == key.threshold and commitments.public == group_point(key)
+        fits = fits and all(commitments.share_point(index) == point for index, point in points.items())
+    if not fits:
+        raise IntegrityError("the descriptor's shares do not belong to its public key")

@@ -1,0 +1,123 @@
+"""Threshold signatures: each signer in a process of its own; wrong ones are named and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from meshhw.algorithms import Algorithm, PublicKey
+from meshhw.errors import Cancelled, MeshError, ShareError, TokenNotFound, UsageError
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.threshold.descriptor import Loaded, group_point, share_point
+from meshhw.managers.threshold.store import KeyStore
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import Say, silent
+from meshhw.managers.threshold.worker import Worker
+from meshhw.schema.threshold import ThresholdHolder
+from meshhw.threshold.ciphersuite import suite_of
+from meshhw.threshold.frost import Session, aggregate, decode_commitment
+
+MAX_MESSAGE = 64 << 20
+"""Octets; every signer gets the whole message."""
+
+
+class ThresholdSigner:
+    """A threshold signing key as envelopes and profiles use one (`Signs`)."""
+
+    def __init__(self, loaded: Loaded, store: KeyStore, options: OpenOptions, say: Say = silent) -> None:
+        self._loaded = loaded
+        self._key = loaded.key("signing")
+        self._store = store
+        self._options = options
+        self._say = say
+
+    @property
+    def public(self) -> PublicKey:
+        """The group's public key."""
+        return PublicKey(Algorithm(self._key.algorithm), self._key.public)
+
+    def sign(self, message: bytes) -> bytes:
+        """An RFC 8032 signature by a quorum of the holders that are here, verified.
+
+        A holder that fails is told of and left out, and the others start afresh with new nonces. Raises
+        TokenNotFound when too few are here or left.
+        """
+        if len(message) > MAX_MESSAGE:
+            raise UsageError(f"a quorum signs at most {MAX_MESSAGE} octets", hint="sign a digest of it")
+        present = self._present()
+        while True:
+            quorum = sorted(present[: self._key.threshold], key=lambda holder: holder.index)
+            self._say(
+                f"{self._loaded.value.name}: asking {len(quorum)} of {len(self._key.holders)} holders to sign"
+            )
+            try:
+                return self._try(quorum, message)
+            except Cancelled:
+                raise
+            except ShareError as error:
+                present = self._without(present, error)
+
+    def _present(self) -> list[ThresholdHolder]:
+        """The holders whose tokens are here. Asks no PIN. Raises TokenNotFound."""
+        present, missing = [], []
+        with OpenTokens(self._options) as tokens:
+            for holder in self._key.holders:
+                if tokens.present(holder.token):
+                    present.append(holder)
+                else:
+                    missing.append(f"{holder.index} ({holder.token})")
+        if len(present) < self._key.threshold:
+            raise TokenNotFound(
+                f"{self._loaded.value.name} needs {self._key.threshold} signers and {len(present)} are here; "
+                f"missing: {', '.join(missing)}",
+                hint="insert one of these tokens",
+            )
+        return present
+
+    def _without(self, present: list[ThresholdHolder], error: ShareError) -> list[ThresholdHolder]:
+        left = [holder for holder in present if str(holder.index) != error.holder]
+        if len(left) == len(present) or len(left) < self._key.threshold:
+            raise error
+        self._say(f"holder {error.holder} of {self._loaded.value.name} failed: {error.message}")
+        return left
+
+    def _try(self, quorum: Sequence[ThresholdHolder], message: bytes) -> bytes:
+        suite = suite_of(self._key.algorithm)
+        with ExitStack() as running:
+            workers = {
+                holder.index: running.enter_context(Worker("sign", self._order(holder), self._options))
+                for holder in quorum
+            }
+            commitments = [_named(index, worker.told) for index, worker in workers.items()]
+            answers = {}
+            for index, worker in workers.items():
+                worker.answer({"message": message, "commitments": commitments})
+                answers[index] = suite.decode_scalar(_named(index, worker.result))
+        listed = tuple(decode_commitment(suite, octets) for octets in commitments)
+        session = Session(suite, group_point(self._key), message, listed)
+        return aggregate(session, answers, {index: share_point(self._key, index) for index in answers})
+
+    def _order(self, holder: ThresholdHolder) -> dict[str, object]:
+        return {
+            "algorithm": self._key.algorithm,
+            "public": self._key.public,
+            "identifier": self._loaded.value.identifier,
+            "index": holder.index,
+            "generation": self._key.generation,
+            "share": holder.share,
+            "token": holder.token,
+            "sealed": self._store.load(f"signing-{self._key.generation}-{holder.index}"),
+            "nonce_key": self._store.nonce_key(holder.index),
+        }
+
+
+def _named(index: int, step: Callable[[], Any]) -> Any:
+    """One step of a signer; what its token raises is that holder's fault."""
+    try:
+        return step()
+    except (Cancelled, ShareError):
+        raise
+    except MeshError as error:
+        fault = ShareError(f"holder {index}: {error.message}", holder=str(index), hint=error.hint)
+        raise fault from error

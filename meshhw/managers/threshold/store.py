@@ -1,0 +1,178 @@
+"""What this machine keeps of threshold keys: `threshold/NAME/` in the home directory.
+
+| file | what |
+|---|---|
+| `descriptor.dare` | the signed descriptor |
+| `signing-G-I` | the signing share of holder I, generation G, as its token sealed it |
+| `copy-G-I.dare` | the renewal copy of share I: sealed to its token, and that encrypted to the group's key |
+| `nonce-I` | 32 random octets that go into each of holder I's nonces |
+| `journal.json` | what is under way, so that a crash can be rolled back or resumed |
+
+`threshold/seen.json` keeps the newest descriptor that was accepted of each key: none lower, nor another of
+the same version, is accepted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from meshhw import files
+from meshhw.errors import FormatError, IntegrityError, InvalidName, KeyNotFound, StateError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LIMIT = 1 << 20
+_NONCE_OCTETS = 32
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The newest descriptor that was accepted: its version and the SHA-512 of its body."""
+
+    version: int
+    digest: str
+
+
+class Store:
+    """The threshold keys of one home."""
+
+    def __init__(self, home: Path) -> None:
+        """Raises InsecurePermissions for a home that others can enter."""
+        self.root = files.private_directory(files.private_directory(home) / "threshold")
+
+    def names(self) -> list[str]:
+        """The keys that have a descriptor here."""
+        return sorted(path.parent.name for path in self.root.glob("*/descriptor.dare"))
+
+    def unfinished(self) -> list[str]:
+        """The keys with something under way."""
+        return sorted(path.parent.name for path in self.root.glob("*/journal.json"))
+
+    def at(self, name: str) -> KeyStore:
+        """The files of one key, whether they exist or not. Raises InvalidName."""
+        if not _NAME.fullmatch(name):
+            raise InvalidName(
+                f"{name!r} cannot name a threshold key",
+                hint="letters, digits, dots, dashes and underscores; at most 64",
+            )
+        return KeyStore(self.root / name, name, self.root / "seen.json")
+
+
+class KeyStore:
+    """The files of one threshold key."""
+
+    def __init__(self, path: Path, name: str, seen: Path) -> None:
+        self.path = path
+        self.name = name
+        self._seen = seen
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has a descriptor."""
+        return (self.path / "descriptor.dare").exists()
+
+    def descriptor(self) -> bytes:
+        """The envelope's octets. Raises KeyNotFound."""
+        found = files.read_private(self.path / "descriptor.dare", _LIMIT)
+        if found is None:
+            raise KeyNotFound(
+                f"no threshold key is called {self.name!r}", hint="`meshhw threshold list` shows them"
+            )
+        return found
+
+    def save_descriptor(self, octets: bytes) -> None:
+        """Replace the descriptor."""
+        files.private_directory(self.path)
+        files.replace(self.path / "descriptor.dare", octets)
+
+    def load(self, name: str) -> bytes:
+        """A file of the key. Raises StateError when it is missing."""
+        found = files.read_private(self.path / name, _LIMIT)
+        if found is None:
+            raise StateError(f"{self.path / name} is missing", hint="put a copy of the home directory back")
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
+        return (self.path / name).exists()
+
+    def save(self, name: str, octets: bytes) -> None:
+        """Write a file of the key."""
+        files.private_directory(self.path)
+        files.replace(self.path / name, octets)
+
+    def discard(self, *names: str) -> None:
+        """Remove files; absent ones are fine."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def files(self) -> list[str]:
+        """The names of the files that hold shares or copies of them."""
+        return sorted(path.name for path in self.path.glob("*-*"))
+
+    def nonce_key(self, index: int) -> bytes:
+        """The secret that holder `index` mixes into its nonces; made when first asked for."""
+        name = f"nonce-{index}"
+        if not self.has(name):
+            self.save(name, secrets.token_bytes(_NONCE_OCTETS))
+        return self.load(name)
+
+    def journal(self) -> dict[str, Any] | None:
+        """What is under way. Raises FormatError when it is damaged."""
+        if not self.has("journal.json"):
+            return None
+        try:
+            found: dict[str, Any] = msgspec.json.decode(self.load("journal.json"), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise FormatError(f"{self.path / 'journal.json'} is damaged") from error
+        return found
+
+    def write_journal(self, members: dict[str, Any] | None) -> None:
+        """Say what is under way, or with None that nothing is."""
+        if members is None:
+            self.discard("journal.json")
+        else:
+            self.save("journal.json", msgspec.json.encode(members))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else change this key meanwhile. Raises StateError when somebody does."""
+        with files.locked(self.path.with_name(f".{self.name}"), timeout=1.0):
+            yield
+
+    def erase(self) -> None:
+        """Remove all files of the key."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def accept(self, identifier: bytes, version: int, body: bytes) -> None:
+        """Remember a descriptor as seen. Raises IntegrityError for an older or a different one."""
+        digest = hashlib.sha512(body).hexdigest()
+        with files.locked(self._seen):
+            seen = self._all_seen()
+            last = seen.get(identifier.hex())
+            if last and (version < last.version or (version == last.version and digest != last.digest)):
+                raise IntegrityError(
+                    f"the descriptor of {self.name} has version {version}, and {last.version} was seen here",
+                    hint="an older copy was put in its place; bring the newest one back",
+                )
+            if last is None or version > last.version:
+                seen[identifier.hex()] = Seen(version, digest)
+                files.replace(self._seen, msgspec.json.encode(seen))
+
+    def was_seen(self, identifier: bytes) -> bool:
+        """Whether any descriptor of this key was accepted before."""
+        return identifier.hex() in self._all_seen()
+
+    def _all_seen(self) -> dict[str, Seen]:
+        data = files.read_private(self._seen, _LIMIT)
+        try:
+            return msgspec.json.decode(data, type=dict[str, Seen]) if data else {}
+        except msgspec.MsgspecError as error:
+            raise FormatError(f"{self._seen} is damaged") from error

@@ -1,0 +1,88 @@
+"""The tokens that a command opened, each once; and what it asks of them that every token can be asked."""
+
+from __future__ import annotations
+
+from typing import Self, TypeVar
+
+from meshhw.errors import NotSupported, ShareError, TokenError
+from meshhw.keystore import registry
+from meshhw.keystore.api import Deletes, Imports, Key, OpenOptions, Seals, Token
+from meshhw.keystore.uri import KeyURI, TokenURI
+from meshhw.threshold.challenge import answers_challenge
+from meshhw.threshold.holders import KeyHolder
+
+P = TypeVar("P")
+
+
+class OpenTokens:
+    """Tokens that stay open, with their PINs, until `close`."""
+
+    def __init__(self, options: OpenOptions) -> None:
+        self._options = options
+        self._open: dict[TokenURI, Token] = {}
+
+    def token(self, uri: TokenURI | str) -> Token:
+        """That token. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
+        name = TokenURI.parse(uri) if isinstance(uri, str) else uri
+        if name not in self._open:
+            self._open[name] = registry.open_token(name, self._options)
+        return self._open[name]
+
+    def present(self, uri: TokenURI | str) -> bool:
+        """Whether that token is here; asks for nothing. A vault that was removed counts as absent."""
+        try:
+            return self.token(uri).info().initialised
+        except TokenError:
+            return False
+
+    def key(self, uri: str) -> Key:
+        """That key. Raises KeyNotFound and as `token`."""
+        name = KeyURI.parse(uri)
+        return self.token(name.token).key(name)
+
+    def destroy(self, uri: str) -> None:
+        """Destroy that key. Raises KeyNotFound, NotSupported."""
+        name = KeyURI.parse(uri)
+        having(self.token(name.token), Deletes, "delete keys").delete(name)
+
+    def sealer(self, uri: str) -> Seals:
+        """That token, if it seals. Raises NotSupported."""
+        return having(self.token(uri), Seals, "seal a share")
+
+    def importer(self, uri: str) -> Imports:
+        """That token, if it takes keys. Raises NotSupported."""
+        return having(self.token(uri), Imports, "import a share")
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def having(token: Token, power: type[P], what: str) -> P:
+    """The token, if it has that power. Raises NotSupported."""
+    if not isinstance(token, power):
+        raise NotSupported(f"{name_of(token)} cannot {what}", hint="choose another token with --on")
+    return token
+
+
+def name_of(token: Token) -> str:
+    """What a person calls the token."""
+    info = token.info()
+    return info.label or info.serial or str(info.uri)
+
+
+def require_share(holder: KeyHolder) -> None:
+    """Ask the token to agree with a fresh challenge. Raises ShareError unless it holds the share."""
+    if not answers_challenge(holder):
+        raise ShareError(
+            f"the token of holder {holder.index} does not hold its share",
+            holder=str(holder.index),
+            hint="its key was changed or exchanged; replace this holder",
+        )

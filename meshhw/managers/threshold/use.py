@@ -1,0 +1,114 @@
+"""A threshold decryption key in use: which holders are here, what they will ask, and one key for them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from meshhw.algorithms import PublicKey
+from meshhw.curves.named import curve_named
+from meshhw.curves.point import Point
+from meshhw.errors import TokenNotFound
+from meshhw.keystore.api import Key
+from meshhw.keystore.uri import KeyURI
+from meshhw.managers.threshold.descriptor import Loaded, group_public, share_point
+from meshhw.managers.threshold.tokens import OpenTokens, name_of
+from meshhw.schema.threshold import ThresholdHolder, ThresholdKey
+from meshhw.threshold.agreement import Partial
+from meshhw.threshold.decrypt import ThresholdAgreement
+from meshhw.threshold.holders import Fault, GivenHolder, Holder, KeyHolder
+
+Say = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class TokenHolder:
+    """A holder whose token is here; its key is looked for when it is asked, since that may need a PIN."""
+
+    index: int
+    share: Point
+    uri: str
+    tokens: OpenTokens = field(repr=False)
+
+    @property
+    def key(self) -> Key:
+        """The share's key. Raises KeyNotFound."""
+        return self.tokens.key(self.uri)
+
+    def partial(self, point: Point) -> Partial:
+        """Ask the token."""
+        return KeyHolder(self.index, self.key, self.share).partial(point)
+
+
+class ThresholdPrivateKey:
+    """A threshold key as envelopes use one: it has a public key and unwraps (`UnwrapsAgreed`).
+
+    It asks no PIN before it knows that enough holders are here. `say` is told what will be asked, and of
+    holders that failed.
+    """
+
+    def __init__(
+        self, loaded: Loaded, tokens: OpenTokens, *, given: Sequence[GivenHolder] = (), say: Say = silent
+    ) -> None:
+        self._name = loaded.value.name
+        self._key = loaded.key("decryption")
+        self._dealerless = loaded.value.dealerless
+        self._tokens = tokens
+        self._given = given
+        self._say = say
+
+    @property
+    def public(self) -> PublicKey:
+        """The group's public key."""
+        return group_public(self._key)
+
+    def unwrap(self, peer: PublicKey, kdf_info: bytes, wrapped: bytes) -> bytes:
+        """As `UnwrapsAgreed`. Raises TokenNotFound, naming the holders that are missing."""
+        holders = self.holders()
+        whole = ThresholdAgreement(
+            curve_named(self._key.algorithm),
+            self._key.threshold,
+            holders,
+            self._report,
+            additive=self._dealerless,
+        )
+        return whole.unwrap(peer, kdf_info, wrapped)
+
+    def holders(self) -> list[Holder]:
+        """The holders that can be asked, answers from elsewhere first. Raises TokenNotFound."""
+        given = {holder.index: holder for holder in self._given}
+        local = [h for h in self._key.holders if h.index not in given]
+        present, missing = find_holders(self._key, local, self._tokens)
+        if len(given) + len(present) < self._key.threshold:
+            raise TokenNotFound(
+                f"{self._name} needs {self._key.threshold} holders and {len(given) + len(present)} are here; "
+                f"missing: {', '.join(missing)}",
+                hint="insert one of these tokens, or ask its holder: `meshhw threshold request ENVELOPE`",
+            )
+        self._announce(present[: self._key.threshold - len(given)])
+        return [*given.values(), *present]
+
+    def _announce(self, asked: Sequence[TokenHolder]) -> None:
+        names = ", ".join(name_of(self._tokens.token(KeyURI.parse(h.uri).token)) for h in asked)
+        self._say(f"{self._name}: asking {self._key.threshold} of {len(self._key.holders)} holders: {names}")
+
+    def _report(self, fault: Fault) -> None:
+        self._say(f"holder {fault.index} of {self._name} failed: {fault.error.message}")
+
+
+def find_holders(
+    key: ThresholdKey, among: Sequence[ThresholdHolder], tokens: OpenTokens
+) -> tuple[list[TokenHolder], list[str]]:
+    """The holders whose tokens are here, and what the others are called. No PIN is asked."""
+    present, missing = [], []
+    for holder in among:
+        uri = holder.key or ""
+        if tokens.present(KeyURI.parse(uri).token):
+            present.append(TokenHolder(holder.index, share_point(key, holder.index), uri, tokens))
+        else:
+            missing.append(f"{holder.index} ({holder.token})")
+    return present, missing

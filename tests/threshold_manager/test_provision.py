@@ -1,0 +1,162 @@
+"""Provisioning, decrypting and signing with vaults as the holders' tokens."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from meshhw.algorithms import Suite
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope, verify_envelope
+from meshhw.dare.write import seal
+from meshhw.errors import (
+    InvalidName,
+    KeyNotFound,
+    NotSupported,
+    StateError,
+    TokenNotFound,
+    UsageError,
+)
+from meshhw.keystore import registry
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.signing import ThresholdSigner
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import ThresholdPrivateKey
+from tests.threshold_manager.conftest import NewVault
+
+PAYLOAD = b"only together"
+
+
+@pytest.fixture
+def vaults(new_vault: NewVault) -> list[TokenURI]:
+    return [new_vault(name) for name in ("one", "two", "three")]
+
+
+@pytest.fixture
+def store(host: Host) -> KeyStore:
+    return Store(host.home).at("team")
+
+
+def encrypted(loaded: descriptor.Loaded) -> Envelope:
+    public = descriptor.group_public(loaded.key("decryption"))
+    return seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
+
+
+def decrypt(loaded: descriptor.Loaded, envelope: Envelope, options: OpenOptions) -> bytes:
+    with OpenTokens(options) as tokens:
+        return open_envelope(envelope, KeyRing([ThresholdPrivateKey(loaded, tokens)])).payload
+
+
+def hidden(vault: TokenURI) -> Path:
+    return Path(vault.get("vault") or "")
+
+
+@pytest.mark.parametrize("suite", list(Suite))
+def test_any_two_of_three_decrypt(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI], suite: Suite
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, suite, signs=False))
+    assert descriptor.load(store, host).value == loaded.value
+    assert store.journal() is None
+    envelope = encrypted(loaded)
+    for absent in vaults:
+        away = hidden(absent).with_suffix(".away")
+        hidden(absent).rename(away)
+        assert decrypt(loaded, envelope, options) == PAYLOAD
+        away.rename(hidden(absent))
+
+
+def test_too_few_holders_are_named_and_no_pin_is_asked(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    envelope = encrypted(loaded)
+    for vault in vaults[:2]:
+        shutil.rmtree(hidden(vault))
+    with pytest.raises(TokenNotFound, match=r"needs 2 holders and 1 are here; missing: 1 .*, 2 "):
+        decrypt(loaded, envelope, OpenOptions())
+
+
+@pytest.mark.parametrize("suite", [Suite.S448, Suite.P256])
+def test_a_quorum_signs_an_envelope(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI], suite: Suite
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, suite, encrypts=False))
+    signer = ThresholdSigner(loaded, store, options)
+    envelope = seal(PAYLOAD, Outline(signers=[signer]))
+    assert verify_envelope(envelope).signers == (signer.public,)
+    with pytest.raises(NotSupported, match="no decryption key"):
+        loaded.key("decryption")
+
+
+def test_a_signer_with_a_damaged_share_is_left_out(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, encrypts=False))
+    sealed = store.load("signing-1-1")
+    store.save("signing-1-1", sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    said: list[str] = []
+    signer = ThresholdSigner(loaded, store, options, said.append)
+    seal(PAYLOAD, Outline(signers=[signer]))
+    assert any(line.startswith("holder 1 of team failed") for line in said)
+    store.save("signing-1-2", sealed)
+    with pytest.raises(KeyNotFound):
+        Store(host.home).at("other").descriptor()
+
+
+def test_a_dealerless_key_needs_all_its_tokens(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    request = Request(3, vaults, Suite.S25519, signs=False, dealerless=True)
+    loaded = provision(store, host, options, request)
+    envelope = encrypted(loaded)
+    assert decrypt(loaded, envelope, options) == PAYLOAD
+    shutil.rmtree(hidden(vaults[2]))
+    with pytest.raises(TokenNotFound):
+        decrypt(loaded, envelope, options)
+
+
+def test_nothing_is_left_when_a_token_fails(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    broken = hidden(vaults[2]) / "keys"
+    broken.rmdir() if broken.is_dir() else None
+    broken.write_text("not a directory")
+    with pytest.raises(StateError):
+        provision(store, host, options, Request(2, vaults, Suite.S25519))
+    for vault in vaults[:2]:
+        token = registry.open_token(vault, options)
+        assert not token.keys()
+        token.close()
+    assert not store.path.exists()
+    assert not store.exists
+
+
+def test_names_and_requests_that_are_refused(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    provision(store, host, options, Request(1, vaults[:1], Suite.S25519, signs=False))
+    with pytest.raises(StateError, match="already"):
+        provision(store, host, options, Request(1, vaults[:1], Suite.S25519, signs=False))
+    for name in ("", "../up", "a/b", ".hidden", "x" * 65):
+        with pytest.raises(InvalidName):
+            Store(host.home).at(name)
+    for pair in combinations(vaults[:1] * 2, 2):
+        with pytest.raises(UsageError, match="one share"):
+            Request(1, pair)
+    with pytest.raises(UsageError, match="no quorum"):
+        Request(4, vaults)
+    with pytest.raises(UsageError, match="dealerless"):
+        Request(2, vaults, dealerless=True)
+    with pytest.raises(UsageError):
+        Request(2, vaults, encrypts=False, signs=False)
