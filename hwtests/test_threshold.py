@@ -20,8 +20,9 @@ from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions, TellsProtection
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.uri import KeyURI, TokenURI
-from meshhw.managers.device import DeviceManager, DeviceRequest
+from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host
+from meshhw.managers.profilemaking import ProfileRequest
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.signing import ThresholdSigner
@@ -49,7 +50,7 @@ class Lab:
         self.uris = [token.uri for token in tokens]
         with DeviceManager(self.host, self.options) as manager:
             device = TokenURI.make("software", vault=str(home / "device"))
-            manager.create(DeviceRequest(tokens=[device], suite=Suite.S25519))
+            manager.create(ProfileRequest(tokens=[device], suite=Suite.S25519))
 
     def pin(self, request: PinRequest) -> str:
         if request.kind is PinKind.VAULT:

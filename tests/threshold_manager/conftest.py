@@ -13,8 +13,9 @@ from meshhw.algorithms import Algorithm, Suite
 from meshhw.keystore.api import KeySpec, OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.uri import TokenURI
-from meshhw.managers.device import DeviceManager, DeviceRequest
+from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host
+from meshhw.managers.profilemaking import ProfileRequest
 
 PASSPHRASE = "correct horse"
 NewVault = Callable[[str], TokenURI]
@@ -52,5 +53,5 @@ def host(home: Path, new_vault: NewVault, options: OpenOptions) -> Host:
     """The host state of a home with one device."""
     host = Host(home)
     with DeviceManager(host, options) as manager:
-        manager.create(DeviceRequest(tokens=[new_vault("device")], suite=Suite.S25519))
+        manager.create(ProfileRequest(tokens=[new_vault("device")], suite=Suite.S25519))
     return host
