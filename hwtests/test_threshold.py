@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from meshhw_software.driver import SoftwareDriver
+from meshhw_software.kdf import ITERATIONS, MEMORY_KIB, Cost
 
-from meshhw.algorithms import Suite, Tier
+from meshhw.algorithms import Algorithm, Suite, Tier
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope, verify_envelope
 from meshhw.dare.write import seal
 from meshhw.errors import PinIncorrect, TokenNotFound
 from meshhw.keystore import registry
-from meshhw.keystore.api import OpenOptions, TellsProtection
+from meshhw.keystore.api import KeySpec, OpenOptions, TellsProtection
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.device import DeviceManager
@@ -48,9 +50,17 @@ class Lab:
         self.store: KeyStore = Store(home).at("team")
         self.vault = TokenURI.make("software", vault=str(home / "holder"))
         self.uris = [token.uri for token in tokens]
+        device = TokenURI.make("software", vault=str(home / "device"))
+        for vault in (device, self.vault):
+            self._cheap(vault)
         with DeviceManager(self.host, self.options) as manager:
-            device = TokenURI.make("software", vault=str(home / "device"))
             manager.create(ProfileRequest(tokens=[device], suite=Suite.S25519))
+
+    def _cheap(self, vault: TokenURI) -> None:
+        """Make a vault under the cheapest passphrase that is allowed: the time here belongs to the tokens."""
+        token = SoftwareDriver(Cost(MEMORY_KIB[0], ITERATIONS[0])).open(vault, self.options)
+        token.delete(token.generate(KeySpec(Algorithm.ED25519)).uri)
+        token.close()
 
     def pin(self, request: PinRequest) -> str:
         if request.kind is PinKind.VAULT:

@@ -76,6 +76,10 @@ class Terminal:
         with self._lock:
             self._draw(what, done, total)
 
+    def tell(self, line: str) -> None:
+        """One line on stderr."""
+        say(line)
+
     def cancelled(self) -> bool:
         """Whether Ctrl-C was pressed."""
         return self._stop.is_set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from meshhw.errors import PinRequired
 from meshhw.keystore.uri import TokenURI
@@ -69,6 +69,17 @@ class Interaction(Protocol):
 
     def cancelled(self) -> bool:
         """Whether the person wants waiting calls to stop."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """Interactions that can say something that asks for no answer: what will be asked, what went wrong on
+    the way.
+    """
+
+    def tell(self, line: str) -> None:
+        """Show one line."""
         ...
 
 

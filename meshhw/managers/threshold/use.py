@@ -94,7 +94,10 @@ class ThresholdPrivateKey:
 
     def _announce(self, asked: Sequence[TokenHolder]) -> None:
         names = ", ".join(name_of(self._tokens.token(KeyURI.parse(h.uri).token)) for h in asked)
-        self._say(f"{self._name}: asking {self._key.threshold} of {len(self._key.holders)} holders: {names}")
+        pins = "1 PIN" if len(asked) == 1 else f"{len(asked)} PINs"
+        self._say(
+            f"{self._name} asks {self._key.threshold} of {len(self._key.holders)} holders, {names}; at most {pins}"
+        )
 
     def _report(self, fault: Fault) -> None:
         self._say(f"holder {fault.index} of {self._name} failed: {fault.error.message}")
