@@ -95,9 +95,8 @@ class ThresholdPrivateKey:
     def _announce(self, asked: Sequence[TokenHolder]) -> None:
         names = ", ".join(name_of(self._tokens.token(KeyURI.parse(h.uri).token)) for h in asked)
         pins = "1 PIN" if len(asked) == 1 else f"{len(asked)} PINs"
-        self._say(
-            f"{self._name} asks {self._key.threshold} of {len(self._key.holders)} holders, {names}; at most {pins}"
-        )
+        quorum = f"{self._key.threshold} of {len(self._key.holders)} holders"
+        self._say(f"{self._name} asks {quorum}, {names}; at most {pins}")
 
     def _report(self, fault: Fault) -> None:
         self._say(f"holder {fault.index} of {self._name} failed: {fault.error.message}")
