@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from meshhw.errors import FormatError
 
 SEQUENCE, INTEGER, OCTETS, OBJECT_ID, BOOLEAN, UTF8 = 0x30, 0x02, 0x04, 0x06, 0x01, 0x0C
+BIT_STRING = 0x03
 _CONTEXT = 0xA0
 
 

@@ -68,7 +68,7 @@ class Pins:
     def token_pin(self) -> bytes:
         """The PIN, checked by the TPM; set anew where the home has none yet."""
         if not self._store.has_pin():
-            self.set_first(self.ask(_PIN, new=True))
+            self.set_first(self.ask(_PIN, new=True, first=True))
         source = self._pin_source()
         if self._slot(source) not in self._kept:
             self.authorised(source, lambda value: self._check(source, value))
@@ -82,9 +82,11 @@ class Pins:
         self._store.write_pin(made)
         self.keep(value)
 
-    def ask(self, label: str, kind: PinKind = PinKind.USER, *, new: bool = False) -> bytes:
+    def ask(
+        self, label: str, kind: PinKind = PinKind.USER, *, new: bool = False, first: bool = False
+    ) -> bytes:
         """Ask the person for one value. Raises UsageError for one that a TPM cannot take."""
-        value = self._interaction.pin(PinRequest(kind, self._uri, label, new=new)).encode()
+        value = self._interaction.pin(PinRequest(kind, self._uri, label, new=new, first=first)).encode()
         if len(value) > MAX_OCTETS or value.endswith(b"\0"):
             raise UsageError(f"a TPM's PIN has at most {MAX_OCTETS} octets and no zero at its end")
         if new and not value:

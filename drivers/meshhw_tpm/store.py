@@ -127,6 +127,10 @@ class Store:
         except MeshError:  # what is lost is told all the same
             return name
 
+    def prepare(self) -> None:
+        """Make the directory."""
+        self._private()
+
     def _private(self) -> Path:
         files.private_directory(self.root)
         return files.private_directory(self.directory)

@@ -69,7 +69,7 @@ def attestation_key() -> Structure:
     detail = _ecc(Algorithm.P256, no_symmetric())
     detail.scheme = t.TPMT_ECC_SCHEME(
         scheme=t.TPM2_ALG.ECDSA,
-        details=t.TPMU_ASYM_SCHEME(ecdsa=t.TPMS_SIG_SCHEME_ECDSA(hashAlg=t.TPM2_ALG.SHA256)),
+        details=t.TPMU_ASYM_SCHEME(ecdsa=t.TPMS_SCHEME_HASH(hashAlg=t.TPM2_ALG.SHA256)),
     )
     return _sized(
         t.TPMT_PUBLIC(

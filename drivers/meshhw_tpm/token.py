@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from meshhw.algorithms import PrivateKey
 from meshhw.errors import KeyNotFound, UsageError
 from meshhw.keystore.api import Capabilities, Key, KeySpec, OpenOptions, Protection, TokenInfo
+from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.tpm_public import parse_public
 from meshhw.keystore.uri import KeyURI
-from meshhw_tpm import admin, capabilities, lockout, protection, sealing
+from meshhw_tpm import admin, attesting, capabilities, endorsement, lockout, protection, sealing
 from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import PERSISTENT_FIRST, Context
+from meshhw_tpm.endorsement import Identity
 from meshhw_tpm.identity import identity, mismatch
 from meshhw_tpm.keys import Surroundings, TpmKey, key_class
 from meshhw_tpm.making import Maker
@@ -57,13 +59,13 @@ class TpmToken:
             self._capabilities = self._connection.run(capabilities.ask)
         return self._capabilities
 
-    def keys(self) -> Sequence[Key]:
+    def keys(self) -> Sequence[TpmKey]:
         """The keys of this home's files, then those at persistent handles."""
         filed = (self._from_file(name) for name in self._store.names())
         found = [*filed, *(self._from_handle(handle) for handle in self._persistent_handles())]
         return [key for key in found if key is not None]
 
-    def key(self, uri: KeyURI) -> Key:
+    def key(self, uri: KeyURI) -> TpmKey:
         """The key at `file=` (a name of this home, or a path) or `handle=`; `id=` is the object's name.
 
         Raises KeyNotFound, FormatError.
@@ -75,7 +77,7 @@ class TpmToken:
         elif file is not None:
             found = self._from_file(file)
         else:
-            found = next((key for key in self._tpm_keys() if name and key.source.area.name == name), None)
+            found = next((key for key in self.keys() if name and key.source.area.name == name), None)
         if found is None:
             raise KeyNotFound(f"the TPM has no usable key {uri}")
         return found
@@ -118,12 +120,21 @@ class TpmToken:
         """The secret. Raises DecryptionFailed."""
         return sealing.unseal(self._connection, blob, purpose)
 
+    def attest(self, key: KeyURI) -> Attestation:
+        """TPM2_Certify by the TPM's attestation key (`meshhw.keystore.attestation_tpm`)."""
+        return attesting.attest(self._connection, self._store, self._pins, self.key(key).source)
+
+    def attester(self) -> Identity:
+        """The attestation and endorsement keys, for one who makes a challenge (`tpm_credential`)."""
+        return endorsement.identity(self._connection)
+
+    def answer_challenge(self, blob: bytes, seed: bytes) -> bytes:
+        """Show that both of `attester`'s keys are in this TPM."""
+        return endorsement.answer(self._connection, blob, seed)
+
     def protection(self, key: KeyURI) -> Protection:
         """The object's attributes, and the TPM's answer to TPM2_Duplicate."""
-        found = self.key(key)
-        if not isinstance(found, TpmKey):
-            raise KeyNotFound(f"{key} is not in this TPM")
-        return protection.ask(self._connection, found.source)
+        return protection.ask(self._connection, self.key(key).source)
 
     def change_pin(self, kind: PinKind) -> None:
         """USER: the PIN of this home's keys (set, if there is none); SO: the TPM's lock-out password."""
@@ -163,9 +174,6 @@ class TpmToken:
         if made is None:
             raise KeyNotFound("the new key was deleted before it could be used")
         return made
-
-    def _tpm_keys(self) -> list[TpmKey]:
-        return [key for key in self.keys() if isinstance(key, TpmKey)]
 
     def _from_file(self, name: str) -> TpmKey | None:
         path = self._store.path(name)
