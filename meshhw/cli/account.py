@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from meshhw.algorithms import Suite
 from meshhw.cli.common import context, verbs
 
 if TYPE_CHECKING:
+    from meshhw.managers.account.escrow import Sheet
     from meshhw.managers.account.manager import AccountManager, NewAccount
     from meshhw.managers.host import ProfileRecord
 
@@ -68,6 +70,94 @@ def show(account: Account = None) -> None:
     record = Host(cli.home).profile(account, "ProfileUser")
     value = described(record)
     cli.output.show(value, lambda: _as_text(value))
+
+
+@app.command("escrow")
+def escrow(
+    *,
+    threshold: Annotated[int, typer.Option("-t", "--threshold", help="How many sheets recover it.")] = 2,
+    count: Annotated[int, typer.Option("-n", "--count", help="How many sheets are made.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the sheets to print here, as PDF and PNG.")
+    ] = None,
+    qr: Annotated[bool, typer.Option("--qr", help="Show the QR codes on the terminal.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Prove that shares recover the account; change nothing.")
+    ] = False,
+    account: Account = None,
+) -> None:
+    """Split the account's seed into sheets, and erase it when they are written down."""
+    from meshhw.managers.account import escrow as escrowing
+    from meshhw.managers.host import Host
+
+    cli = context()
+    host = Host(cli.home)
+    record = host.profile(account, "ProfileUser")
+    sheets = escrowing.make_sheets(host, record, cli.open_options, threshold, count)
+    for name in escrowing.not_covered(host, record):
+        cli.output.note(f"no share brings back: {name}")
+    if rehearse:
+        value = {"udf": record.udf, "threshold": threshold, "count": count, "proved": True}
+        cli.output.show(value, f"{threshold} of {count} shares recover {record.udf}; nothing was changed")
+        return
+    _give(sheets, out, qr)
+    erased = cli.interaction.confirm("Are all sheets written down? The seed is then erased.")
+    if erased:
+        escrowing.erase_seed(host, record)
+    cli.output.note("the seed is erased; only the sheets bring it back" if erased else "the seed is kept")
+
+
+@app.command("recover")
+def recover(
+    shares: Annotated[list[str], typer.Argument(metavar="SHARE...", help="Shares or sheet codes; -, @FILE.")],
+    *,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A saved profile, or its directory."),
+    ] = None,
+    on: Annotated[
+        list[str] | None, typer.Option(metavar="TOKEN", help="Where the keys go; in order of preference.")
+    ] = None,
+    suite: Annotated[Suite | None, typer.Option(help="The account's suite, for bare shares.")] = None,
+) -> None:
+    """Make an account again from its shares."""
+    from meshhw.cli.secrets import read_secrets
+    from meshhw.keystore.registry import find_token
+    from meshhw.managers.account.escrow import recovered_seed
+    from meshhw.managers.account.recovering import Saved, saved_profile
+    from meshhw.managers.profilemaking import ProfileRequest
+
+    output = context().output
+    found = recovered_seed(read_secrets(shares, "share"), suite)
+    for index in found.wrong:
+        output.note(f"share {index} is changed or of another set; it was not used")
+    known = saved_profile(saved, found) if saved else Saved("", 0)
+    request = ProfileRequest(
+        tokens=[find_token(name) for name in on or []], suite=found.suite, seed=found.seed
+    )
+    with manager() as accounts:
+        new = accounts.plan(known.address, request, version=known.version + 1)
+        announce(new)
+        record = accounts.create(new)
+    if not known.address:
+        output.note("the address and the stores are not known; --from a saved profile brings the address")
+    output.show(described(record), record.udf)
+
+
+def _give(sheets: list[Sheet], out: Path | None, qr: bool) -> None:
+    """Print the sheets, and write them where they are wanted."""
+    from meshhw.managers.account.sheets import terminal, write_sheets
+
+    output = context().output
+    for path in write_sheets(sheets, out) if out else []:
+        output.note(f"written: {path}")
+    if output.json:
+        listed = [{"index": sheet.index, "share": sheet.share, "code": sheet.code} for sheet in sheets]
+        first = sheets[0]
+        output.show({"udf": first.udf, "threshold": first.threshold, "count": first.count, "shares": listed})
+        return
+    for sheet in sheets:
+        output.line(f"{sheet.title}\n{sheet.share}\n" + (terminal(sheet.code) if qr else ""))
 
 
 @contextmanager

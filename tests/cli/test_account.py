@@ -37,3 +37,32 @@ def test_faults_have_their_exit_status(meshhw: Meshhw, pins: dict[str, str]) -> 
     refused = meshhw("account", "create", "a@b.c", "--on", "software:", "--require-hardware", env=pins)
     assert refused.returncode == 5
     assert meshhw("account", "create", "a@b.c", "--on", "software:").returncode == 4
+
+
+def test_escrow_and_recovery_on_a_bare_machine(meshhw: Meshhw, pins: dict[str, str], tmp_path: Path) -> None:
+    udf = meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).stdout.strip()
+    rehearsed = meshhw("account", "escrow", "--rehearse", env=pins)
+    assert rehearsed.stdout.strip() == f"2 of 3 shares recover {udf}; nothing was changed"
+
+    kept = json.loads(meshhw("account", "escrow", "--json", env=pins).stdout)
+    assert json.loads(meshhw("account", "show", "--json").stdout)["seed"] == "sealed"
+    assert meshhw("account", "escrow", "--yes", "--out", str(tmp_path / "sheets"), env=pins).returncode == 0
+    assert json.loads(meshhw("account", "show", "--json").stdout)["seed"] == "not here"
+    assert meshhw("account", "escrow", env=pins).returncode == 5
+
+    codes = "\n".join(share["code"] for share in kept["shares"][:2])
+    bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
+    recovered = meshhw("account", "recover", "-", "--on", "software:", env=bare, text=codes)
+    assert (recovered.returncode, recovered.stdout.strip()) == (0, udf), recovered.stderr
+    assert "the address and the stores are not known" in recovered.stderr
+
+    saved = tmp_path / "home" / "accounts" / udf
+    whole = pins | {"MESHHW_HOME": str(tmp_path / "whole")}
+    arguments = ("account", "recover", "-", "--from", str(saved), "--on", "software:")
+    assert meshhw(*arguments, env=whole, text=codes).returncode == 0
+    assert json.loads(meshhw("account", "show", "--json", env=whole).stdout)["address"] == "alice@example.com"
+
+    one = kept["shares"][0]["code"]
+    refused = meshhw("account", "recover", "-", env=pins | {"MESHHW_HOME": str(tmp_path / "x")}, text=one)
+    assert refused.returncode == 6
+    assert "Traceback" not in refused.stderr

@@ -21,6 +21,8 @@ from meshhw.managers.account.sealedfile import sealed, unsealed
 from meshhw.privkeys import public_key_of
 from meshhw.udf import Seed
 
+PROFILE = "profile.dare"
+"""The signed profile, in a copy of the directory the way to its address after a recovery."""
 _LIMIT = 1 << 16
 
 
@@ -56,6 +58,10 @@ class AccountDirectory:
             if fresh:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
+
+    def write_profile(self, envelope: bytes) -> None:
+        """Keep the signed profile."""
+        files.replace(self.path / PROFILE, envelope)
 
     def write_seed(self, token: Token, seed: Seed) -> None:
         """Seal the seed to a token."""

@@ -69,7 +69,9 @@ class AccountManager:
         self._host = host
         self._maker = KeyMaker(options)
 
-    def plan(self, address: str, request: ProfileRequest, *, native: bool = False) -> NewAccount:
+    def plan(
+        self, address: str, request: ProfileRequest, *, native: bool = False, version: int = 1
+    ) -> NewAccount:
         """Where the keys would go; asks for no PIN and changes nothing.
 
         A seed is drawn unless one is given or the keys shall be `native`. Raises UsageError for what is no
@@ -82,7 +84,7 @@ class AccountManager:
             raise StateError(f"this machine has the account {address} already")
         seed = None if native else request.seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
         request = replace(request, seed=seed, label=address)
-        return NewAccount(address, request, plan_profile(self._maker, ROLES, request))
+        return NewAccount(address, request, plan_profile(self._maker, ROLES, request), version)
 
     def create(self, new: NewAccount) -> ProfileRecord:
         """Make the keys, sign the profile, seal seed and store keys, record it. If anything fails, nothing is
@@ -102,6 +104,7 @@ class AccountManager:
                 directory.write_stores(
                     sealer, {name: drawn.derive(algorithm, store_key_name(name)) for name in STORES}
                 )
+                directory.write_profile(record.envelope)
                 self._host.add(record)
         return record
 
