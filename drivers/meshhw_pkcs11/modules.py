@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from meshhw.errors import DriverUnavailable
@@ -52,7 +53,11 @@ class ModuleSpec:
 def configured() -> tuple[ModuleSpec, ...]:
     """The modules to ask, each file once: those of the environment, or else those that were found."""
     named = os.environ.get(VARIABLE)
-    specs = _named(named) if named is not None else (s for s in _found() if not _lacks_its_tpm(s.path))
+    specs = (
+        _named(named)
+        if named is not None
+        else (s for s in _installed(str(Path.home())) if not _lacks_its_tpm(s.path))
+    )
     unique: dict[str, ModuleSpec] = {}
     for spec in specs:
         unique.setdefault(os.path.realpath(spec.path), spec)
@@ -94,8 +99,14 @@ def _named(paths: str) -> Iterator[ModuleSpec]:
             yield ModuleSpec(path, _usual_parameters(path), explicit=True)
 
 
-def _found() -> Iterator[ModuleSpec]:
-    for directory in (*CONFIGURATIONS, str(Path("~/.config/pkcs11/modules").expanduser())):
+@cache
+def _installed(home: str) -> tuple[ModuleSpec, ...]:
+    """What the search finds; once per process, since it costs more than opening a token."""
+    return tuple(_found(home))
+
+
+def _found(home: str) -> Iterator[ModuleSpec]:
+    for directory in (*CONFIGURATIONS, f"{home}/.config/pkcs11/modules"):
         for file in sorted(Path(directory).glob("*.module")):
             spec = _from_file(file)
             if Path(spec.path).is_file() and not Path(spec.path).name.startswith(_SKIPPED):
