@@ -11,12 +11,15 @@ from meshhw.errors import DecryptionFailed, MeshError, NotSupported, PinIncorrec
 from meshhw.keystore import attestation
 from meshhw.keystore.api import (
     Administers,
+    Agrees,
     Attests,
     Deletes,
     Generates,
+    Key,
     KeySpec,
     OpenOptions,
     Seals,
+    Signs,
     StoresData,
 )
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
@@ -123,14 +126,21 @@ def pin(subject: Subject) -> None:
 
 def _wrong_once(subject: Subject, before: int) -> None:
     try:
-        with subject.generated(_generated_algorithm(subject)):
-            pass
+        with subject.generated(_generated_algorithm(subject)) as key:
+            _use(key)  # a PIV card makes keys without the PIN
     except PinIncorrect as error:
         if error.retries_left != before - 1:
             message = f"the error says {error.retries_left} tries, {before - 1} are left"
             raise Broken(message) from error
         return
     raise Broken("a wrong PIN was accepted")
+
+
+def _use(key: Key) -> None:
+    if isinstance(key, Agrees):
+        key.agree(key.public)
+    elif isinstance(key, Signs):
+        key.sign(b"conformance")
 
 
 def _is_user(request: PinRequest) -> bool:

@@ -42,8 +42,8 @@ class VirtualReader:
     name: str
     port: int
     emptied: float = -math.inf
-    occupied: bool = False
     """When the last card left it, in seconds of `time.monotonic`."""
+    occupied: bool = False
 
 
 class PcscDaemon:

@@ -9,7 +9,7 @@ from meshhw.lab.piv.apdu import CardError, Command
 from meshhw.lab.piv.context import Context
 from meshhw.lab.piv.personality import Personality
 from meshhw.lab.piv.state import Session
-from meshhw.lab.piv.tlv import tlv
+from meshhw.lab.piv.tlv import tlv, unwrap
 
 AID = bytes.fromhex("a00000030800001000")
 PREFIX = AID[:5]
@@ -42,7 +42,11 @@ class PivApplet:
     def select(self) -> bytes:
         """Start a new session."""
         self.context.session = Session()
-        return TEMPLATE
+        personality = self.context.lasting.personality
+        if not personality.lists_algorithms:
+            return TEMPLATE
+        listed = b"".join(tlv(0x80, bytes([code])) for code in sorted(personality.algorithms))
+        return tlv(0x61, unwrap(0x61, TEMPLATE) + tlv(0xAC, listed + tlv(0x06, b"\0")))
 
     def process(self, command: Command) -> bytes:
         """The data of the answer. Raises CardError with the status word."""

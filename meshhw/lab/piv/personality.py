@@ -42,6 +42,8 @@ class Personality:
     """The status word for using a slot without a key."""
     longest_eddsa: int | None = None
     """Longest message that Ed25519 signs; None where only the buffer limits it."""
+    lists_algorithms: bool = False
+    """Whether the property template of SELECT names the algorithms."""
     chuid: bool = False
     """Whether the card leaves its maker with a card holder's unique identifier."""
 
@@ -85,6 +87,7 @@ PERSONALITIES = {
             missing_reference=0x6A86,
             missing_key=0x6A86,
             longest_eddsa=32,
+            lists_algorithms=True,
             chuid=True,
         ),
     )

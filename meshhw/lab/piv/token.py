@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions, Token
+from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.card_link import CardLink
@@ -16,6 +17,7 @@ from meshhw.lab.piv.tlv import fields
 from meshhw.lab.vpcd import PcscDaemon, VirtualReader
 
 PIN, PUK = "123456", "12345678"
+FACTORY = {PinKind.USER: PIN, PinKind.CONTEXT: PIN, PinKind.PUK: PUK}
 GUID = 0x34
 
 
@@ -49,8 +51,8 @@ class VirtualPivToken:
         return TokenURI.make("yubikey", chuid=guid.hex())
 
     def open(self, options: OpenOptions | None = None) -> Token:
-        """The token, opened by the installed driver."""
-        return open_token(self.uri, options)
+        """The token, opened by the installed driver; without options with the factory's PIN and PUK."""
+        return open_token(self.uri, options or OpenOptions(Scripted(FACTORY)))
 
     def pull(self) -> None:
         """Take the card out."""

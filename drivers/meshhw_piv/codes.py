@@ -1,0 +1,120 @@
+"""What cards and PC/SC answer, folded by one table each into the errors that callers know.
+
+Status words: ISO 7816-4, SP 800-73-4 part 2 and the YubiKey's extensions. PC/SC codes: winscard.h.
+"""
+
+from __future__ import annotations
+
+from meshhw.errors import (
+    DriverUnavailable,
+    KeyNotFound,
+    NotSupported,
+    OperationTimeout,
+    PinLocked,
+    PinRequired,
+    TokenBusy,
+    TokenError,
+    TokenFault,
+    TokenFull,
+    TokenRemoved,
+    WireCode,
+)
+
+OK = 0x9000
+VERIFY_FAILED = 0x63C0
+SECURITY_NOT_SATISFIED = 0x6982
+BLOCKED = 0x6983
+WRONG_DATA = 0x6A80
+NOT_FOUND = 0x6A82
+
+STATUS_WORDS: dict[int, tuple[str, type[TokenError]]] = {
+    0x6581: ("memory failure", TokenFault),
+    0x6700: ("wrong length", NotSupported),
+    SECURITY_NOT_SATISFIED: ("security condition not satisfied", PinRequired),
+    BLOCKED: ("authentication method blocked", PinLocked),
+    0x6985: ("conditions of use not satisfied", NotSupported),
+    0x6986: ("command not allowed", NotSupported),
+    WRONG_DATA: ("incorrect data", NotSupported),
+    0x6A81: ("function not supported", NotSupported),
+    NOT_FOUND: ("file not found", KeyNotFound),
+    0x6A84: ("no space", TokenFull),
+    0x6A86: ("incorrect P1 P2", NotSupported),
+    0x6A88: ("referenced data not found", KeyNotFound),
+    0x6B00: ("incorrect P1 P2", NotSupported),
+    0x6D00: ("unknown instruction", NotSupported),
+    0x6E00: ("unknown class", NotSupported),
+}
+LOST_SELECTION = frozenset({0x6D00, 0x6E00, 0x6A82, 0x6985, 0x6999, SECURITY_NOT_SATISFIED})
+"""What an instruction that worked before answers when another program has used the card in between."""
+ABSENT = frozenset({NOT_FOUND, 0x6A83, 0x6A86, 0x6A88})
+"""Key or object not there, in the words of YubiKeys, of plain cards, and of imitators."""
+
+CARD_GONE = 0x80100069
+PCSC_CODES: dict[int, tuple[str, type[TokenError]]] = {
+    0x8010000A: ("SCARD_E_TIMEOUT", OperationTimeout),
+    0x80100009: ("SCARD_E_UNKNOWN_READER", TokenRemoved),
+    0x8010000B: ("SCARD_E_SHARING_VIOLATION", TokenBusy),
+    0x8010000C: ("SCARD_E_NO_SMARTCARD", TokenRemoved),
+    0x80100003: ("SCARD_E_INVALID_HANDLE", TokenRemoved),
+    0x80100013: ("SCARD_F_COMM_ERROR", TokenRemoved),
+    0x80100016: ("SCARD_E_NOT_TRANSACTED", TokenRemoved),
+    0x80100017: ("SCARD_E_READER_UNAVAILABLE", TokenRemoved),
+    0x8010001D: ("SCARD_E_NO_SERVICE", DriverUnavailable),
+    0x8010001E: ("SCARD_E_SERVICE_STOPPED", DriverUnavailable),
+    0x8010002E: ("SCARD_E_NO_READERS_AVAILABLE", TokenRemoved),
+    0x80100066: ("SCARD_W_UNRESPONSIVE_CARD", TokenRemoved),
+    0x80100067: ("SCARD_W_UNPOWERED_CARD", TokenRemoved),
+    0x80100068: ("SCARD_W_RESET_CARD", TokenFault),
+    CARD_GONE: ("SCARD_W_REMOVED_CARD", TokenRemoved),
+    0x8010006A: ("SCARD_W_SECURITY_VIOLATION", DriverUnavailable),
+}
+RESET_CARD = 0x80100068
+SHARING_VIOLATION = 0x8010000B
+_HINTS = {
+    0x8010001D: "start pcscd: `systemctl start pcscd.socket`, or `meshhw doctor` for why it does not answer",
+    0x8010006A: "the PC/SC service refuses this user; `meshhw doctor` names the rule that allows it",
+}
+
+
+class PcscFault(Exception):
+    """A PC/SC call failed; `code` is unsigned."""
+
+    def __init__(self, code: int, name: str) -> None:
+        super().__init__(f"{name} (0x{code:08x})")
+        self.code = code
+        self.name = name
+
+
+def name_of(code: int) -> str:
+    """The PC/SC code's name, or "unknown"."""
+    return PCSC_CODES[code][0] if code in PCSC_CODES else "unknown"
+
+
+def retries_of(status: int) -> int | None:
+    """Tries left as a failed VERIFY tells them (63Cx, 6983), None for other status words."""
+    if status == BLOCKED:
+        return 0
+    return status & 0x0F if status & 0xFFF0 == VERIFY_FAILED else None
+
+
+def from_status(status: int, label: str, doing: str) -> TokenError:
+    """The error for a status word; unknown ones keep their code as TokenFault."""
+    name, kind = STATUS_WORDS.get(status, ("unknown status", TokenFault))
+    code = WireCode("SW", status, name)
+    if kind is PinLocked:
+        return PinLocked(f"{label}: its PIN is locked", code=code)
+    return kind(f"{label} refuses to {doing}: {name}", code=code)
+
+
+def from_pcsc(fault: PcscFault, label: str, holder: str | None = None) -> TokenError:
+    """The error for a PC/SC code."""
+    name, kind = PCSC_CODES.get(fault.code, ("unknown", TokenFault))
+    code = WireCode("PC/SC", fault.code, name)
+    if kind is TokenBusy:
+        who = holder or "another program"
+        return TokenBusy(f"{label} is held by {who}", holder=holder, code=code)
+    if kind is DriverUnavailable:
+        return DriverUnavailable("no PC/SC service answers", hint=_HINTS.get(fault.code), code=code)
+    if kind is TokenRemoved:
+        return TokenRemoved(f"{label} is not in its reader any more", code=code)
+    return kind(f"{label}: {name}", code=code)

@@ -1,0 +1,94 @@
+"""Looking into every reader at once: which PIV cards are there, and which cannot be asked."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from meshhw.errors import NotSupported, OperationTimeout
+from meshhw.keystore.api import TokenInfo
+from meshhw.keystore.deadline import gather
+from meshhw.keystore.uri import TokenURI
+from meshhw_piv.codes import SHARING_VIOLATION, PcscFault, from_pcsc
+from meshhw_piv.identity import Identity
+from meshhw_piv.pcsc import Connection, Context
+from meshhw_piv.session import identified
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one look found. Connections are those of cards that fit; each is inside a transaction."""
+
+    cards: list[Identity] = field(default_factory=list)
+    fitting: list[tuple[Identity, Connection]] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Let every kept card go."""
+        while self.fitting:
+            self.fitting.pop()[1].drop()
+
+
+def survey(seconds: float, wanted: TokenURI | None = None) -> Survey:
+    """Identify the cards of all readers; those that fit `wanted` stay connected.
+
+    Raises DriverUnavailable when no PC/SC service answers.
+    """
+    late = threading.Event()
+
+    def look(reader: str) -> tuple[Identity, Connection | None]:
+        identity, connection = identified(reader)
+        if late.is_set() or wanted is None or not identity.fits(wanted):
+            connection.drop()
+            return identity, None
+        return identity, connection
+
+    result = Survey()
+    answers = gather(_occupied(wanted), look, seconds)
+    late.set()  # a card that answers from now on is let go by its own thread
+    for reader, answer in answers:
+        _sort(result, reader, answer)
+    return result
+
+
+def describe(identity: Identity) -> TokenInfo:
+    """What can be said of a card without its PIN."""
+    return TokenInfo(
+        identity.uri,
+        driver="yubikey",
+        kind="smartcard",
+        vendor="Yubico" if identity.yubikey else "",
+        model=f"YubiKey {identity.version[0]}" if identity.yubikey else "PIV card",
+        serial=identity.serial,
+        firmware=identity.firmware,
+        label=identity.label,
+        reader=identity.reader,
+    )
+
+
+def _occupied(wanted: TokenURI | None) -> list[str]:
+    named = wanted.get("reader") if wanted else None
+    try:
+        context = Context()
+        try:
+            readers = context.occupied()
+        finally:
+            context.close()
+    except PcscFault as fault:
+        raise from_pcsc(fault, "PC/SC") from fault
+    return [reader for reader in readers if named in (None, reader)]
+
+
+def _sort(result: Survey, reader: str, answer: tuple[Identity, Connection | None] | Exception) -> None:
+    if isinstance(answer, tuple):
+        identity, connection = answer
+        result.cards.append(identity)
+        if connection is not None:
+            result.fitting.append((identity, connection))
+    elif isinstance(answer, PcscFault) and answer.code == SHARING_VIOLATION:
+        result.busy.append(reader)
+    elif isinstance(answer, OperationTimeout):
+        result.silent.append(reader)
+    elif not isinstance(answer, NotSupported | PcscFault):
+        raise answer

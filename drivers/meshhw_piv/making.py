@@ -1,0 +1,203 @@
+"""Keys made, imported and destroyed."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from yubikit.core import Tlv
+from yubikit.core.smartcard import ApduError
+
+from meshhw.algorithms import Algorithm, Family, PrivateKey, PublicKey, SecretForm
+from meshhw.errors import Cancelled, KeyNotFound, NotSupported, TokenFull, UsageError
+from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
+from meshhw.keystore.attestation_piv import POLICIES
+from meshhw.pubkeys import from_cryptography, to_cryptography
+from meshhw_piv import facts, objects, slots
+from meshhw_piv.facts import KeyFacts
+from meshhw_piv.login import Login
+from meshhw_piv.session import CardSession
+
+GENERATE, IMPORT, MOVE = 0x47, 0xFE, 0xF6
+NOWHERE = 0xFF
+UNKNOWN_INSTRUCTION, UNKNOWN_CLASS = 0x6D00, 0x6E00
+TAG_PIN_POLICY, TAG_TOUCH_POLICY = 0xAA, 0xAB
+_PIN_CODES = {policy: code for code, policy in slots.PIN_POLICIES.items()}
+_TOUCH_CODES = {policy: code for code, policy in slots.TOUCH_POLICIES.items()}
+_EXPONENT = 65537
+
+Loaded = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey
+
+
+class Maker:
+    """Changes what keys a card holds; everything here runs inside `CardSession.run`."""
+
+    def __init__(self, session: CardSession, login: Login) -> None:
+        self._session = session
+        self._login = login
+
+    def generate(self, spec: KeySpec) -> KeyFacts:
+        """A new key, made in the card. Raises NotSupported, TokenFull, Cancelled."""
+        slot = self._place(spec)
+        self._login.management()
+        request = Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[spec.algorithm]])) + self._policies(spec, slot))
+        answer = self._session.send(GENERATE, 0, slot, request)
+        return self._made(slot, facts.parse_public(spec.algorithm, Tlv.unpack(0x7F49, answer)), spec)
+
+    def import_key(self, private: PrivateKey, spec: KeySpec) -> KeyFacts:
+        """A key from outside. Raises NotSupported for a form that the card cannot take, TokenFull."""
+        loaded = _loaded(private)
+        slot = self._place(spec)
+        self._login.management()
+        data = _parts(loaded) + self._policies(spec, slot)
+        self._session.send(IMPORT, slots.CODES[private.algorithm], slot, data)
+        return self._made(slot, from_cryptography(loaded.public_key()), spec)
+
+    def can_import(self) -> bool:
+        """Whether the card knows the instruction, asked with nothing to import."""
+        try:
+            self._session.settle()
+            self._session.send(IMPORT, 0, slots.AUTHENTICATION)
+        except ApduError as error:
+            return error.sw not in (UNKNOWN_INSTRUCTION, UNKNOWN_CLASS)
+        return True
+
+    def delete(self, slot: int) -> None:
+        """Destroy a key and its certificate; where the card cannot delete, a worthless key replaces it.
+
+        Raises KeyNotFound.
+        """
+        session = self._session
+        found = facts.read(session, slot)
+        if found is None:
+            raise KeyNotFound(f"slot {slots.name(slot)} of {session.identity.label} holds no key")
+        self._login.management()
+        instead = b""
+        if not self._removed(slot) and not self._overwritten(slot):
+            session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[Algorithm.P256]]))))
+            instead = facts.EMPTIED
+        if objects.read(session, slots.CERTIFICATES[slot]) is not None:
+            objects.write(session, slots.CERTIFICATES[slot], instead)
+        session.destroyed.add(found.public)
+
+    def _removed(self, slot: int) -> bool:
+        try:
+            self._session.send(MOVE, NOWHERE, slot)
+        except ApduError:
+            return False
+        return True
+
+    def _overwritten(self, slot: int) -> bool:
+        """Import the private key 1, whose public key anyone recognises as "no key"."""
+        worthless = Tlv(0x06, (1).to_bytes(32, "big")) + Tlv(
+            TAG_PIN_POLICY, bytes([_PIN_CODES[PinPolicy.NEVER]])
+        )
+        try:
+            self._session.send(IMPORT, slots.CODES[Algorithm.P256], slot, worthless)
+        except ApduError:
+            return False
+        return True
+
+    def _place(self, spec: KeySpec) -> int:
+        if spec.place is None:
+            for slot in slots.preferred(spec):
+                if facts.is_free(self._session, slot):
+                    return slot
+            raise TokenFull(f"every slot of {self._session.identity.label} is in use")
+        slot = slots.parse(spec.place)
+        if not facts.is_free(self._session, slot):
+            question = f"overwrite the key in slot {spec.place} of {self._session.identity.label}?"
+            if not self._session.options.interaction.confirm(question):
+                raise Cancelled(f"slot {spec.place} of {self._session.identity.label} is in use")
+        return slot
+
+    def _policies(self, spec: KeySpec, slot: int) -> bytes:
+        """The YubiKey's policy objects; left out where the slot's usual policy is what was asked."""
+        octets = b""
+        if spec.pin_policy not in (PinPolicy.DEFAULT, slots.usual_pin_policy(slot)):
+            octets += Tlv(TAG_PIN_POLICY, bytes([_PIN_CODES[spec.pin_policy]]))
+        if spec.touch_policy not in (TouchPolicy.DEFAULT, TouchPolicy.NEVER):
+            octets += Tlv(TAG_TOUCH_POLICY, bytes([_TOUCH_CODES[spec.touch_policy]]))
+        return octets
+
+    def _made(self, slot: int, public: PublicKey, spec: KeySpec) -> KeyFacts:
+        pin = spec.pin_policy if spec.pin_policy is not PinPolicy.DEFAULT else slots.usual_pin_policy(slot)
+        touch = spec.touch_policy if spec.touch_policy is not TouchPolicy.DEFAULT else TouchPolicy.NEVER
+        made = KeyFacts(slot, public, pin, touch)
+        self._session.destroyed.discard(public)  # the same key may be imported again
+        if not facts.tells_metadata(self._session):
+            certificate = _certificate(made, spec.label or f"slot {slots.name(slot)}")
+            value = Tlv(0x70, certificate) + Tlv(0x71, b"\0") + Tlv(0xFE)
+            objects.write(self._session, slots.CERTIFICATES[slot], value)
+        return made
+
+
+def _certificate(made: KeyFacts, label: str) -> bytes:
+    """A wrapper for the public key on cards that tell it no other way; nobody vouches by its signature.
+
+    The policies stand in it as they do in a YubiKey's attestation.
+    """
+    key = to_cryptography(made.public)
+    told = bytes([_PIN_CODES[made.pin_policy], _TOUCH_CODES[made.touch_policy]])
+    assert isinstance(
+        key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.X25519PublicKey
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, label[:64])]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "meshhw key holder")]))
+        .public_key(key)
+        .serial_number(secrets.randbits(120) | 1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=36500))
+        .add_extension(x509.UnrecognizedExtension(POLICIES, told), critical=False)
+    )
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _loaded(private: PrivateKey) -> Loaded:
+    """The key as a library object. Raises NotSupported, UsageError."""
+    algorithm, octets = private.algorithm, private.octets
+    try:
+        if algorithm.family is Family.WEIERSTRASS:
+            big_endian = octets[::-1] if private.form is SecretForm.SCALAR else octets
+            curve = ec.SECP256R1() if algorithm is Algorithm.P256 else ec.SECP384R1()
+            return ec.derive_private_key(int.from_bytes(big_endian, "big"), curve)
+        if algorithm is Algorithm.X25519:
+            if private.form is SecretForm.SCALAR and octets != _clamped(octets):
+                raise NotSupported("the card would clamp this scalar", hint="give it in the clamp's shape")
+            return x25519.X25519PrivateKey.from_private_bytes(octets)
+        if private.form is SecretForm.SCALAR:
+            raise NotSupported(f"PIV cards take {algorithm} keys as seeds, not as scalars")
+        if algorithm is Algorithm.ED25519:
+            return ed25519.Ed25519PrivateKey.from_private_bytes(octets)
+        key = serialization.load_der_private_key(octets, None)
+    except ValueError as error:
+        raise UsageError(f"these are not the octets of a private key of {algorithm}") from error
+    if not isinstance(key, rsa.RSAPrivateKey) or key.private_numbers().public_numbers.e != _EXPONENT:
+        raise NotSupported(f"PIV cards take RSA keys with the exponent {_EXPONENT} alone")
+    return key
+
+
+def _parts(key: Loaded) -> bytes:
+    """The data objects of the YubiKey's import instruction."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        numbers, length = key.private_numbers(), key.key_size // 16
+        values = (numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp)
+        return b"".join(Tlv(tag, value.to_bytes(length, "big")) for tag, value in enumerate(values, 1))
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return bytes(Tlv(0x06, key.private_numbers().private_value.to_bytes(key.key_size // 8, "big")))
+    return bytes(Tlv(0x07 if isinstance(key, ed25519.Ed25519PrivateKey) else 0x08, key.private_bytes_raw()))
+
+
+def _clamped(octets: bytes) -> bytes:
+    """RFC 7748 section 5."""
+    if len(octets) != 32:
+        return b""
+    return bytes([octets[0] & 0xF8]) + octets[1:-1] + bytes([octets[-1] & 0x7F | 0x40])

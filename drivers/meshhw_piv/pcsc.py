@@ -1,0 +1,152 @@
+"""PC/SC: readers, and a connection to one card that never ends another program to get at it.
+
+Cards are shared: a connection stays open between operations, but only a transaction keeps others out, and
+it is short. Both waits for another program are bounded. This module needs pyscard; import it late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no types
+from yubikit.core import TRANSPORT
+from yubikit.core.smartcard import SmartCardConnection
+
+from meshhw_piv.codes import CARD_GONE, SHARING_VIOLATION, PcscFault, name_of
+from meshhw_piv.waiting import wait_for
+
+BUSY_SECONDS = 3.0
+"""How long another program's hold on the card is waited for."""
+POLL_SECONDS = 0.05
+
+_PRESENT, _MUTE = scard.SCARD_STATE_PRESENT, scard.SCARD_STATE_MUTE
+_PROTOCOLS = {
+    scard.SCARD_PROTOCOL_T0: scard.SCARD_PCI_T0,
+    scard.SCARD_PROTOCOL_T1: scard.SCARD_PCI_T1,
+}
+
+
+def check(result: int) -> None:
+    """Raises PcscFault for everything but success."""
+    code = result & 0xFFFFFFFF
+    if code:
+        raise PcscFault(code, name_of(code))
+
+
+class Context:
+    """A PC/SC context: what lists readers and watches them."""
+
+    def __init__(self) -> None:
+        """Raises PcscFault when no PC/SC service answers."""
+        result, self.handle = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        check(result)
+
+    def readers(self) -> list[str]:
+        """The names of the readers, with or without a card."""
+        result, names = scard.SCardListReaders(self.handle, [])
+        if result & 0xFFFFFFFF == scard.SCARD_E_NO_READERS_AVAILABLE:
+            return []
+        check(result)
+        return list(names)
+
+    def occupied(self) -> list[str]:
+        """The readers that hold a card which answers."""
+        names = self.readers()
+        if not names:
+            return []
+        _, states = self.changes([(name, scard.SCARD_STATE_UNAWARE) for name in names], 0)
+        return [name for name, state in states if state & _PRESENT and not state & _MUTE]
+
+    def changes(self, known: Sequence[tuple[str, int]], seconds: float) -> tuple[bool, list[tuple[str, int]]]:
+        """Wait until a reader's state differs from the known one; whether it did, and the states now."""
+        result, states = scard.SCardGetStatusChange(self.handle, int(seconds * 1000), list(known))
+        if result & 0xFFFFFFFF == scard.SCARD_E_TIMEOUT:
+            return False, list(known)
+        check(result)
+        return True, [(name, state & ~scard.SCARD_STATE_CHANGED) for name, state, _ in states]
+
+    def close(self) -> None:
+        """Give the context back; harmless when the service is gone."""
+        scard.SCardReleaseContext(self.handle)
+
+
+class Connection(SmartCardConnection):
+    """One shared connection to the card in a reader; yubikit's protocols run over it."""
+
+    def __init__(self, reader: str) -> None:
+        """Connect, waiting a bounded time for a program that holds the card alone. Raises PcscFault."""
+        self.reader = reader
+        self._context = Context()
+        self._card = 0
+        try:
+            self._connect()
+            result, _, _, _, atr = scard.SCardStatus(self._card)
+            check(result)
+        except PcscFault:
+            self._context.close()
+            raise
+        self.atr = bytes(atr)
+
+    @property
+    def transport(self) -> TRANSPORT:
+        """USB where the ATR says so: such cards take extended APDUs."""
+        usb = len(self.atr) > 1 and self.atr[1] & 0xF0 == 0xF0
+        return TRANSPORT.USB if usb else TRANSPORT.NFC
+
+    def begin(self) -> None:
+        """Keep others out. Raises PcscFault (sharing violation) when they do not let go in time."""
+        end = time.monotonic() + BUSY_SECONDS
+
+        def patience() -> None:
+            if time.monotonic() > end:
+                raise PcscFault(SHARING_VIOLATION, name_of(SHARING_VIOLATION))
+
+        check(wait_for(lambda: int(scard.SCardBeginTransaction(self._card)), patience, self.drop))
+
+    def end(self) -> None:
+        """Let others in; the card keeps its state."""
+        scard.SCardEndTransaction(self._card, scard.SCARD_LEAVE_CARD)
+
+    def reconnect(self) -> None:
+        """Take up a card that another program has reset. Raises PcscFault."""
+        result, protocol = scard.SCardReconnect(
+            self._card, scard.SCARD_SHARE_SHARED, self._any_protocol, scard.SCARD_LEAVE_CARD
+        )
+        check(result)
+        self._protocol = protocol
+
+    def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
+        """One APDU; the answer's data and SW1SW2. Raises PcscFault."""
+        result, answer = scard.SCardTransmit(self._card, _PROTOCOLS[self._protocol], list(apdu))
+        check(result)
+        octets = bytes(octet & 0xFF for octet in answer)
+        if len(octets) < 2:
+            raise PcscFault(CARD_GONE, "no answer")
+        return octets[:-2], int.from_bytes(octets[-2:], "big")
+
+    def close(self, *, reset: bool = False) -> None:
+        """Disconnect; leave the card as it is, or `reset` it."""
+        scard.SCardDisconnect(self._card, scard.SCARD_RESET_CARD if reset else scard.SCARD_LEAVE_CARD)
+        self._context.close()
+
+    def drop(self) -> None:
+        """End what a call that was left behind has begun, and disconnect."""
+        self.end()
+        self.close()
+
+    @property
+    def _any_protocol(self) -> int:
+        return int(scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1)
+
+    def _connect(self) -> None:
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            result, self._card, self._protocol = scard.SCardConnect(
+                self._context.handle, self.reader, scard.SCARD_SHARE_SHARED, self._any_protocol
+            )
+            busy = result & 0xFFFFFFFF == scard.SCARD_E_SHARING_VIOLATION
+            if not busy or time.monotonic() > end:
+                check(result)
+                return
+            time.sleep(POLL_SECONDS)

@@ -1,0 +1,239 @@
+"""An open PIV card: everything that `meshhw.keystore.api` asks of a token, each part from its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey, Tier
+from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported, TokenMismatch, UsageError
+from meshhw.keystore.api import Agrees, Capabilities, Key, KeySpec, Protection, TokenInfo
+from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.uri import KeyURI
+from meshhw_piv import facts, seals, slots
+from meshhw_piv.admin import Administration
+from meshhw_piv.discovery import describe
+from meshhw_piv.facts import KeyFacts
+from meshhw_piv.keys import handle
+from meshhw_piv.login import Login
+from meshhw_piv.making import Maker
+from meshhw_piv.objects import Store
+from meshhw_piv.session import CardSession
+
+Result = TypeVar("Result")
+
+LONGEST_SECRET = 4096
+ATTEST = 0xF9
+_SEAL_ORDER = (slots.KEY_MANAGEMENT, *slots.RETIRED, slots.AUTHENTICATION, slots.SIGNATURE)
+
+
+class PivToken:
+    """One card. Usable from any thread; `close` logs out."""
+
+    def __init__(self, session: CardSession) -> None:
+        self._session = session
+        self._login = Login(session)
+        self._maker = Maker(session, self._login)
+        self._store = Store(session, self._login)
+        self._admin = Administration(session, self._login)
+
+    def info(self) -> TokenInfo:
+        """What it is."""
+        return describe(self._session.identity)
+
+    def capabilities(self) -> Capabilities:
+        """By a YubiKey's firmware, by the algorithms that another card lists, else by the standard's."""
+        extensions = self._extensions()
+        matrix = {
+            (algorithm, operation): Tier.NATIVE
+            for algorithm in self._algorithms()
+            for operation in (Operation.GENERATE, *extensions, *_OPERATIONS[algorithm.family])
+        }
+        seals_now = self._session.run("read its keys", self._sealing_key) is not None
+        return Capabilities(matrix, seals=seals_now, stores_data=True)
+
+    def keys(self) -> Sequence[Key]:
+        """The keys in all slots."""
+        return [
+            handle(self._session, self._login, found)
+            for found in self._session.run("list its keys", self._held)
+        ]
+
+    def key(self, uri: KeyURI) -> Key:
+        """The key in the slot that a URI names. Raises KeyNotFound."""
+        return handle(self._session, self._login, self._session.run("read a key", lambda: self._read(uri)))
+
+    def hold(self) -> AbstractContextManager[None]:
+        """One transaction and one PIN."""
+        return self._session.hold()
+
+    def close(self) -> None:
+        """Forget the PIN, here and in the card."""
+        self._session.close()
+
+    def generate(self, spec: KeySpec) -> Key:
+        """A new key in a free slot, or in `spec.place`. Raises NotSupported, TokenFull, Cancelled."""
+        self._need(spec.algorithm, Operation.GENERATE)
+        return self._changed(f"make a key of {spec.algorithm}", lambda: self._maker.generate(spec))
+
+    def import_key(self, private: PrivateKey, spec: KeySpec) -> Key:
+        """A key from outside. Raises NotSupported, TokenFull, Cancelled."""
+        self._need(private.algorithm, Operation.IMPORT)
+        return self._changed(
+            f"import a key of {private.algorithm}", lambda: self._maker.import_key(private, spec)
+        )
+
+    def delete(self, key: KeyURI) -> None:
+        """Destroy a key. Raises KeyNotFound."""
+        self._run("delete a key", lambda: self._maker.delete(self._slot(key)))
+
+    def seal(self, secret: bytes, purpose: bytes) -> bytes:
+        """Seal to the first key that agrees, 9d before all. Raises NotSupported where there is none."""
+        if len(secret) > LONGEST_SECRET:
+            raise UsageError(f"at most {LONGEST_SECRET} octets can be sealed")
+        found = self._session.run("read its keys", self._sealing_key)
+        if found is None:
+            raise NotSupported(
+                f"{self._session.identity.label} has no key to seal to",
+                hint=f"meshhw key generate --on '{self._session.identity.uri}' --algorithm P-256",
+            )
+        return seals.seal(found.slot, found.public, secret, purpose)
+
+    def unseal(self, blob: bytes, purpose: bytes) -> bytes:
+        """The secret. Raises DecryptionFailed."""
+        slot, identifier = seals.place(blob)
+        found = self._session.run("read a key", lambda: self._with_id(slot, identifier))
+        key = handle(self._session, self._login, found)
+        if not isinstance(key, Agrees):
+            raise DecryptionFailed("the sealed octets name a key that cannot agree")
+        return seals.unseal(key, key.public, blob, purpose)
+
+    def protection(self, key: KeyURI) -> Protection:
+        """The standard has no instruction that reads a private key; metadata tell how the key came to be."""
+        found = self._session.run("read a key", lambda: self._read(key))
+        answers = {"instruction that reads a private key": "none (SP 800-73-4)"}
+        if found.generated is not None:
+            answers["origin"] = "generated" if found.generated else "imported"
+        return Protection(extractable=False, generated_inside=found.generated, answers=answers)
+
+    def store_data(self, name: str, data: bytes, *, private: bool = True) -> None:
+        """Create or replace; private data is checked to be out of reach without the PIN."""
+        self._run("store data", lambda: self._store.store(name, data, private=private))
+
+    def load_data(self, name: str) -> bytes | None:
+        """The octets, None if absent."""
+        return self._run("read data", lambda: self._store.load(name))
+
+    def delete_data(self, name: str) -> None:
+        """Remove; absent is fine."""
+        self._run("delete data", lambda: self._store.delete(name))
+
+    def data_names(self) -> Sequence[str]:
+        """The names in store."""
+        return self._run("read data", self._store.names)
+
+    def change_pin(self, kind: PinKind) -> None:
+        """PIN, PUK or management key. Raises NotSupported for the other kinds."""
+        changes = {
+            PinKind.USER: self._admin.change_pin,
+            PinKind.PUK: self._admin.change_puk,
+            PinKind.MANAGEMENT: self._admin.change_management_key,
+        }
+        if kind not in changes:
+            raise NotSupported(f"PIV cards have no {kind} PIN")
+        self._run(f"change its {kind} PIN", changes[kind])
+
+    def unlock(self) -> None:
+        """A new PIN by the PUK."""
+        self._run("unlock its PIN", self._admin.unlock)
+
+    def retries_left(self, kind: PinKind) -> int | None:
+        """Tries of the PIN or the PUK."""
+        counters = {
+            PinKind.USER: self._login.retries,
+            PinKind.CONTEXT: self._login.retries,
+            PinKind.PUK: self._login.puk_retries,
+        }
+        return self._run("tell its tries", counters[kind]) if kind in counters else None
+
+    def set_retries(self, pin: int, puk: int) -> None:
+        """How many tries PIN and PUK have; both go back to the factory's values."""
+        self._run("set its tries", lambda: self._admin.set_retries(pin, puk))
+
+    def protect_management_key(self) -> None:
+        """Replace the management key by a random one that the PIN gives out."""
+        self._run("change its management key", self._admin.protect_management_key)
+
+    def reset(self) -> None:
+        """Erase the PIV application. Raises NotSupported for cards that know no reset."""
+        self._run("be reset", self._admin.reset)
+
+    def _run(self, doing: str, work: Callable[[], Result]) -> Result:
+        return self._session.run(doing, lambda: self._session.steady(work))
+
+    def _changed(self, doing: str, work: Callable[[], KeyFacts]) -> Key:
+        return handle(self._session, self._login, self._run(doing, work))
+
+    def _slot(self, uri: KeyURI) -> int:
+        """The slot of a key of this card. Raises TokenMismatch, KeyNotFound, InvalidURI."""
+        if not self._session.identity.fits(uri.token):
+            raise TokenMismatch(f"{uri} is not a key of {self._session.identity.label}")
+        return slots.of(uri)
+
+    def _read(self, uri: KeyURI) -> KeyFacts:
+        slot = self._slot(uri)
+        found = self._session.steady(lambda: facts.read(self._session, slot))
+        if found is None:
+            raise KeyNotFound(f"slot {slots.name(slot)} of {self._session.identity.label} holds no key")
+        return found
+
+    def _held(self) -> list[KeyFacts]:
+        return [found for found in map(self._facts, slots.SLOTS) if found is not None]
+
+    def _facts(self, slot: int) -> KeyFacts | None:
+        return self._session.steady(lambda: facts.read(self._session, slot))
+
+    def _sealing_key(self) -> KeyFacts | None:
+        for found in map(self._facts, _SEAL_ORDER):
+            if found is not None and found.algorithm in seals.SEALING:
+                return found
+        return None
+
+    def _with_id(self, slot: int, identifier: bytes) -> KeyFacts:
+        """The key that a blob names, in its slot or moved to another. Raises DecryptionFailed."""
+        for place in (slot, *slots.SLOTS):
+            found = self._facts(place) if place in slots.SLOTS else None
+            if found is not None and seals.key_id(found.public) == identifier:
+                return found
+        raise DecryptionFailed(
+            f"{self._session.identity.label} does not hold the key that this was sealed to"
+        )
+
+    def _algorithms(self) -> tuple[Algorithm, ...]:
+        identity = self._session.identity
+        if identity.yubikey:
+            return slots.MODERN if identity.version >= (5, 7, 0) else slots.CLASSIC
+        if identity.algorithms is None:
+            return slots.CLASSIC
+        listed = [algorithm for algorithm, code in slots.CODES.items() if code in identity.algorithms]
+        # Imitations of a YubiKey are known that sign at most 32 octets with Ed25519: no key is made for that.
+        return tuple(algorithm for algorithm in listed if algorithm is not Algorithm.ED25519)
+
+    def _extensions(self) -> tuple[Operation, ...]:
+        """What the card does beyond the standard; one that is no YubiKey is asked whether it imports."""
+        if self._session.identity.yubikey:
+            return (Operation.IMPORT, Operation.ATTEST)
+        return (Operation.IMPORT,) if self._run("import", self._maker.can_import) else ()
+
+    def _need(self, algorithm: Algorithm, operation: Operation) -> None:
+        if algorithm not in self._algorithms():
+            raise NotSupported(f"{self._session.identity.label} cannot {operation} keys of {algorithm}")
+
+
+_OPERATIONS = {
+    Family.WEIERSTRASS: (Operation.SIGN, Operation.SIGN_DIGEST, Operation.AGREE),
+    Family.EDWARDS: (Operation.SIGN,),
+    Family.MONTGOMERY: (Operation.AGREE,),
+    Family.RSA: (Operation.SIGN, Operation.DECRYPT),
+}

@@ -1,0 +1,55 @@
+"""A YubiKey: a PIV card that also states how its keys came to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from yubikit.core.smartcard import ApduError
+
+from meshhw.errors import NotSupported
+from meshhw.keystore.api import Protection
+from meshhw.keystore.attestation import Attestation
+from meshhw.keystore.uri import KeyURI
+from meshhw_piv import facts, slots
+from meshhw_piv.token import PivToken
+
+ATTEST = 0xF9
+_NO_ATTESTATION = frozenset({0x6A80, 0x6A86, 0x6A88, 0x6D00})
+
+
+class YubiKeyToken(PivToken):
+    """`Attests` beside what every card does."""
+
+    def attest(self, key: KeyURI) -> Attestation:
+        """The card's certificate over a key that was made in it, and its attestation key's certificate."""
+        return self._session.run("attest a key", lambda: self._attestation(self._read(key).slot))
+
+    def protection(self, key: KeyURI) -> Protection:
+        """What every card says, and whether the card attests that the key was made inside."""
+        said = super().protection(key)
+        attested = self._run("attest a key", lambda: self._attests(self._slot(key)))
+        return replace(
+            said, generated_inside=attested, answers={**said.answers, "attested": str(attested).lower()}
+        )
+
+    def _attests(self, slot: int) -> bool:
+        try:
+            self._session.send(ATTEST, slot, 0)
+        except ApduError as error:
+            if error.sw not in _NO_ATTESTATION:
+                raise
+            return False
+        return True
+
+    def _attestation(self, slot: int) -> Attestation:
+        try:
+            statement = self._session.send(ATTEST, slot, 0)
+        except ApduError as error:
+            if error.sw not in _NO_ATTESTATION:
+                raise
+            raise NotSupported(
+                f"{self._session.identity.label} does not attest slot {slots.name(slot)}",
+                hint="only YubiKeys attest, and only keys that were made in them",
+            ) from error
+        signer = facts.certificate(self._session, slots.ATTESTATION)
+        return Attestation("yubikey-piv", statement, (signer,) if signer else ())
