@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meshhw.errors import Ambiguous, MeshError, TokenNotFound
+from meshhw.errors import Ambiguous, MeshError, OperationTimeout, TokenNotFound
 from meshhw.keystore.api import TokenInfo
 from meshhw.keystore.deadline import gather
 from meshhw.keystore.uri import TokenURI
@@ -20,7 +20,8 @@ from meshhw_pkcs11.modules import ModuleSpec
 if TYPE_CHECKING:
     from pkcs11 import Token
 
-MODULE_SECONDS = 8.0
+LIST_SECONDS = 8.0
+OPEN_SECONDS = 60.0
 CKF_WRITE_PROTECTED = 0x2
 CKF_TOKEN_INITIALIZED = 0x400
 # Modules that show what another driver of this project serves natively, and the library that driver needs.
@@ -91,13 +92,18 @@ class Found:
         )
 
 
-def look(specs: Iterable[ModuleSpec]) -> list[tuple[ModuleSpec, list[Found] | MeshError]]:
+def look(
+    specs: Iterable[ModuleSpec], seconds: float = LIST_SECONDS
+) -> list[tuple[ModuleSpec, list[Found] | MeshError]]:
     """What each module shows now, or why it cannot be asked."""
-    answers = gather(specs, _tokens_of, MODULE_SECONDS)
-    return [
-        (spec, fold(answer, spec.path) if isinstance(answer, Exception) else answer)
-        for spec, answer in answers
-    ]
+    answers = gather(specs, _tokens_of, seconds)
+    return [(spec, _told(spec, answer)) for spec, answer in answers]
+
+
+def _told(spec: ModuleSpec, answer: list[Found] | Exception) -> list[Found] | MeshError:
+    if isinstance(answer, OperationTimeout):
+        return OperationTimeout(f"{spec.path}: {answer.message}")
+    return fold(answer, spec.path) if isinstance(answer, Exception) else answer
 
 
 def listed(specs: Iterable[ModuleSpec]) -> list[Found]:
@@ -111,9 +117,12 @@ def listed(specs: Iterable[ModuleSpec]) -> list[Found]:
     ]
 
 
-def find(uri: TokenURI) -> Found:
-    """The one token that a URI names. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
-    fitting, reasons = _fitting(uri)
+def find(uri: TokenURI, seconds: float | None = None) -> Found:
+    """The one token that a URI names, sought for `seconds` at most.
+
+    Raises TokenNotFound, Ambiguous, DriverUnavailable, OperationTimeout.
+    """
+    fitting, reasons = _fitting(uri, OPEN_SECONDS if seconds is None else seconds)
     if not fitting:
         raise TokenNotFound(f"no PKCS#11 token fits {_bare(uri)}", hint=_hint(reasons))
     if len(fitting) > 1:
@@ -125,12 +134,12 @@ def find(uri: TokenURI) -> Found:
     return fitting[0]
 
 
-def _fitting(uri: TokenURI) -> tuple[list[Found], list[MeshError]]:
+def _fitting(uri: TokenURI, seconds: float) -> tuple[list[Found], list[MeshError]]:
     named = _specs(uri)
     bare = TokenURI(uri.scheme, uri.path)
     fitting: list[Found] = []
     reasons: list[MeshError] = []
-    for _, answer in look(named):
+    for _, answer in look(named, seconds):
         if isinstance(answer, MeshError):
             reasons.append(answer)
         else:

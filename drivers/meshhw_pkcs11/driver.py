@@ -41,7 +41,7 @@ class Pkcs11Driver:
         from meshhw_pkcs11.errors import fold
         from meshhw_pkcs11.session import FAULTS
 
-        found = discovery.find(uri)
+        found = discovery.find(uri, options.deadline)
         try:
             return token.open_token(found, _full_name(found, uri), options)
         except FAULTS as error:

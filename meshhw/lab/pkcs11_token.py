@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from meshhw_pkcs11.cryptoki import CKU_SO, Module
 
+from meshhw.errors import TokenNotFound
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
@@ -68,6 +69,15 @@ def initialise(module: Module, slot: int, token: Pkcs11Token, factory_so_pin: st
             module.call("C_SetPIN", session, *_counted(first), *_counted(token.so_pin.encode()))
         module.call("C_InitPIN", session, *_counted(token.pin.encode()))
         module.call("C_Logout", session)
+
+
+def erase(module: Module, token: Pkcs11Token) -> None:
+    """Initialise a token again: the same label and PINs, and nothing else is left. Raises TokenNotFound."""
+    name = token.label.encode().ljust(32)
+    slot = next((slot for slot in module.slots() if module.token_info(slot).label.ljust(32) == name), None)
+    if slot is None:
+        raise TokenNotFound(f"the module does not show {token.label}")
+    initialise(module, slot, token)
 
 
 def first_module(paths: tuple[str, ...]) -> str | None:

@@ -70,7 +70,8 @@ class SoftHSM:
 
     def _prepare(self) -> None:
         tokens = self.directory / "tokens"
-        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self.directory, tokens):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.configuration.write_text(
             f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
         )
