@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,23 @@ def reports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return tmp_path_factory.mktemp("reports")
     kept.mkdir(parents=True, exist_ok=True)
     return kept
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember how each promise came out, for the table in docs/reliability.md."""
+    if "test_promises.py::" not in report.nodeid or (report.when != "call" and report.passed):
+        return
+    name, _, family = report.nodeid.split("::")[1].partition("[")
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    _outcomes[f"{name} {family.rstrip(']')}"] = {"outcome": report.outcome, "reason": str(reason)}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the outcomes of the promises where `--reports` says."""
+    kept: Path | None = session.config.getoption("--reports", None)
+    if kept is not None and _outcomes:
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / "promises.json").write_text(json.dumps(_outcomes, indent=1, sort_keys=True))
+
+
+_outcomes: dict[str, dict[str, str]] = {}

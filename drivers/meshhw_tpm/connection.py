@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 from meshhw import files
 from meshhw.errors import MeshError, TokenFull, TokenRemoved
@@ -25,6 +27,11 @@ CROWD_PATIENCE, LOCK_PATIENCE = 2.0, 30.0
 """Seconds that an operation waits for a slot of a TPM without a resource manager, and for its turn to try."""
 
 
+_connections: WeakSet[Connection] = WeakSet()
+_forsaken: list[Context] = []
+"""Contexts whose sockets belong to the parent of this process too: finalising one would end the parent's."""
+
+
 class Connection:
     """One TPM by its address. Usable from any thread; operations take turns."""
 
@@ -38,6 +45,7 @@ class Connection:
         self._limit = Limit(f"the TPM at {tcti}", deadline)
         self._turn = threading.Lock()
         self._context: Context | None = None
+        _connections.add(self)
         self._pending: set[bytes] = set()
         self._crowded = False
 
@@ -68,6 +76,13 @@ class Connection:
             return
         self._limit.run(self._drop)
         self._limit.close()
+
+    def forsake(self) -> None:
+        """In a child of fork: leave the parent's connection alone, never closing it here, and start anew."""
+        if self._context is not None:
+            _forsaken.append(self._context)
+        self._context = None
+        self._turn = threading.Lock()
 
     def _in_turn(self, work: Callable[[Context], T]) -> T:
         with self._turn:
@@ -158,3 +173,11 @@ class Connection:
         context, self._context = self._context, None
         if context is not None:
             context.close()
+
+
+def _after_fork() -> None:
+    for connection in list(_connections):
+        connection.forsake()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -7,11 +7,13 @@ neither joined nor ended, as a thread inside a driver cannot be.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 from meshhw.errors import OperationTimeout
 
@@ -46,6 +48,9 @@ class _Outcome(Generic[Result]):
         return self._error if isinstance(self._error, Exception) else self.get()
 
 
+_limits: WeakSet[Limit] = WeakSet()
+
+
 class Limit:
     """The time limit of one token's operations. Usable from any thread; calls with a limit run in turn."""
 
@@ -54,6 +59,11 @@ class Limit:
         self.name = name
         self.seconds = seconds
         self.poisoned = False
+        self.renew()
+        _limits.add(self)
+
+    def renew(self) -> None:
+        """Start without a worker: a child of fork has none, and may have copied a lock that was held."""
         self._turn = threading.Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
 
@@ -120,3 +130,11 @@ def _start(item: Item, work: Callable[[Item], Result]) -> _Outcome[Result]:
 def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:
         job()
+
+
+def _after_fork() -> None:
+    for limit in list(_limits):
+        limit.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

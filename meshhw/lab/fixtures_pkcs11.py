@@ -54,9 +54,9 @@ def nss_token(tmp_path: Path) -> Iterator[Pkcs11Token]:
         yield lab.token
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def opencryptoki_token() -> Iterator[Pkcs11Token]:
-    """The machine's one opencryptoki token, fresh for the test module; it locks after three wrong PINs."""
+    """The machine's one opencryptoki token, one for all tests; it locks after three wrong PINs."""
     from meshhw.lab.opencryptoki import OpenCryptoki
 
     with or_skip(lambda: OpenCryptoki(f"ock-{next(_number)}")) as lab:

@@ -1,0 +1,263 @@
+"""One handle on every emulated token for the fault suite: what can befall it, whatever it is beneath.
+
+A family that cannot suffer a fault says why (`Unable`); the table in docs/reliability.md prints that.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshhw.algorithms import Algorithm, Operation
+from meshhw.keystore.api import Generates, Key, KeySpec, OpenOptions, PinPolicy, Token
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.registry import open_token
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab import shim
+from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.shim import Control, State, Trouble
+from meshhw.lab.swtpm import SoftwareTpm
+from meshhw.lab.tpm_proxy import Answer, Delay, Fault, Hang
+
+
+class Unable(Exception):
+    """This family of tokens cannot suffer this, for that reason."""
+
+
+class Family(ABC):
+    """One emulated token and its troubles."""
+
+    wrong_pin = "0000000"
+    key_pin_policy = PinPolicy.DEFAULT
+
+    @property
+    @abstractmethod
+    def uri(self) -> TokenURI:
+        """The token's name."""
+
+    @property
+    @abstractmethod
+    def pin(self) -> str:
+        """Its PIN."""
+
+    @property
+    @abstractmethod
+    def env(self) -> dict[str, str]:
+        """What another process needs to see it."""
+
+    def person(self, pin: str | None = None) -> Scripted:
+        """Somebody who knows the PIN (or only that other one)."""
+        known = self.pin if pin is None else pin
+        return Scripted({PinKind.USER: known, PinKind.CONTEXT: known, PinKind.SO: known})
+
+    def open(self, person: Scripted | None = None, **options: Any) -> Token:
+        """The opened token."""
+        return open_token(self.uri, OpenOptions(interaction=person or self.person(), **options))
+
+    def make_key(self, token: Token) -> Key:
+        """A P-256 key that signs."""
+        assert isinstance(token, Generates)
+        spec = KeySpec(Algorithm.P256, "fault", frozenset({Operation.SIGN}), pin_policy=self.key_pin_policy)
+        return token.generate(spec)
+
+    @abstractmethod
+    def pull(self) -> None:
+        """Take the token away."""
+
+    @abstractmethod
+    def slow_down(self, seconds: float) -> None:
+        """Every signature takes that much longer."""
+
+    def pull_during(self) -> threading.Timer:
+        """Take the token away in the middle of the signature that is asked for next."""
+        self.slow_down(0.4)
+        timer = threading.Timer(0.15, self.pull)
+        timer.start()
+        return timer
+
+    @abstractmethod
+    def put_back(self) -> None:
+        """Bring the token back, itself."""
+
+    @abstractmethod
+    def swap(self) -> None:
+        """Put another token in its place."""
+
+    @abstractmethod
+    def lock(self) -> None:
+        """As if somebody else had spent every try."""
+
+    @abstractmethod
+    def nearly_lock(self) -> None:
+        """As if somebody else had spent every try but one."""
+
+    @abstractmethod
+    def hang(self) -> None:
+        """It takes commands and does not answer."""
+
+    @abstractmethod
+    def strange_answer(self) -> int:
+        """The next signature is answered with a code that no standard has; the code."""
+
+    @abstractmethod
+    def fill(self) -> None:
+        """No room is left for another key."""
+
+    @abstractmethod
+    def heal(self) -> None:
+        """Nothing is wrong any more (a token that was taken away is not brought back by this)."""
+
+    @abstractmethod
+    def pins_received(self) -> int:
+        """How many PINs reached the token since `forget_pins`."""
+
+    @abstractmethod
+    def forget_pins(self) -> None:
+        """Count PINs from zero."""
+
+
+class Pkcs11Family(Family):
+    """A PKCS#11 token behind the fault module."""
+
+    def __init__(self, token: Pkcs11Token, trouble: Trouble, control: Path) -> None:
+        self._token, self._trouble, self._control = token, trouble, Control(control)
+
+    @property
+    def uri(self) -> TokenURI:
+        return self._token.uri
+
+    @property
+    def pin(self) -> str:
+        return self._token.pin
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(self._token.env)
+
+    def pull(self) -> None:
+        self._trouble.pull()
+
+    def slow_down(self, seconds: float) -> None:
+        self._trouble.delay(seconds, "C_Sign")
+
+    def put_back(self) -> None:
+        self._trouble.put_back()
+
+    def swap(self) -> None:
+        self._trouble.swap()
+
+    def lock(self) -> None:
+        self._trouble.be(State.LOCKED)
+
+    def nearly_lock(self) -> None:
+        self._trouble.be(State.FINAL_TRY)
+
+    def hang(self) -> None:
+        self._trouble.hang("C_Sign")
+
+    def strange_answer(self) -> int:
+        self._trouble.fail(0x80001234, "C_Sign")
+        return 0x80001234
+
+    def fill(self) -> None:
+        self._trouble.be(State.FULL)
+
+    def heal(self) -> None:
+        self._trouble.clear()
+
+    def pins_received(self) -> int:
+        return self._control.calls().get("C_Login", 0)
+
+    def forget_pins(self) -> None:
+        self._control.reset()
+
+
+class TpmFamily(Family):
+    """A software TPM behind the counting proxy. It is soldered in: pulling it is a daemon that dies."""
+
+    key_pin_policy = PinPolicy.ONCE
+
+    def __init__(self, tpm: SoftwareTpm) -> None:
+        self._tpm = tpm
+        self._swapped = False
+
+    @property
+    def uri(self) -> TokenURI:
+        return self._tpm.uri
+
+    @property
+    def pin(self) -> str:
+        return self._tpm.pin
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(self._tpm.env)
+
+    def pull(self) -> None:
+        self._tpm.kill()
+
+    def slow_down(self, seconds: float) -> None:
+        self._tpm.proxy.inject(Fault(Delay(seconds), "Sign"))
+
+    def put_back(self) -> None:
+        if self._swapped:
+            self._tpm.put_back()
+        else:
+            self._tpm.restart()
+        self._swapped = False
+
+    def swap(self) -> None:
+        self._tpm.replace()
+        self._swapped = True
+
+    def lock(self) -> None:
+        self._tpm.lock()
+
+    def nearly_lock(self) -> None:
+        raise Unable("a TPM counts tries for all keys together and tells only the lock-out")
+
+    def hang(self) -> None:
+        self._tpm.proxy.inject(Fault(Hang()))
+
+    def strange_answer(self) -> int:
+        self._tpm.proxy.inject(Fault(Answer(0x9FF), "Sign", times=1))
+        return 0x9FF
+
+    def fill(self) -> None:
+        raise Unable("a TPM's keys are files beside it: it is never full of them")
+
+    def heal(self) -> None:
+        self._tpm.proxy.clear_faults()
+
+    def pins_received(self) -> int:
+        return self._tpm.proxy.counts["Sign"]
+
+    def forget_pins(self) -> None:
+        self._tpm.proxy.reset_counts()
+
+
+def _softhsm(request: pytest.FixtureRequest) -> Family:
+    token, trouble = request.getfixturevalue("troubled_softhsm")
+    return Pkcs11Family(token, trouble, shim.control_of(Path(token.module_path)))
+
+
+def _nss(request: pytest.FixtureRequest) -> Family:
+    token, trouble = request.getfixturevalue("troubled_nss")
+    module = Path(token.module_path).read_text().split()[1]
+    return Pkcs11Family(token, trouble, shim.control_of(Path(module)))
+
+
+def _swtpm(request: pytest.FixtureRequest) -> Family:
+    return TpmFamily(request.getfixturevalue("swtpm_token"))
+
+
+FAMILIES: dict[str, Callable[[pytest.FixtureRequest], Family]] = {
+    "softhsm": _softhsm,
+    "nss": _nss,
+    "swtpm": _swtpm,
+}

@@ -1,0 +1,326 @@
+"""What every token promises when something goes wrong: one body of faults over every emulated token.
+
+The table in docs/reliability.md is made from this run (`--reports DIR`): a row a promise, a column a family.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hwtests.families import FAMILIES, Family, Unable
+from meshhw.algorithms import Algorithm
+from meshhw.conformance.independent import check_signature
+from meshhw.errors import (
+    OperationTimeout,
+    PinFinalTry,
+    PinIncorrect,
+    PinLocked,
+    TokenFault,
+    TokenFull,
+    TokenMismatch,
+    TokenNotFound,
+    TokenRemoved,
+)
+from meshhw.keystore.api import Generates, Key, KeySpec, Signs, Token
+
+MESSAGE = b"what is signed"
+PROMPT = 2.0
+"""Seconds within which a pulled token is noticed."""
+
+
+@pytest.fixture(params=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> Iterator[Family]:
+    made = FAMILIES[request.param](request)
+    yield made
+    made.heal()
+
+
+@contextmanager
+def opened(family: Family, **options: object) -> Iterator[tuple[Token, Key]]:
+    token = family.open(**options)
+    try:
+        yield token, family.make_key(token)
+    finally:
+        token.close()
+
+
+def sign(key: Key) -> bytes:
+    assert isinstance(key, Signs)
+    return key.sign(MESSAGE)
+
+
+def signs_rightly(key: Key) -> None:
+    check_signature(key.public, MESSAGE, sign(key))
+
+
+@contextmanager
+def at_once(seconds: float = PROMPT) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+@contextmanager
+def suffering(cause: object) -> Iterator[None]:
+    """A family that cannot suffer the fault skips, naming why."""
+    try:
+        assert callable(cause)
+        cause()
+    except Unable as reason:
+        pytest.skip(str(reason))
+    yield
+
+
+def test_pulled_before(family: Family) -> None:
+    """Pulled before an operation: TokenRemoved within 2 s, and it works again after its return."""
+    with opened(family) as (_, key):
+        signs_rightly(key)
+        family.pull()
+        with at_once(), pytest.raises((TokenRemoved, TokenNotFound)):
+            sign(key)
+        family.put_back()
+        signs_rightly(key)
+
+
+def test_pulled_during(family: Family) -> None:
+    """Pulled during an operation: TokenRemoved within 2 s, and it works again after its return."""
+    with opened(family) as (_, key):
+        signs_rightly(key)
+        timer = family.pull_during()
+        with at_once(), pytest.raises(TokenRemoved):
+            sign(key)
+        timer.join()
+        family.heal()
+        family.put_back()
+        signs_rightly(key)
+
+
+def test_pulled_after(family: Family) -> None:
+    """Pulled after an operation and returned: the next operation works without a restart."""
+    with opened(family) as (_, key):
+        signs_rightly(key)
+        family.pull()
+        family.put_back()
+        signs_rightly(key)
+
+
+def test_no_partial_file(family: Family, tmp_path: Path) -> None:
+    """A command whose token is pulled leaves no file behind, and exits with 3."""
+    place = tmp_path / "place"
+    place.mkdir()
+    message, out = place / "message", place / "signature"
+    message.write_bytes(MESSAGE)
+    with opened(family) as (_, key):
+        family.pull()
+        done = run_command(family, ["key", "sign", str(key.uri), str(message), "--out", str(out)], tmp_path)
+        family.put_back()
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in place.iterdir()] == ["message"]
+
+
+def run_command(family: Family, arguments: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meshhw", *arguments, "--pin-source", "fd:0"],
+        env=os.environ | family.env | {"MESHHW_HOME": os.environ.get("MESHHW_HOME", str(home / "home"))},
+        input=family.pin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_swapped(family: Family) -> None:
+    """Another token in its place: TokenMismatch, and no PIN is sent to it."""
+    with opened(family) as (_, key):
+        signs_rightly(key)
+        family.swap()
+        family.forget_pins()
+        with pytest.raises((TokenMismatch, TokenNotFound)):
+            sign(key)
+        assert family.pins_received() == 0
+        family.put_back()
+        signs_rightly(key)
+
+
+def test_wrong_pin(family: Family) -> None:
+    """A wrong PIN: exactly one try is spent, and the wrong PIN is not kept."""
+    with opened(family) as (_, key):
+        signs_rightly(key)  # a TPM asks for the first use after power-on to be repeated
+    person = family.person(family.wrong_pin)
+    token = family.open(person)
+    try:
+        family.forget_pins()
+        with pytest.raises(PinIncorrect) as told:
+            sign(token.key(key.uri))
+        assert family.pins_received() == 1
+        assert family.wrong_pin not in str(told.value)
+        assert told.value.exit_status == 4
+        person.pins = family.person().pins
+        signs_rightly(token.key(key.uri))
+    finally:
+        token.close()
+
+
+def test_final_try(family: Family) -> None:
+    """The last try is refused unless somebody allowed it; then it is spent."""
+    with opened(family) as (_, key):
+        pass
+    person = family.person()
+    with suffering(family.nearly_lock):
+        token = family.open(person)
+        try:
+            family.forget_pins()
+            with pytest.raises(PinFinalTry) as told:
+                sign(token.key(key.uri))
+            assert told.value.retries_left == 1
+            assert family.pins_received() == 0
+            person.allow_final_try = True
+            signs_rightly(token.key(key.uri))
+        finally:
+            token.close()
+
+
+def test_locked(family: Family) -> None:
+    """A locked PIN: told with the exact command that unlocks it or the time to wait, exit status 4."""
+    with opened(family) as (_, key):
+        pass
+    family.lock()
+    token = family.open()
+    try:
+        with pytest.raises(PinLocked) as told:
+            sign(token.key(key.uri))
+        assert told.value.exit_status == 4
+        assert told.value.hint
+    finally:
+        token.close()
+    family.heal()
+
+
+def test_hung(family: Family) -> None:
+    """A token that does not answer: the deadline ends the call, and another process works meanwhile."""
+    with opened(family, deadline=0.5) as (_, key):
+        signs_rightly(key)
+        family.hang()
+        with at_once(), pytest.raises(OperationTimeout) as told:
+            sign(key)
+        assert told.value.exit_status == 7
+        family.heal()
+
+
+def test_full(family: Family) -> None:
+    """A full token: TokenFull, nothing is left half-made, and the keys in it work."""
+    with opened(family) as (token, key), suffering(family.fill):
+        before = sorted(str(one.uri) for one in list(token.keys()))
+        assert isinstance(token, Generates)
+        with pytest.raises(TokenFull):
+            token.generate(KeySpec(Algorithm.P256, "too many"))
+        signs_rightly(key)
+        family.heal()
+        assert sorted(str(one.uri) for one in list(token.keys())) == before
+
+
+def test_unknown_code(family: Family) -> None:
+    """A code that no standard has: kept on the error, and the next operation works."""
+    with opened(family) as (_, key):
+        signs_rightly(key)
+        code = family.strange_answer()
+        with pytest.raises(TokenFault) as told:
+            sign(key)
+        assert told.value.code is not None
+        assert told.value.code.value == code
+        signs_rightly(key)
+
+
+def test_fork(family: Family) -> None:
+    """A forked child does not disturb its parent, and can sign itself."""
+    with opened(family, deadline=20) as (_, key):
+        signs_rightly(key)
+        child = os.fork()
+        if child == 0:  # the child of a test must not run the tests' own ends
+            signal.alarm(20)
+            try:
+                signs_rightly(key)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        signs_rightly(key)
+
+
+def test_many_threads(family: Family) -> None:
+    """8 threads on one token: every signature is right, and nothing blocks for ever."""
+    wrong: list[BaseException] = []
+    until = time.monotonic() + SOME_SECONDS
+
+    def work(key: Key) -> None:
+        try:
+            while time.monotonic() < until:
+                signs_rightly(key)
+        except BaseException as error:  # whatever a thread dies of is the test's failure
+            wrong.append(error)
+
+    with opened(family) as (_, key):
+        threads = [threading.Thread(target=work, args=(key,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOME_SECONDS + 30)
+        assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+
+
+SOME_SECONDS = float(os.environ.get("MESHHW_STRESS_SECONDS", "2"))
+
+WORK = """
+import sys, time
+from meshhw.conformance.independent import check_signature
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.registry import open_token
+from meshhw.keystore.uri import KeyURI
+
+uri = KeyURI.parse(sys.argv[1])
+pin = sys.stdin.readline().strip()
+person = Scripted({PinKind.USER: pin, PinKind.CONTEXT: pin})
+token = open_token(uri.token, OpenOptions(interaction=person))
+key, done = token.key(uri), 0
+until = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    check_signature(key.public, b"message", key.sign(b"message"))
+    done += 1
+token.close()
+print(done)
+"""
+
+
+def test_many_processes(family: Family) -> None:
+    """4 processes on one token: every signature is right, and each process gets on."""
+    with opened(family) as (_, key):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORK, str(key.uri), str(SOME_SECONDS)],
+                env=os.environ | family.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        ended = [process.communicate(family.pin, timeout=60 + SOME_SECONDS) for process in processes]
+    for process, (out, err) in zip(processes, ended, strict=True):
+        assert process.returncode == 0, err
+        assert int(out) > 0
