@@ -73,7 +73,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_the_packages_and_registers_the_drivers(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
-    for package in ("meshhw/py.typed", "meshhw_software/__init__.py", "meshhw_pkcs11/__init__.py"):
+    for package in (
+        "meshhw/py.typed",
+        "meshhw_software/__init__.py",
+        "meshhw/managers/rules/70-meshhw.rules",
+    ):
         assert package in names
     entries = wheel.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
     assert "[meshhw.drivers]" in entries

@@ -16,7 +16,7 @@ from pathlib import Path
 from meshhw import files
 from meshhw.errors import DriverUnavailable, MeshError
 from meshhw.keystore import registry
-from meshhw.managers.machine import Machine
+from meshhw.managers.machine import Machine, rules_file
 
 
 class State(StrEnum):
@@ -113,7 +113,7 @@ def _pcsc_access(machine: Machine) -> Iterator[Finding]:
             "pcscd",
             State.MISSING,
             "running, but its socket refuses this user",
-            "sudo install -m 644 udev/polkit-meshhw.rules /etc/polkit-1/rules.d/50-meshhw.rules",
+            f"sudo install -m 644 {rules_file('polkit-meshhw.rules')} /etc/polkit-1/rules.d/50-meshhw.rules",
         )
 
 
@@ -141,8 +141,8 @@ def usb(machine: Machine) -> Iterator[Finding]:
             "udev rules",
             State.MISSING,
             f"{closed[0]} is closed to this user: no FIDO2 over USB",
-            "sudo install -m 644 udev/70-meshhw.rules /etc/udev/rules.d/ && sudo udevadm control --reload"
-            " && sudo udevadm trigger",
+            f"sudo install -m 644 {rules_file('70-meshhw.rules')} /etc/udev/rules.d/"
+            " && sudo udevadm control --reload && sudo udevadm trigger",
         )
 
 

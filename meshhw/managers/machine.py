@@ -15,6 +15,12 @@ PCSC_SOCKET = "run/pcscd/pcscd.comm"
 _RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d", "run/udev/rules.d")
 
 
+def rules_file(name: str) -> Path:
+    """Where a rules file for udev or polkit is: in the installed package, or in its source tree."""
+    packaged = Path(__file__).with_name("rules") / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "udev" / name
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """One machine: its root directory, its environment and search path."""
