@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from meshhw.keystore.tpm_public import parse_public
 from meshhw_tpm import templates
-from meshhw_tpm.errors import tpm_code
+from meshhw_tpm.errors import BAD_AUTH, tpm_code
 from meshhw_tpm.tss import Handle, Structure, tss
 
 T = TypeVar("T")
@@ -49,19 +49,18 @@ class Context:
         """Find or make the storage primary; its name. `expected` lets a persistent one be used as it is."""
         if expected is not None and self._use_persistent_primary(expected):
             return expected
-        with self.owner_session() as session:
-            handle, public, *_ = self._announced(
-                expected or self.primary_name,
-                lambda: self.esapi.create_primary(
-                    self.tss.TPM2B_SENSITIVE_CREATE(), templates.storage_parent(), session1=session
-                ),
-            )
-        self.pending.discard(expected or self.primary_name)
-        self._primary = handle
-        self.primary_name = parse_public(public.publicArea.marshal()).name
-        if self._use_persistent_primary(self.primary_name):  # the slot is better spent on keys
-            self.flush(handle)
-        return self.primary_name
+        try:
+            made, name = self._make_primary(expected or self.primary_name)
+        except self.tss.TSS2_Exception as error:
+            shared = None if tpm_code(int(error.rc)) != BAD_AUTH else self._shared_primary()
+            if shared is None:
+                raise
+            self._use_persistent_primary(shared)
+            return shared
+        self._primary, self.primary_name = made, name
+        if self._use_persistent_primary(name):  # the slot is better spent on keys
+            self.flush(made)
+        return name
 
     @property
     def primary(self) -> Handle:
@@ -180,6 +179,31 @@ class Context:
         """Release everything and disconnect."""
         self.release()
         self.esapi.close()
+
+    def _make_primary(self, name: bytes) -> tuple[Handle, bytes]:
+        """TPM2_CreatePrimary; `name` is what it will be called, empty where that is not known yet."""
+        with self.owner_session() as session:
+            handle, public, *_ = self._announced(
+                name,
+                lambda: self.esapi.create_primary(
+                    self.tss.TPM2B_SENSITIVE_CREATE(), templates.storage_parent(), session1=session
+                ),
+            )
+        self.pending.discard(name)
+        return handle, parse_public(bytes(public.publicArea.marshal())).name
+
+    def _shared_primary(self) -> bytes | None:
+        """The name of the persistent storage primary, for those who lack the owner's password.
+
+        None unless it has the form of ours.
+        """
+        if SRK_HANDLE not in self.handles(SRK_HANDLE)[:1]:
+            return None
+        public, *_ = self.esapi.read_public(self.persistent(SRK_HANDLE))
+        area = parse_public(bytes(public.publicArea.marshal()))
+        form = parse_public(bytes(templates.storage_parent().publicArea.marshal()))
+        same = (area.kind, area.attributes, area.policy) == (form.kind, form.attributes, form.policy)
+        return area.name if same else None
 
     def _announced(self, name: bytes, make: Callable[[], T]) -> T:
         """Make an object whose name is `pending` until it is flushed, unless the TPM refuses it."""

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshhw.errors import Ambiguous, InvalidURI, MeshError, TokenMismatch, TokenNotFound, TokenRemoved
+from meshhw.errors import (
+    Ambiguous,
+    InvalidURI,
+    MeshError,
+    PinIncorrect,
+    TokenMismatch,
+    TokenNotFound,
+    TokenRemoved,
+)
 from meshhw.keystore.api import API, OpenOptions, TokenInfo
 from meshhw.keystore.deadline import gather
+from meshhw.keystore.interaction import PinKind, PinRequest
 from meshhw.keystore.uri import TokenURI
-from meshhw_tpm import admin, discovery
+from meshhw_tpm import admin, discovery, errors
 from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import Context
 from meshhw_tpm.identity import identity
@@ -62,7 +71,7 @@ class TpmDriver:
         expected = identity(uri)
         connection = Connection(tcti, expected, sessions=settings.sessions, deadline=options.deadline)
         try:
-            store = Store(connection.identify())
+            store = Store(_identify(connection, uri, options))
             info = connection.run(lambda context: _describe(context, tcti, uri))
             connection.lock_directory = store.root
             admin.finish_change(store.directory)
@@ -70,6 +79,18 @@ class TpmDriver:
             connection.close()
             return error
         return TpmToken(info, connection, store, options, settings)
+
+
+def _identify(connection: Connection, uri: TokenURI, options: OpenOptions) -> bytes:
+    """The TPM's name. Asks for the owner's password where the TPM has one and no shared primary."""
+    try:
+        return connection.identify()
+    except PinIncorrect as refused:
+        if refused.code is None or errors.tpm_code(refused.code.value) != errors.BAD_AUTH:
+            raise
+    request = PinRequest(PinKind.MANAGEMENT, uri, "the TPM owner's password")
+    connection.owner_auth = options.interaction.pin(request).encode()
+    return connection.identify()
 
 
 def _look(tcti: str) -> TokenInfo:
@@ -111,9 +132,9 @@ def _settings(uri: TokenURI) -> Settings:
     return Settings(sessions != "off", Pcrs.parse(pcrs) if pcrs else None)
 
 
-def _best(errors: Sequence[TpmToken | MeshError]) -> MeshError | None:
+def _best(tried: Sequence[TpmToken | MeshError]) -> MeshError | None:
     """The error that says most: a TPM that is another one, then whatever came first."""
-    found = [error for error in errors if isinstance(error, MeshError)]
+    found = [error for error in tried if isinstance(error, MeshError)]
     for error in found:
         if isinstance(error, TokenMismatch):
             return error

@@ -41,6 +41,7 @@ class Fold:
 
 _SLOTS = "use the resource manager (/dev/tpmrm0 or tpm2-abrmd), or end the program that holds the TPM's slots"
 _BUSY = "repeat in a moment"
+_MEASURED = "the machine's measurements (PCRs) must be those of when the key was made: boot as it was then"
 _WAIT = "wait, or end the lock-out with `meshhw token unlock TOKEN`"
 _BACKUP = "use the TPM that made it, or a back-up of the file"
 _CAREFUL = "each wrong one brings the TPM's lock-out nearer"
@@ -54,10 +55,8 @@ TABLE: dict[int, Fold] = {
     INTEGRITY: Fold(
         IntegrityError, "TPM_RC_INTEGRITY", "the TPM did not make this, or it was changed", _BACKUP
     ),
-    POLICY_FAIL: Fold(TokenFault, "TPM_RC_POLICY_FAIL", "the key's policy is not met"),
-    PCR_CHANGED: Fold(
-        TokenFault, "TPM_RC_PCR_CHANGED", "the machine's measurements (PCRs) changed meanwhile"
-    ),
+    POLICY_FAIL: Fold(TokenFault, "TPM_RC_POLICY_FAIL", "the key's policy is not met", _MEASURED),
+    PCR_CHANGED: Fold(TokenFault, "TPM_RC_PCR_CHANGED", "the PCRs changed meanwhile", _BUSY),
     VALUE: Fold(NotSupported, "TPM_RC_VALUE", _UNKNOWN_TO_IT),
     0x081: Fold(NotSupported, "TPM_RC_ASYMMETRIC", _UNKNOWN_TO_IT),
     0x082: Fold(NotSupported, "TPM_RC_ATTRIBUTES", "the key may not be used this way"),
@@ -115,7 +114,7 @@ def fold(rc: int) -> MeshError:
     if meaning is None:
         return TokenFault(
             "the TPM answered with an error that is not known here",
-            hint=f"`tpm2_rc_decode 0x{rc:x}` explains it",
+            hint=_look_up(rc),
             code=WireCode("TPM", rc),
         )
     return made(meaning, rc)
@@ -126,7 +125,12 @@ def made(meaning: Fold, rc: int) -> MeshError:
     wire = WireCode("TPM", rc, meaning.name)
     if meaning.kind is PinLocked:
         return PinLocked(meaning.message, unlock_hint=meaning.hint or "", code=wire)
-    return meaning.kind(meaning.message, hint=meaning.hint, code=wire)
+    hint = meaning.hint if meaning.hint or meaning.kind.default_hint else _look_up(rc)
+    return meaning.kind(meaning.message, hint=hint, code=wire)
+
+
+def _look_up(rc: int) -> str:
+    return f"`tpm2_rc_decode 0x{rc:x}` (of tpm2-tools) explains the code"
 
 
 def _transport(rc: int) -> MeshError:

@@ -24,9 +24,9 @@ from meshhw_tpm.der import Elements
 MAX_OCTETS = 16384
 MAX_STEPS = 8
 RH_OWNER = 0x40000001
-LOADABLE = bytes.fromhex("67810a0103")  # 2.23.133.10.1.3
-IMPORTABLE = bytes.fromhex("67810a0104")
-SEALED = bytes.fromhex("67810a0105")
+LOADABLE = bytes.fromhex("6781050a0103")  # 2.23.133.10.1.3
+IMPORTABLE = bytes.fromhex("6781050a0104")
+SEALED = bytes.fromhex("6781050a0105")
 _BEGIN, _END = "-----BEGIN TSS2 PRIVATE KEY-----", "-----END TSS2 PRIVATE KEY-----"
 _LABEL = re.compile(r"^Label: (.*)$", re.MULTILINE)
 

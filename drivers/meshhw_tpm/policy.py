@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from meshhw.errors import InvalidURI, NotSupported
+from meshhw_tpm import errors
 from meshhw_tpm.context import Context
 from meshhw_tpm.keyfile import PolicyStep
 from meshhw_tpm.tss import Handle, tss
@@ -100,6 +101,11 @@ def _meet(context: Context, handle: Handle, step: PolicyStep) -> None:
     elif step.command == CC_POLICY_PCR:
         digest, used = context.tss.TPM2B_DIGEST.unmarshal(step.parameters)
         selection, _ = context.tss.TPML_PCR_SELECTION.unmarshal(step.parameters[used:])
-        context.esapi.policy_pcr(handle, digest, selection)
+        try:
+            context.esapi.policy_pcr(handle, digest, selection)
+        except context.tss.TSS2_Exception as error:
+            if errors.tpm_code(int(error.rc)) != errors.VALUE:
+                raise
+            raise errors.made(errors.TABLE[errors.POLICY_FAIL], int(error.rc)) from error
     else:
         raise NotSupported(f"a key's policy asks for command 0x{step.command:x}, which is not known here")

@@ -131,6 +131,10 @@ class SoftwareTpm:
         """End the lock-out that `lock` made."""
         self._send(tpm_wire.dictionary_attack_parameters(DEFAULT_TRIES, DEFAULT_RECOVERY))
 
+    def own(self, password: str) -> None:
+        """Give the owner's hierarchy a password, as some administrators do."""
+        self._send(tpm_wire.owner_password(password.encode()))
+
     def fill(self) -> list[int]:
         """Take every free transient slot, as a program that does not flush would; the handles taken."""
         taken: list[int] = []

@@ -80,6 +80,7 @@ class TpmProxy:
         """Listen on two free ports of the loop-back; commands go to `upstream_port`, control to the next."""
         self.upstream_port = upstream_port
         self.counts: Counter[str] = Counter()
+        self._transcript: list[bytes] | None = None
         self._faults: list[Fault] = []
         self._released = threading.Event()
         self._one_command = threading.Lock()
@@ -112,6 +113,16 @@ class TpmProxy:
             yield seen
         finally:
             seen.update(self.counts - before)
+
+    @contextmanager
+    def listening(self) -> Iterator[list[bytes]]:
+        """All commands and responses of the block, as an eavesdropper on the bus would have them."""
+        heard: list[bytes] = []
+        self._transcript = heard
+        try:
+            yield heard
+        finally:
+            self._transcript = None
 
     def close(self) -> None:
         """Stop listening; what hangs is let go. Closing twice is fine."""
@@ -160,7 +171,10 @@ class TpmProxy:
     def _forward(self, command: bytes) -> bytes | None:
         with self._one_command, self._upstream(self.upstream_port) as tpm:
             tpm.sendall(command)
-            return tpm_wire.read_message(tpm)
+            answer = tpm_wire.read_message(tpm)
+        if self._transcript is not None:
+            self._transcript += [command, answer or b""]
+        return answer
 
     def _control(self, client: socket.socket) -> None:
         with suppress(OSError), self._upstream(self.upstream_port + 1) as tpm:

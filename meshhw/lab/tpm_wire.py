@@ -15,7 +15,7 @@ MAX_MESSAGE = 1 << 16
 
 NO_SESSIONS = 0x8001
 SESSIONS = 0x8002
-RH_LOCKOUT = 0x4000000A
+RH_OWNER, RH_LOCKOUT = 0x40000001, 0x4000000A
 RS_PW = 0x40000009
 
 COMMANDS = {
@@ -102,6 +102,13 @@ def clear() -> bytes:
 def dictionary_attack_parameters(max_tries: int, recovery_seconds: int) -> bytes:
     """TPM2_DictionaryAttackParameters. No tries at all puts the TPM into lock-out at once."""
     return _by_lockout(0x13A, struct.pack(">III", max_tries, recovery_seconds, recovery_seconds))
+
+
+def owner_password(password: bytes) -> bytes:
+    """TPM2_HierarchyChangeAuth: give an owner that has none a password."""
+    empty_password = struct.pack(">IHBH", RS_PW, 0, 0, 0)
+    body = struct.pack(">II", RH_OWNER, len(empty_password)) + empty_password
+    return _message(SESSIONS, 0x129, body + struct.pack(">H", len(password)) + password)
 
 
 def hash_sequence_start() -> bytes:
