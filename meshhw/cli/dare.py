@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meshhw.dare.header import ContentMeta
     from meshhw.dare.read import Opened
     from meshhw.managers.openers import Keys
+    from meshhw.managers.threshold.use import ThresholdPrivateKey
 
 app = verbs("Envelopes, sequences and archives: encode, decode, verify, prove.")
 
@@ -79,6 +80,10 @@ def decode(
     key: Annotated[
         list[Path] | None, typer.Option(metavar="PRIVATE", help="A private key file to decrypt with.")
     ] = None,
+    response: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What a holder elsewhere answered (`threshold respond`)."),
+    ] = None,
     sync: Sync = False,
 ) -> None:
     """Take a file out of its envelope; nothing appears at OUT before all of it was checked."""
@@ -90,7 +95,7 @@ def decode(
 
         raise UsageError("--json and data cannot both go to stdout", hint="name a file to write")
     with (
-        _keys(key or []) as keys,
+        _keys(key or [], response or []) as keys,
         reading(file) as (source, _),
         writing(out, private=True, sync=sync) as target,
     ):
@@ -157,13 +162,27 @@ def info(file: Source) -> None:
 
 
 @contextmanager
-def _keys(files: list[Path] | tuple[()] = ()) -> Iterator[Keys]:
+def _keys(files: Sequence[Path] = (), responses: Sequence[Path] = ()) -> Iterator[Keys]:
     from meshhw.cli.inputs import private_key_in
     from meshhw.dare.local import LocalKey
     from meshhw.managers.openers import Keys
 
     cli = context()
-    with Keys(cli.home, cli.open_options, [LocalKey(private_key_in(path)) for path in files]) as keys:
+    local = [LocalKey(private_key_in(path)) for path in files]
+    with _answered(responses) as shared, Keys(cli.home, cli.open_options, [*shared, *local]) as keys:
+        yield keys
+
+
+@contextmanager
+def _answered(responses: Sequence[Path]) -> Iterator[Sequence[ThresholdPrivateKey]]:
+    """The threshold keys that other machines' holders have answered for."""
+    if not responses:
+        yield ()
+        return
+    from meshhw.managers.threshold.asking import answered_keys
+
+    cli = context()
+    with answered_keys(responses, cli.home, cli.open_options) as keys:
         yield keys
 
 

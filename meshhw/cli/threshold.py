@@ -138,6 +138,59 @@ def sign(
         cli.output.octets(signature)
 
 
+@app.command("refresh")
+def refresh(name: Name) -> None:
+    """Give every holder a new share of the same key, and destroy the old ones."""
+    from meshhw.managers.host import Host
+    from meshhw.managers.threshold.renew import refresh as renew
+
+    cli = context()
+    _renewed(renew(_store(name), Host(cli.home), cli.open_options, cli.output.note))
+
+
+@app.command("replace")
+def replace(
+    *,
+    name: Name,
+    holder: Annotated[int, typer.Option(metavar="I", help="The index of the lost holder.")],
+    on: Annotated[str, typer.Option(metavar="TOKEN", help="The token that takes its place.")],
+) -> None:
+    """Make a lost holder's share again in another token, and renew all others."""
+    from meshhw.keystore import registry
+    from meshhw.managers.host import Host
+    from meshhw.managers.threshold.renew import replace as renew
+
+    cli = context()
+    place = (holder, registry.find_token(on))
+    _renewed(renew(_store(name), Host(cli.home), cli.open_options, place, cli.output.note))
+
+
+@app.command("request")
+def request(
+    envelope: Annotated[Path, typer.Argument(metavar="ENVELOPE", help="An encrypted envelope.")], out: Out
+) -> None:
+    """Ask holders on other machines to help decrypt an envelope: write a signed request for them."""
+    from meshhw.managers.threshold.asking import request as ask
+
+    cli = context()
+    with envelope.open("rb") as source:
+        octets = ask(source, cli.home, cli.open_options)
+    write_file(out, octets)
+    cli.output.show({"file": str(out)}, "")
+
+
+@app.command("respond")
+def respond(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A request from another machine.")], out: Out
+) -> None:
+    """Answer a request with the holders' tokens that are here, after showing what it asks."""
+    from meshhw.managers.threshold.answering import respond as answer
+
+    cli = context()
+    write_file(out, answer(file.read_bytes(), cli.home, cli.open_options))
+    cli.output.show({"file": str(out)}, "")
+
+
 @app.command("delete")
 def delete(name: Name) -> None:
     """Destroy every share and forget the key, after asking."""
@@ -151,6 +204,13 @@ def delete(name: Name) -> None:
     cli.output.show({"deleted": name, "left": left}, f"deleted {name}")
     if left:
         raise typer.Exit(1)
+
+
+def _renewed(loaded: Loaded) -> None:
+    from meshhw.managers.threshold.state import old_shares
+
+    old = old_shares(loaded)
+    context().output.show(_described(loaded) | {"old_shares": old}, "\n".join([_summary(loaded), *old]))
 
 
 def _store(name: str) -> KeyStore:

@@ -76,3 +76,41 @@ class ThresholdDescriptor(MeshObject):
     decryption: ThresholdKey | None = None
     signing: ThresholdKey | None = None
     retired: tuple[RetiredShare, ...] = ()
+
+
+class ThresholdRequest(MeshObject):
+    """A device asks holders elsewhere for their part in one decryption."""
+
+    id: bytes
+    """16 random octets. A holder answers an id once."""
+    name: str
+    identifier: bytes
+    generation: int
+    purpose: str
+    header: bytes
+    """The envelope's header as JSON; its `epk` for the group is the point that is asked about."""
+    epk: bytes
+    verification: bytes
+    """A second point, blinded, whose answer shows that the first is right."""
+    response_key: bytes
+    """The X25519 public key, used once, that the answer is encrypted to."""
+    created: datetime
+    expires: datetime
+    descriptor: bytes
+    """The signed descriptor's envelope."""
+
+
+class ThresholdAnswer(MeshObject):
+    """One holder's answers to the two points: x-coordinates as its token gives them."""
+
+    index: int
+    epk: bytes
+    verification: bytes
+
+
+class ThresholdResponse(MeshObject):
+    """What holders on one machine answer to a request."""
+
+    id: bytes
+    generation: int
+    answers: tuple[ThresholdAnswer, ...]

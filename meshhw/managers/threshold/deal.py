@@ -57,7 +57,7 @@ def deal(arguments: dict[str, Any], tokens: OpenTokens, tell: Tell) -> dict[str,
     dealer = _Dealer(order, tokens, curve, dealing)
     public = [point.encode() for point in dealing.commitments.points]
     tell({"shares": {share.index: dealer.point(share).encode() for share in dealing.shares}})
-    with _undone_on_error(tokens) as made:
+    with undone_on_error(tokens) as made:
         return {"commitments": public, "holders": [dealer.place(s, made, tell) for s in dealing.shares]}
 
 
@@ -125,7 +125,7 @@ def generate(arguments: dict[str, Any], tokens: OpenTokens, tell: Tell) -> dict[
         label=f"{arguments['label']} {arguments['index']}",
         uses=frozenset({Operation.AGREE}),
     )
-    with _undone_on_error(tokens) as made:
+    with undone_on_error(tokens) as made:
         token = having(tokens.token(arguments["token"]), Generates, "make a key")
         key = token.generate(spec)
         made.append(str(key.uri))
@@ -171,7 +171,8 @@ def destroy(arguments: dict[str, Any], tokens: OpenTokens, _tell: Tell | None) -
 
 
 @contextmanager
-def _undone_on_error(tokens: OpenTokens) -> Iterator[list[str]]:
+def undone_on_error(tokens: OpenTokens) -> Iterator[list[str]]:
+    """A list for the URIs of keys that are made in the block; they are destroyed if it raises."""
     made: list[str] = []
     try:
         yield made

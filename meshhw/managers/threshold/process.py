@@ -29,9 +29,7 @@ _TASKS = {
     "generate": "meshhw.managers.threshold.deal",
     "destroy": "meshhw.managers.threshold.deal",
     "sign": "meshhw.managers.threshold.signer",
-    "refresh": "meshhw.managers.threshold.renewing",
-    "give": "meshhw.managers.threshold.renewing",
-    "receive": "meshhw.managers.threshold.renewing",
+    "renew": "meshhw.managers.threshold.renewing",
 }
 
 
@@ -96,6 +94,8 @@ def main() -> None:
             result = task(order["arguments"], tokens, lambda value: channel.ask("told", value))
     except MeshError as error:
         channel.send("failed", error_members(error))
+    except (EOFError, BrokenPipeError):
+        sys.exit(1)  # the manager is gone, and what was begun has been undone on the way here
     else:
         channel.send("done", result)
 

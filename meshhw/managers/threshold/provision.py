@@ -18,16 +18,18 @@ from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
 from meshhw.dare.signing import Signer
 from meshhw.errors import MeshError, NotSupported, StateError, UsageError
-from meshhw.jsonbcd import decode_base64url, encode_base64url
+from meshhw.jsonbcd import encode_base64url
 from meshhw.keystore.api import OpenOptions, Seals
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.copies import encrypt_copy
 from meshhw.managers.threshold.deal import LEFT_BEHIND, Order
+from meshhw.managers.threshold.recovering import destroy_found
+from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.store import KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens, name_of
-from meshhw.managers.threshold.worker import Worker, run
+from meshhw.managers.threshold.worker import Worker
 from meshhw.schema.keydata import key_data
 from meshhw.schema.threshold import FORMAT, ThresholdDescriptor, ThresholdHolder, ThresholdKey
 from meshhw.threshold.holders import as_peer
@@ -71,6 +73,7 @@ def provision(store: KeyStore, host: Host, options: OpenOptions, request: Reques
     Raises StateError when the name is taken, NotSupported when a token cannot hold its share, what the
     tokens raise.
     """
+    options = remembering(options)
     with store.locked(), OpenTokens(options) as tokens:
         if store.exists or store.journal():
             raise StateError(
@@ -95,11 +98,7 @@ def roll_back(store: KeyStore, options: OpenOptions) -> list[str]:
     journal = store.journal()
     if journal is None:
         return []
-    with OpenTokens(options) as tokens:
-        found = set(journal.get("keys", ()))
-        for token, octets in journal.get("shares", ()):
-            found |= set(_keys_of_share(tokens, token, journal["algorithm"], decode_base64url(octets)))
-    left: list[str] = run("destroy", {"keys": sorted(found)}, options) if found else []
+    left = destroy_found(journal, options)
     if not left:
         store.erase()
     return left
@@ -292,16 +291,3 @@ def _suite(request: Request, tokens: OpenTokens) -> Suite:
         + (f"suite {request.suite}" if request.suite else "any suite that the others can"),
         hint="`meshhw token show TOKEN` tells what each can; choose another --suite or --on",
     )
-
-
-def _keys_of_share(tokens: OpenTokens, token: str, algorithm: str, octets: bytes) -> list[str]:
-    """The keys on a token that hold the share with this public point."""
-    curve = curve_named(algorithm)
-    wanted = curve.decode(octets).x_octets()
-    found = []
-    held = tokens.token(token).keys()
-    for key in held:
-        same_curve = key.algorithm.value == algorithm
-        if same_curve and curve.decode(key.public.octets).x_octets() == wanted:
-            found.append(str(key.uri))
-    return found

@@ -1,0 +1,147 @@
+"""A holder's side of a request from another machine: what it is shown, what it checks, what it answers.
+
+It answers about the point in the named envelope's header and the one verification point, and nothing else,
+and an id once. The id is written down before any token is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from meshhw import files
+from meshhw.algorithms import Algorithm, PublicKey
+from meshhw.curves.check import decode_checked
+from meshhw.curves.named import curve_named
+from meshhw.dare.header import Header, parse_header
+from meshhw.errors import (
+    Cancelled,
+    FormatError,
+    IntegrityError,
+    KeyNotFound,
+    SignatureInvalid,
+    StateError,
+    TokenNotFound,
+)
+from meshhw.jsonbcd import decode as decode_json
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.asking import DECRYPT, epk_in
+from meshhw.managers.threshold.descriptor import Loaded, open_object, sign_object
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import TokenHolder, find_holders
+from meshhw.schema.threshold import (
+    ThresholdAnswer,
+    ThresholdDescriptor,
+    ThresholdRequest,
+    ThresholdResponse,
+)
+from meshhw.udf import fingerprint
+
+Confirm = Callable[[str], bool]
+_LIMIT = 1 << 20
+
+
+def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
+    """The answer's envelope, signed by this machine's device and encrypted to the request's key.
+
+    Raises Cancelled when the person says no, SignatureInvalid, IntegrityError or FormatError for a request
+    that is not in order, StateError for one that was answered, TokenNotFound when no holder's token is
+    here.
+    """
+    asked, signer, _ = open_object(octets, ThresholdRequest)
+    confirm = options.interaction.confirm
+    store, host = Store(home).at(asked.name), Host(home)
+    loaded = _trusted(asked, store, host, confirm)
+    header = _check(asked, signer, loaded)
+    key = loaded.key("decryption")
+    with OpenTokens(options) as tokens:
+        present, _ = find_holders(key, key.holders, tokens)
+        if not present:
+            raise TokenNotFound(f"no token of a holder of {asked.name} is here")
+        if not confirm(_question(asked, signer, header, present)):
+            raise Cancelled("the request was not answered")
+        _answer_once(asked, store.path.parent / "answered.json")
+        response = ThresholdResponse(
+            id=asked.id,
+            generation=key.generation,
+            answers=tuple(_answer(asked, key.algorithm, holder) for holder in present),
+        )
+        reader = PublicKey(Algorithm.X25519, asked.response_key)
+        with descriptor.device_signer(host, tokens) as own:
+            return sign_object(response, own, readers=[reader]).octets()
+
+
+def _trusted(asked: ThresholdRequest, store: KeyStore, host: Host, confirm: Confirm) -> Loaded:
+    """The request's descriptor, if it continues what was seen here; else if the person trusts its device."""
+    known = descriptor.local_devices(host)
+    value, device, _ = open_object(asked.descriptor, ThresholdDescriptor)
+    if device not in known and not store.was_seen(value.identifier):
+        question = (
+            f"{value.name} is new here; its descriptor is signed by device {fingerprint(device)}. Trust it?"
+        )
+        if not confirm(question):
+            raise Cancelled("the descriptor is not trusted, nothing was answered")
+        known.append(device)
+    loaded = descriptor.read(asked.descriptor, store, known)
+    with suppress(KeyNotFound):
+        if descriptor.load(store, host).value.version >= loaded.value.version:
+            return loaded
+    store.save_descriptor(asked.descriptor)
+    return loaded
+
+
+def _check(asked: ThresholdRequest, signer: PublicKey, loaded: Loaded) -> Header:
+    """The envelope's header, if the request is one that may be answered."""
+    key = loaded.key("decryption")
+    if signer not in descriptor.devices_of(loaded.value):
+        raise SignatureInvalid("the request is not signed by a device that the descriptor lists")
+    if asked.identifier != loaded.value.identifier or asked.generation != key.generation:
+        raise IntegrityError("the request is for another generation of the key")
+    if asked.purpose != DECRYPT:
+        raise FormatError(f"the request is to {asked.purpose[:20]!r}, which is not answered")
+    if asked.expires < datetime.now(UTC):
+        raise StateError("the request has expired", hint="ask for a new one")
+    members = decode_json(asked.header)
+    if not isinstance(members, dict):
+        raise FormatError("the request's header is no object")
+    header = parse_header(members)
+    if epk_in(header, key.udf).octets != asked.epk:
+        raise IntegrityError("the point that is asked about is not the one of the envelope's header")
+    return header
+
+
+def _question(asked: ThresholdRequest, signer: PublicKey, header: Header, present: list[TokenHolder]) -> str:
+    names = ", ".join(str(holder.index) for holder in present)
+    signers = ", ".join(header.signers) or "nobody"
+    return (
+        f"device {fingerprint(signer)} asks holder {names} of {asked.name} to help {asked.purpose} "
+        f"an envelope (Salt {(header.salt or b'').hex()}, signed by {signers}); "
+        f"request {asked.id.hex()} of {asked.created}. Answer?"
+    )
+
+
+def _answer_once(asked: ThresholdRequest, path: Path) -> None:
+    with files.locked(path):
+        data = files.read_private(path, _LIMIT)
+        answered = msgspec.json.decode(data, type=dict[str, datetime]) if data else {}
+        if asked.id.hex() in answered:
+            raise StateError("this request was answered already", hint="an id is answered once; ask anew")
+        kept = {name: expires for name, expires in answered.items() if expires > datetime.now(UTC)}
+        files.replace(path, msgspec.json.encode(kept | {asked.id.hex(): asked.expires}))
+
+
+def _answer(asked: ThresholdRequest, algorithm: str, holder: TokenHolder) -> ThresholdAnswer:
+    curve = curve_named(algorithm)
+    epk, verification = (decode_checked(curve, octets) for octets in (asked.epk, asked.verification))
+    return ThresholdAnswer(
+        index=holder.index,
+        epk=holder.partial(epk).point.x_octets(),
+        verification=holder.partial(verification).point.x_octets(),
+    )

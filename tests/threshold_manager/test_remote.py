@@ -1,0 +1,207 @@
+"""Holders on another machine: requests and answers that travel as files."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from meshhw.algorithms import PublicKey, Suite
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope
+from meshhw.dare.write import seal
+from meshhw.errors import (
+    Cancelled,
+    FormatError,
+    IntegrityError,
+    KeyNotFound,
+    MeshError,
+    SignatureInvalid,
+    StateError,
+    TokenNotFound,
+)
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.device import DeviceManager
+from meshhw.managers.host import Host
+from meshhw.managers.profilemaking import ProfileRequest
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.answering import respond
+from meshhw.managers.threshold.asking import answered_keys, request
+from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.store import Store
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.schema.threshold import ThresholdRequest
+from tests.threshold_manager.conftest import PASSPHRASE, NewVault
+
+PAYLOAD = b"only together"
+
+
+@dataclass
+class Machines:
+    """A requester that has no holder's token any more, and a machine that has one."""
+
+    home: Path
+    away: Path
+    options: OpenOptions
+    envelope: Envelope
+    vaults: list[TokenURI]
+    folder: Path
+
+    def request(self) -> bytes:
+        return request(io.BytesIO(self.envelope.octets()), self.home, self.options)
+
+    def respond(self, octets: bytes, options: OpenOptions | None = None) -> bytes:
+        return respond(octets, self.away, options or self.options)
+
+    def decrypt(self, *answers: bytes) -> bytes:
+        paths = []
+        for number, octets in enumerate(answers):
+            path = self.folder / f"answer-{number}"
+            path.write_bytes(octets)
+            paths.append(path)
+        with answered_keys(paths, self.home, self.options) as keys:
+            return open_envelope(self.envelope, KeyRing(keys)).payload
+
+    def signed(self, asked: ThresholdRequest, home: Path) -> bytes:
+        with OpenTokens(self.options) as tokens, descriptor.device_signer(Host(home), tokens) as signer:
+            return descriptor.sign_object(asked, signer).octets()
+
+
+@pytest.fixture
+def machines(host: Host, options: OpenOptions, new_vault: NewVault, tmp_path: Path) -> Machines:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    loaded = provision(
+        Store(host.home).at("team"), host, options, Request(2, vaults, Suite.S25519, signs=False)
+    )
+    envelope = seal(
+        PAYLOAD, Outline(readers=[RecipientKey(descriptor.group_public(loaded.key("decryption")))])
+    )
+    away = tmp_path / "away"
+    with DeviceManager(Host(away), options) as manager:
+        manager.create(ProfileRequest(tokens=[new_vault("away-device")], suite=Suite.S25519))
+    return Machines(host.home, away, options, envelope, vaults, tmp_path)
+
+
+def hide(vault: TokenURI) -> None:
+    path = Path(vault.get("vault") or "")
+    path.rename(path.with_suffix(".away"))
+
+
+def show(vault: TokenURI) -> None:
+    path = Path(vault.get("vault") or "")
+    path.with_suffix(".away").rename(path)
+
+
+def test_one_answer_and_one_local_holder_decrypt(machines: Machines) -> None:
+    asked = machines.request()
+    hide(machines.vaults[0])
+    hide(machines.vaults[1])
+    answer = machines.respond(asked)
+    show(machines.vaults[0])
+    hide(machines.vaults[2])
+    assert machines.decrypt(answer) == PAYLOAD
+    with pytest.raises(KeyNotFound, match="answers no request"):
+        machines.decrypt(answer)  # it was used
+
+
+def test_answers_alone_decrypt(machines: Machines) -> None:
+    asked = machines.request()
+    hide(machines.vaults[0])
+    answer = machines.respond(asked)
+    hide(machines.vaults[1])
+    hide(machines.vaults[2])
+    assert machines.decrypt(answer) == PAYLOAD
+
+
+def test_the_holder_sees_what_is_asked_and_may_decline(machines: Machines) -> None:
+    asked = machines.request()
+    person = Scripted({PinKind.VAULT: PASSPHRASE}, confirms=False)
+    with pytest.raises(Cancelled, match="not trusted"):
+        machines.respond(asked, OpenOptions(person))
+    assert "signed by device" in person.questions[0]
+    machines.respond(asked)
+    assert isinstance(machines.options.interaction, Scripted)
+    assert "asks holder 1, 2, 3 of team to help decrypt" in machines.options.interaction.questions[-1]
+    with pytest.raises(Cancelled, match="not answered"):
+        machines.respond(machines.request(), OpenOptions(person))
+
+
+def test_a_request_is_answered_once(machines: Machines) -> None:
+    asked = machines.request()
+    machines.respond(asked)
+    with pytest.raises(StateError, match="answered already"):
+        machines.respond(asked)
+
+
+def test_no_holder_here(machines: Machines) -> None:
+    asked = machines.request()
+    for vault in machines.vaults:
+        hide(vault)
+    with pytest.raises(TokenNotFound, match="no token of a holder"):
+        machines.respond(asked)
+
+
+def opened(octets: bytes) -> ThresholdRequest:
+    return descriptor.open_object(octets, ThresholdRequest)[0]
+
+
+def test_requests_that_are_refused(machines: Machines) -> None:
+    asked = opened(machines.request())
+    replace = msgspec.structs.replace
+    other = seal(b"other", Outline(readers=[RecipientKey(_group(machines))]))
+    wrong: list[tuple[ThresholdRequest, type[MeshError]]] = [
+        (replace(asked, generation=2), IntegrityError),
+        (replace(asked, purpose="sign"), FormatError),
+        (replace(asked, expires=asked.created.replace(year=2000)), StateError),
+        (replace(asked, epk=opened(_requested(machines, other)).epk), IntegrityError),
+        (replace(asked, identifier=bytes(16)), IntegrityError),
+    ]
+    for bad, error in wrong:
+        with pytest.raises(error):
+            machines.respond(machines.signed(bad, machines.home))
+    with pytest.raises(SignatureInvalid, match="not signed by a device that the descriptor lists"):
+        machines.respond(machines.signed(asked, machines.away))
+
+
+def _requested(machines: Machines, envelope: Envelope) -> bytes:
+    return request(io.BytesIO(envelope.octets()), machines.home, machines.options)
+
+
+def _group(machines: Machines) -> PublicKey:
+    loaded = descriptor.load(Store(machines.home).at("team"), Host(machines.home))
+    return descriptor.group_public(loaded.key("decryption"))
+
+
+def test_a_changed_answer_is_refused_and_the_request_stays_open(machines: Machines) -> None:
+    answer = machines.respond(machines.request())
+    with pytest.raises(MeshError):
+        machines.decrypt(answer[:-40] + bytes(40))
+    assert machines.decrypt(answer) == PAYLOAD
+
+
+def test_an_envelope_for_somebody_else(machines: Machines) -> None:
+    plain = seal(PAYLOAD, Outline())
+    with pytest.raises(KeyNotFound, match="for no threshold key"):
+        _requested(machines, plain)
+
+
+def test_an_older_descriptor_is_refused(machines: Machines) -> None:
+    store, host = Store(machines.home).at("team"), Host(machines.home)
+    old = store.descriptor()
+    loaded = descriptor.load(store, host)
+    newer = msgspec.structs.replace(loaded.value, version=2)
+    with OpenTokens(machines.options) as tokens, descriptor.device_signer(host, tokens) as signer:
+        descriptor.save(newer, signer, store)
+        store.save_descriptor(old)
+        with pytest.raises(IntegrityError, match="version 1, and 2 was seen"):
+            descriptor.load(store, host)
+        other = msgspec.structs.replace(newer, suite="448")
+        with pytest.raises(IntegrityError, match="version 2, and 2 was seen"):
+            descriptor.save(other, signer, store)

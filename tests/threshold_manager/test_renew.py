@@ -1,0 +1,184 @@
+"""Renewal: refreshing every share, replacing a lost one, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from meshhw.algorithms import Suite
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope
+from meshhw.dare.write import seal
+from meshhw.errors import DecryptionFailed, MeshError, NotSupported, TokenNotFound, UsageError
+from meshhw.keystore import registry
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.renew import refresh, replace, resume
+from meshhw.managers.threshold.state import old_shares
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import ThresholdPrivateKey
+from tests.threshold_manager.conftest import NewVault
+
+PAYLOAD = b"only together"
+
+
+class Team:
+    """A renewable two-of-three key, and an envelope from before any renewal."""
+
+    def __init__(self, host: Host, options: OpenOptions, vaults: list[TokenURI], suite: Suite) -> None:
+        self.host = host
+        self.options = options
+        self.vaults = vaults
+        self.store: KeyStore = Store(host.home).at("team")
+        request = Request(2, vaults, suite, signs=False, renewable=True)
+        self.first = provision(self.store, host, options, request)
+        public = descriptor.group_public(self.first.key("decryption"))
+        self.envelope: Envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
+
+    def now(self) -> Loaded:
+        return descriptor.load(self.store, self.host)
+
+    def opens(self, loaded: Loaded, *holders: int) -> bool:
+        """Whether exactly these holders open the envelope."""
+        key = loaded.key("decryption")
+        left = tuple(holder for holder in key.holders if holder.index in holders)
+        changed = msgspec.structs.replace(loaded.value, decryption=msgspec.structs.replace(key, holders=left))
+        with OpenTokens(self.options) as tokens:
+            ring = KeyRing([ThresholdPrivateKey(Loaded(changed, loaded.signer), tokens)])
+            return open_envelope(self.envelope, ring).payload == PAYLOAD
+
+    def keys(self) -> list[int]:
+        """How many keys each vault holds."""
+        counts = []
+        for uri in self.vaults:
+            token = registry.open_token(uri, self.options)
+            counts.append(len(token.keys()))
+            token.close()
+        return counts
+
+
+@pytest.fixture
+def team(host: Host, options: OpenOptions, new_vault: NewVault) -> Team:
+    return Team(host, options, [new_vault(name) for name in ("one", "two", "three")], Suite.S25519)
+
+
+@pytest.mark.parametrize("suite", [Suite.S448, Suite.P256])
+def test_refresh_in_other_suites(host: Host, options: OpenOptions, new_vault: NewVault, suite: Suite) -> None:
+    team = Team(host, options, [new_vault(name) for name in ("one", "two", "three")], suite)
+    assert team.opens(refresh(team.store, host, options), 2, 3)
+
+
+def test_refresh_keeps_the_key_and_destroys_the_old_shares(team: Team) -> None:
+    new = refresh(team.store, team.host, team.options)
+    old, key = team.first.key("decryption"), new.key("decryption")
+    assert (key.udf, key.public, key.generation) == (old.udf, old.public, 2)
+    assert {h.share for h in key.holders}.isdisjoint(h.share for h in old.holders)
+    for pair in combinations((1, 2, 3), 2):
+        assert team.opens(new, *pair)
+    assert team.keys() == [1, 1, 1]
+    assert all(share.destroyed for share in new.value.retired)
+    assert old_shares(new) == []
+    assert team.store.journal() is None
+    assert [name for name in team.store.files() if name.startswith("copy-")] == [
+        f"copy-2-{index}.dare" for index in (1, 2, 3)
+    ]
+    with pytest.raises(TokenNotFound):
+        team.opens(team.first, 1, 2)  # the old shares are gone
+    again = refresh(team.store, team.host, team.options)
+    assert team.opens(again, 1, 3)
+
+
+def test_shares_of_different_generations_do_not_combine(team: Team) -> None:
+    kept = {uri: Path(uri.get("vault") or "") for uri in team.vaults}
+    shutil.copytree(kept[team.vaults[0]], kept[team.vaults[0]].with_suffix(".kept"))
+    new = refresh(team.store, team.host, team.options)
+    shutil.rmtree(kept[team.vaults[0]])
+    kept[team.vaults[0]].with_suffix(".kept").rename(kept[team.vaults[0]])
+    old = team.first.key("decryption").holder(1)
+    mixed = tuple(old if h.index == 1 else h for h in new.key("decryption").holders)
+    key = msgspec.structs.replace(new.key("decryption"), holders=mixed)
+    changed = Loaded(msgspec.structs.replace(new.value, decryption=key), new.signer)
+    with pytest.raises((DecryptionFailed, MeshError)):
+        team.opens(changed, 1, 2)
+    assert team.opens(new, 2, 3)
+
+
+def test_a_lost_holder_is_replaced(team: Team, new_vault: NewVault) -> None:
+    shutil.rmtree(Path(team.vaults[0].get("vault") or ""))
+    with pytest.raises(TokenNotFound, match=r"needs every holder's token; missing: 1 "):
+        refresh(team.store, team.host, team.options)
+    new = replace(team.store, team.host, team.options, (1, new_vault("four")))
+    assert new.key("decryption").public == team.first.key("decryption").public
+    for pair in combinations((1, 2, 3), 2):
+        assert team.opens(new, *pair)
+    told = old_shares(new)
+    assert len(told) == 1
+    assert "old share 1 of generation 1 may still exist" in told[0]
+
+
+def test_replacements_that_are_refused(team: Team) -> None:
+    with pytest.raises(UsageError, match="another share"):
+        replace(team.store, team.host, team.options, (1, team.vaults[1]))
+    with pytest.raises(MeshError, match="no holder 7"):
+        replace(team.store, team.host, team.options, (7, team.vaults[1]))
+
+
+def test_a_key_without_copies_says_so(host: Host, options: OpenOptions, new_vault: NewVault) -> None:
+    store = Store(host.home).at("plain")
+    vaults = [new_vault("one"), new_vault("two")]
+    provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    with pytest.raises(NotSupported, match="without renewal copies"):
+        refresh(store, host, options)
+
+
+def test_a_failing_holder_leaves_the_old_shares_working(team: Team) -> None:
+    copy = team.store.load("copy-1-3.dare")
+    team.store.save("copy-1-3.dare", team.store.load("copy-1-2.dare"))
+    with pytest.raises(MeshError):
+        refresh(team.store, team.host, team.options)
+    team.store.save("copy-1-3.dare", copy)
+    assert team.keys() == [1, 1, 1]
+    assert team.store.journal() is None
+    assert team.opens(team.now(), 1, 3)
+    assert refresh(team.store, team.host, team.options).key("decryption").generation == 2
+
+
+def test_stray_new_shares_are_destroyed_after_a_crash(team: Team) -> None:
+    """As if the process was killed after an import that the journal had announced and not yet confirmed."""
+    share = team.first.key("decryption").holder(2)
+    stray = {
+        "doing": "making new shares",
+        "generation": 2,
+        "algorithm": "X25519",
+        "shares": [],
+        "keys": [share.key],
+    }
+    team.store.write_journal(stray)
+    assert resume(team.store, team.host, team.options)
+    assert team.keys() == [1, 0, 1]
+    assert team.opens(team.now(), 1, 3)
+
+
+def test_destroying_old_shares_is_resumed(team: Team) -> None:
+    new = refresh(team.store, team.host, team.options)
+    retired = msgspec.structs.replace(new.value.retired[0], destroyed=False)
+    changed = msgspec.structs.replace(
+        new.value, version=new.value.version + 1, retired=(retired, *new.value.retired[1:])
+    )
+    with OpenTokens(team.options) as tokens, descriptor.device_signer(team.host, tokens) as signer:
+        descriptor.save(changed, signer, team.store)
+    team.store.write_journal({"doing": "destroying old shares", "lost": []})
+    assert resume(team.store, team.host, team.options)
+    assert all(share.destroyed for share in team.now().value.retired)
+    assert not resume(team.store, team.host, team.options)
