@@ -71,13 +71,16 @@ def _request(request: PinRequest) -> dict[str, Any]:
         "label": request.label,
         "retries_left": request.retries_left,
         "new": request.new,
+        "first": request.first,
     }
 
 
 def request_from(members: dict[str, Any]) -> PinRequest:
     """The question that the process asked."""
     token, kind = TokenURI.parse(members["token"]), PinKind(members["kind"])
-    return PinRequest(kind, token, members["label"], members["retries_left"], members["new"])
+    return PinRequest(
+        kind, token, members["label"], members["retries_left"], members["new"], members["first"]
+    )
 
 
 def main() -> None:
