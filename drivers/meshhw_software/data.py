@@ -6,7 +6,8 @@ import hashlib
 
 from meshhw import files
 from meshhw.errors import DecryptionFailed, IntegrityError, UsageError
-from meshhw_software import box, header
+from meshhw.keystore import box
+from meshhw_software import header
 from meshhw_software.header import BlobHeader, DataHeader
 from meshhw_software.vault import Vault
 

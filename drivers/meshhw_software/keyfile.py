@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from meshhw import files
 from meshhw.algorithms import Operation, PrivateKey
 from meshhw.errors import IntegrityError, KeyNotFound
-from meshhw_software import box, header
+from meshhw.keystore import box
+from meshhw_software import header
 from meshhw_software.header import KeyHeader
 from meshhw_software.sealing import refuse_self
 from meshhw_software.secret import Secret, load

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from meshhw import files
 from meshhw.errors import FormatError, PinIncorrect, StateError, TokenNotFound, UsageError
+from meshhw.keystore import box
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, PinRequest
 from meshhw.keystore.uri import TokenURI
-from meshhw_software import box, header, kdf
+from meshhw_software import header, kdf
 from meshhw_software.header import PassphraseHeader, SealedHeader
 from meshhw_software.sealing import Sealers, refuse_self
 

@@ -18,6 +18,7 @@ from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, Tier
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import REFUSING, Interaction, PinKind
 from meshhw.keystore.log import NULL_RECORDER, UseRecorder
+from meshhw.keystore.presence import PresenceProof
 from meshhw.keystore.uri import KeyURI, TokenURI
 
 API = 1
@@ -272,7 +273,8 @@ class Seals(Protocol):
         ...
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
-        """The secret. Raises DecryptionFailed for another token, purpose or a changed blob."""
+        """The secret. Raises DecryptionFailed for another token, purpose or a changed blob; TokenMismatch
+        where the token can tell that the blob is another's before anything is asked of a person."""
         ...
 
 
@@ -282,6 +284,24 @@ class Attests(Protocol):
 
     def attest(self, key: KeyURI) -> Attestation:
         """The token's statement; `meshhw.keystore.attestation.verify` checks it."""
+        ...
+
+
+@runtime_checkable
+class ProvesPresence(Protocol):
+    """Keys that sign only what a person confirms by a touch, and say so in what they sign."""
+
+    def prove(self, digest: bytes) -> PresenceProof:
+        """Of a digest of 32, 48 or 64 octets; `meshhw.keystore.presence.verify_presence` checks it."""
+        ...
+
+
+@runtime_checkable
+class EnrolsPresence(Protocol):
+    """Tokens that make such keys."""
+
+    def enrol(self, label: str, *, discoverable: bool = True) -> Key:
+        """A new key; one that is not discoverable lives in its name alone, and takes no room."""
         ...
 
 

@@ -28,7 +28,8 @@ def insert_ctap_card(pcsc_lab: PcscDaemon) -> Iterator[InsertCtapCard]:
         free = [
             reader
             for reader in pcsc_lab.readers
-            if not reader.occupied and all(reader is not one for one in taken)
+            # A YubiKey's FIDO application is never in its USB reader, so nobody looks for one there.
+            if "Yubico" not in reader.name and not reader.occupied and all(reader is not one for one in taken)
         ]
         longest_empty = min(free, key=lambda reader: reader.emptied)
         inserted.append(VirtualCtapToken.insert(card or CtapCard(), pcsc_lab, longest_empty))

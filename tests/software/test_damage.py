@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from meshhw_software import box, header
+from meshhw_software import header
 from meshhw_software.header import KeyHeader
 from meshhw_software.token import VaultToken
 
@@ -26,6 +26,7 @@ from meshhw.errors import (
     PinIncorrect,
     StateError,
 )
+from meshhw.keystore import box
 from meshhw.keystore.api import KeySpec, Signs
 from meshhw.keystore.interaction import Scripted
 

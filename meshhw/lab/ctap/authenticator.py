@@ -26,13 +26,14 @@ MAKE, ASSERT, INFO, PIN, RESET, NEXT_ASSERTION, MANAGE, SELECT = 1, 2, 4, 6, 7, 
 class Authenticator:
     """One authenticator of the model `aaguid`. `restart` is the loss of power."""
 
-    def __init__(self, aaguid: bytes, maker: Maker) -> None:
-        self.context = Context(aaguid)
+    def __init__(self, aaguid: bytes, maker: Maker, protocols: tuple[int, ...]) -> None:
+        self._protocols = protocols
+        self.context = Context(aaguid, session=Session(protocols))
         self.maker = maker
 
     def restart(self) -> None:
         """Power was lost and is back."""
-        self.context.session = Session()
+        self.context.session = Session(self._protocols)
 
     def process(self, message: bytes, *, touched: bool) -> bytes:
         """The response: a status octet and CBOR. Raises TouchNeeded when it must be touched first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from meshhw.lab.ctap import status
 from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.authenticator import Authenticator
-from meshhw.lab.ctap.state import Finger, TouchNeeded
+from meshhw.lab.ctap.state import PROTOCOLS, Finger, TouchNeeded
 from meshhw.lab.faulty_card import FaultyCard
 from meshhw.lab.piv import apdu
 from meshhw.lab.piv.apdu import CardError, Chaining, Command
@@ -38,10 +38,15 @@ class CtapCard(FaultyCard):
     Cards of one `maker` are of one model; `commands` holds the CTAP command of every message received.
     """
 
-    def __init__(self, maker: Maker | None = None, aaguid: bytes | None = None) -> None:
+    def __init__(
+        self,
+        maker: Maker | None = None,
+        aaguid: bytes | None = None,
+        protocols: tuple[int, ...] = PROTOCOLS,
+    ) -> None:
         super().__init__()
         self.aaguid = aaguid or secrets.token_bytes(16)
-        self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid))
+        self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid), protocols)
         self.finger = Finger()
         self.commands: list[int] = []
         self._chaining = Chaining()

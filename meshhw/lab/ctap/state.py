@@ -13,6 +13,9 @@ PIN_RETRIES = 8
 PIN_RETRIES_A_SESSION = 3
 CAPACITY = 25
 TOKEN_SECONDS = 600.0
+_PROTOCOLS = {2: PinProtocol2, 1: PinProtocol}
+PROTOCOLS = tuple(_PROTOCOLS)
+"""PIN/UV auth protocols, the preferred one first."""
 
 
 @dataclass(slots=True)
@@ -51,9 +54,9 @@ class PinToken:
 class Session:
     """Lost with the power."""
 
-    def __init__(self) -> None:
+    def __init__(self, versions: tuple[int, ...] = PROTOCOLS) -> None:
         self.since = time.monotonic()
-        self.protocols = {one.version: one for one in (PinProtocol2(), PinProtocol())}
+        self.protocols = {version: _PROTOCOLS[version]() for version in versions}
         self.wrong_pins = 0
         self.token: PinToken | None = None
         self.waiting_answers: list[bytes] = []

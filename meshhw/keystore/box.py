@@ -1,4 +1,4 @@
-"""The one container of everything that a vault keeps: a readable header and an encrypted body.
+"""The one container of what is kept encrypted: vault files and sealed secrets, with a readable header.
 
     "meshhw-box/1" LF  header (JSON, one line) LF
     salt (32)  commitment (32)  ciphertext and tag (16)  checksum (32)
@@ -72,7 +72,7 @@ def pack(key: bytes, header: bytes, body: bytes) -> bytes:
 def parse(data: bytes, name: str) -> Box:
     """Read a container; `name` is for messages. Raises IntegrityError, FormatError, NewerVersion."""
     if not data.startswith(MAGIC):
-        raise FormatError(f"{name} is not a vault's file", position=0)
+        raise FormatError(f"{name} is no sealed file", position=0)
     boxed, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
     if not hmac.compare_digest(hashlib.sha256(boxed).digest(), checksum):
         raise IntegrityError(f"{name} is damaged: its checksum is wrong", hint=_DAMAGED)

@@ -1,0 +1,73 @@
+"""The authenticator's PIN: asked late, kept while the token is open, never spent to the last try unasked."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from fido2.ctap import CtapError
+from fido2.ctap2.base import Ctap2
+from fido2.ctap2.pin import ClientPin, PinProtocol
+
+from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked
+from meshhw.keystore.interaction import Interaction, PinKind, PinRequest
+from meshhw.keystore.uri import TokenURI
+from meshhw_fido2.errors import ERR, REINSERT_HINT, RESET_HINT, fold
+
+PERMISSION = ClientPin.PERMISSION
+
+
+class Pins:
+    """The PIN of one authenticator and the short-lived tokens that it buys."""
+
+    def __init__(self, interaction: Interaction, uri: TokenURI, label: str) -> None:
+        self._interaction = interaction
+        self._uri = uri
+        self._label = label
+        self._pin: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether the PIN is known already."""
+        return self._pin is not None
+
+    def forget(self) -> None:
+        """Ask again next time."""
+        self._pin = None
+
+    def token(self, ctap: Ctap2, permissions: PERMISSION, rp_id: str | None) -> tuple[PinProtocol, bytes]:
+        """A pinUvAuthToken. Raises PinIncorrect, PinFinalTry, PinLocked, PinRequired, Cancelled."""
+        client = ClientPin(ctap)
+        if self._pin is None:
+            self._pin = self.ask(client)
+        try:
+            return client.protocol, client.get_pin_token(self._pin, permissions, rp_id)
+        except CtapError as error:
+            self.forget()
+            raise self.refused(client, error) from error
+
+    def ask(self, client: ClientPin, *, new: bool = False) -> str:
+        """The PIN from the person, with the tries that are left."""
+        left = None if new else self._tries(client)
+        request = PinRequest(PinKind.USER, self._uri, self._label, retries_left=left, new=new)
+        if left == 1 and not self._interaction.final_try(request):
+            raise PinFinalTry(f"one try is left for the PIN of {self._label}", retries_left=1)
+        return unicodedata.normalize("NFC", self._interaction.pin(request))
+
+    def refused(self, client: ClientPin, error: CtapError) -> Exception:
+        """The public error of a PIN that was not taken."""
+        if error.code != ERR.PIN_INVALID:
+            return fold(error)
+        left = client.get_pin_retries()[0]
+        return PinIncorrect(f"the PIN of {self._label} is wrong", retries_left=left, code=fold(error).code)
+
+    def retries(self, client: ClientPin) -> int:
+        """Tries that are left."""
+        return int(client.get_pin_retries()[0])
+
+    def _tries(self, client: ClientPin) -> int:
+        left, needs_power_cycle = client.get_pin_retries()
+        if left == 0:
+            raise PinLocked(f"the PIN of {self._label} is locked", unlock_hint=RESET_HINT)
+        if needs_power_cycle:
+            raise PinLocked(f"{self._label} takes no PIN for now", unlock_hint=REINSERT_HINT)
+        return int(left)
