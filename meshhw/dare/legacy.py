@@ -23,6 +23,8 @@ _FLAT = (
     "ExchangePosition",
 )
 
+_FLAT_CONTENT = ("UniqueID", "UniqueId", "Event", "First", "Previous", "KeyValues")
+
 
 def today(members: Members) -> tuple[Members, bool]:
     """The header under today's names, and whether any was older."""
@@ -31,6 +33,9 @@ def today(members: Members) -> tuple[Members, bool]:
     older = bool(flat) or renamed.keys() != members.keys()
     if flat and "SequenceInfo" not in renamed:
         renamed["SequenceInfo"] = flat
+    flat_content = {name: renamed.pop(name) for name in _FLAT_CONTENT if name in renamed}
+    if flat_content and "ContentMetaData" not in renamed:
+        renamed["ContentMetaData"] = flat_content
     content = renamed.get("ContentMetaData")
     if isinstance(content, Mapping):
         renamed["ContentMetaData"] = encode_base64url(to_json(content))

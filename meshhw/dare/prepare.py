@@ -35,7 +35,7 @@ from meshhw.dare.kdf import (
 from meshhw.dare.keys import public_to_jose
 from meshhw.dare.signing import SignatureForm, Signer, sign
 from meshhw.errors import UsageError
-from meshhw.jsonbcd import Value
+from meshhw.jsonbcd import Value, encode_base64url
 from meshhw.udf import fingerprint
 
 
@@ -52,6 +52,7 @@ class Exchange:
     """A seed and the entries that give it to readers; none in frames that point to an earlier exchange."""
 
     seed: bytes = field(repr=False)
+    kid: str
     recipients: tuple[Recipient, ...] = ()
 
     @classmethod
@@ -60,7 +61,12 @@ class Exchange:
         if len(readers) > MAX_RECIPIENTS:
             raise UsageError(f"an envelope has at most {MAX_RECIPIENTS} recipients")
         seed = secrets.token_bytes(SEED_OCTETS)
-        return cls(seed, tuple(wrap_seed(seed, reader, compat=compat) for reader in readers))
+        recipients = tuple(wrap_seed(seed, reader, compat=compat) for reader in readers)
+        return cls(seed, seed_kid(seed), recipients)
+
+    def continued(self) -> Exchange:
+        """The same exchange for a header that points to the one with the recipients."""
+        return Exchange(self.seed, self.kid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ class Prepared:
     seed: bytes = field(default=b"", repr=False)
     salt: bytes = b""
     compat: bool = False
+    authenticated: bytes = b""
+    """canonical(header) of an encrypted header of our form."""
 
     def body(self, source: BinaryIO) -> Iterator[bytes]:
         """The stored body of a payload."""
@@ -142,10 +150,11 @@ def prepare(outline: Outline, exchange: Exchange | None = None) -> Prepared:
     salt = secrets.token_bytes(SALT_OCTETS)
     cipher = Cipher.CBC if outline.compat else Cipher.SEGMENTED
     members = _encrypted_members(outline, exchange, salt, cipher)
+    authenticated = b""
     if cipher is Cipher.SEGMENTED:
-        mac = header_mac(exchange.seed, salt, authenticated_octets(members))
-        members |= to_members(Header(hmac=Binary(mac)))
-    return Prepared(members, cipher, outline.signers, exchange.seed, salt, outline.compat)
+        authenticated = authenticated_octets(members)
+        members["hmac"] = encode_base64url(header_mac(exchange.seed, salt, authenticated))
+    return Prepared(members, cipher, outline.signers, exchange.seed, salt, outline.compat, authenticated)
 
 
 def _common(outline: Outline) -> Header:
@@ -173,7 +182,7 @@ def _encrypted_members(outline: Outline, exchange: Exchange, salt: bytes, cipher
     sequences = [Binary(encrypt(exchange.seed, salt, prefix, data)) for prefix, data in pairs]
     own = Header(
         enc=cipher.value,
-        kid=seed_kid(exchange.seed),
+        kid=exchange.kid,
         salt=Binary(salt),
         recipients=exchange.recipients,
         cloaked=sequences.pop(0) if content else None,

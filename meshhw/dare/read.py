@@ -162,7 +162,7 @@ def read_stream(
         pieces = _stored(stream, heading, detached)
         if heading.cipher is not Cipher.SEGMENTED or heading.header.signers or heading.header.dig:
             pieces = digest.through(pieces)
-        failure = _pour(heading, pieces, sink)
+        failure = pour(heading, pieces, sink)
         trailer = stream.end()
         payload_digest = digest.digest()
     claims = gather(heading.members, heading.header, heading.cipher, trailer)
@@ -212,7 +212,7 @@ def _stored(stream: EnvelopeStream, heading: Heading, detached: BinaryIO | None)
     yield from iter(lambda: detached.read(1 << 20), b"")
 
 
-def _pour(heading: Heading, pieces: Iterator[bytes], sink: Sink | None) -> DecryptionFailed | None:
+def pour(heading: Heading, pieces: Iterator[bytes], sink: Sink | None) -> DecryptionFailed | None:
     """Decrypt into the sink. A fault of the form without a MAC is kept back until the signatures were
     checked: told first, it would answer a forger's questions about the padding."""
     if sink is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from meshhw.errors import FormatError
 from meshhw.jsonbcd.base64url import encode_base64url
@@ -11,12 +11,13 @@ from meshhw.jsonbcd.reader import Value
 
 _LARGEST = 2**53 - 1
 _DEPTH = 64
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def canonical(value: Value) -> bytes:
     """The one octet string of this value (RFC 8785 section 3.2). Raises FormatError for a float, an integer
     of 2^53 or more, a lone surrogate, or nesting deeper than 64."""
-    text = json.dumps(_ordered(value, _DEPTH), ensure_ascii=False, separators=(",", ":"))
+    text = _ENCODER.encode(_ordered(value, _DEPTH))
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -24,23 +25,34 @@ def canonical(value: Value) -> bytes:
 
 
 def _ordered(value: Value, depth: int) -> object:
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, (str, bool)):
         return value
-    if isinstance(value, bytes):
-        return encode_base64url(value)
+    if isinstance(value, dict):
+        if not depth:
+            raise FormatError("the value is nested too deep")
+        return {name: _ordered(value[name], depth - 1) for name in _sorted(value)}
     if isinstance(value, int):
         if abs(value) > _LARGEST:
             raise FormatError("an integer is not below 2^53")
         return value
+    if isinstance(value, bytes):
+        return encode_base64url(value)
+    return _ordered_other(value, depth)
+
+
+def _ordered_other(value: Value, depth: int) -> object:
     if not depth:
         raise FormatError("the value is nested too deep")
     if isinstance(value, Mapping):
-        return {name: _ordered(value[name], depth - 1) for name in sorted(value, key=_utf16)}
+        return _ordered(dict(value), depth)
     if isinstance(value, Sequence):
         return [_ordered(item, depth - 1) for item in value]
     raise FormatError(f"a {type(value).__name__} has no canonical form")
 
 
-def _utf16(name: str) -> bytes:
+def _sorted(names: Iterable[str]) -> list[str]:
     """Names are ordered by their UTF-16 code units (RFC 8785 section 3.2.3)."""
-    return name.encode("utf-16-be", "surrogatepass")
+    ordered = sorted(names)
+    if not ordered or "".join(ordered).isascii():
+        return ordered
+    return sorted(ordered, key=lambda name: name.encode("utf-16-be", "surrogatepass"))

@@ -1,0 +1,222 @@
+"""Heads of sequences: signed, proven to cover a frame or an older head, and remembered.
+
+A head names a sequence, its last frame and that frame's TreeDigest, and so stands for everything in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from meshhw import files
+from meshhw.algorithms import PublicKey
+from meshhw.dare import merkle
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.header import Binary, authenticated_octets, parse_header, timestamp, to_members, view
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import verify_envelope
+from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, octets_in
+from meshhw.dare.sequence_check import frame_leaf
+from meshhw.dare.signing import SignatureForm, Signer
+from meshhw.dare.write import seal
+from meshhw.errors import FormatError, IntegrityError, SignatureInvalid, StateError
+from meshhw.jsonbcd import Limits, Value, decode, encode_base64url, to_json
+
+_LIMITS = Limits(depth=16, token=1 << 20, items=1 << 12, total=2 << 20)
+_MEMORY_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceHead:
+    """The head of one sequence."""
+
+    sequence_id: bytes
+    head: merkle.Head
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceProof:
+    """That a head covers a frame: what the frame's leaf is made of, and the hashes that lead to the head."""
+
+    head: SequenceHead
+    index: int
+    members: Mapping[str, Value]
+    payload_digest: bytes
+    hashes: tuple[bytes, ...]
+
+    def check(self) -> None:
+        """Raise IntegrityError unless it holds."""
+        info = parse_header(self.members).sequence_info
+        if info is None or info.index != self.index:
+            raise IntegrityError("the proof's header is of another frame")
+        leaf = merkle.our_leaf(authenticated_octets(self.members), self.payload_digest)
+        merkle.check_inclusion(self.index, leaf, self.head.head, self.hashes)
+
+    def octets(self) -> bytes:
+        """The JSON file form."""
+        return to_json(
+            {
+                "SequenceProof": {
+                    "SequenceId": self.head.sequence_id,
+                    "HeadIndex": self.head.head.index,
+                    "TreeDigest": self.head.head.digest,
+                    "Index": self.index,
+                    "Header": dict(self.members),
+                    "PayloadDigest": self.payload_digest,
+                    "Hashes": list(self.hashes),
+                }
+            }
+        )
+
+    @classmethod
+    def parse(cls, octets: bytes) -> SequenceProof:
+        """Read the file form. Raises FormatError."""
+        wire = view(_tagged(octets, "SequenceProof"), _ProofWire)
+        head = SequenceHead(wire.sequence_id, merkle.Head(wire.head_index, wire.tree_digest))
+        if len(wire.hashes) > merkle.MAX_PROOF:
+            raise FormatError("the proof is longer than any tree is high")
+        return cls(head, wire.index, wire.header, wire.payload_digest, tuple(wire.hashes))
+
+
+class _ProofWire(msgspec.Struct, rename="pascal"):
+    sequence_id: Binary
+    head_index: int
+    tree_digest: Binary
+    index: int
+    header: dict[str, Any]
+    payload_digest: Binary
+    hashes: list[Binary]
+
+
+class _HeadWire(msgspec.Struct, rename="pascal"):
+    sequence_id: Binary
+    index: int
+    tree_digest: Binary
+    created: datetime
+
+
+def head_of(sequence: SequenceFile) -> SequenceHead:
+    """The head that the file says; `check_sequence` tells whether that is true. Raises FormatError."""
+    _require_tree(sequence)
+    last = sequence.frame(len(sequence) - 1)
+    return SequenceHead(sequence.sequence_id, merkle.Head(last.index, last.tree_digest))
+
+
+def prove_frame(sequence: SequenceFile, index: int) -> SequenceProof:
+    """The proof that the sequence's head covers a frame. Raises FormatError, IndexError."""
+    head = head_of(sequence)
+    frame = sequence.frame(index)
+    hashes = merkle.prove(index, head.head.index, *_hashes_of(sequence))
+    payload_digest = octets_in(frame.trailer_members, "PayloadDigest") or b""
+    return SequenceProof(head, index, frame.members, payload_digest, tuple(hashes))
+
+
+def prove_extension(sequence: SequenceFile, old: merkle.Head) -> list[bytes]:
+    """The hashes that show the sequence's head to extend an older one. Raises FormatError, IndexError."""
+    return merkle.prove_consistency(old.index, len(sequence) - 1, *_hashes_of(sequence))
+
+
+def sign_head(head: SequenceHead, signers: Sequence[Signer], *, at: datetime | None = None) -> Envelope:
+    """The signed head, an S512H envelope. Raises what the keys raise."""
+    created = timestamp(at or datetime.now(UTC))
+    body: dict[str, Value] = {
+        "SequenceId": head.sequence_id,
+        "Index": head.head.index,
+        "TreeDigest": head.head.digest,
+        "Created": created,
+    }
+    return seal(to_json({"SequenceHead": body}), Outline(signers=signers))
+
+
+def verify_head(envelope: Envelope, trusted: Sequence[PublicKey]) -> SequenceHead:
+    """The head in an envelope that one of `trusted` signed. Raises SignatureInvalid, FormatError."""
+    opened = verify_envelope(envelope, known=trusted)
+    ours = (check for check in opened.signatures if check.form is SignatureForm.HEADER_AND_BODY)
+    if not any(check.public in trusted for check in ours):
+        raise SignatureInvalid("the head is not signed by a key that is trusted here")
+    wire = view(_tagged(envelope.body, "SequenceHead"), _HeadWire)
+    return SequenceHead(wire.sequence_id, merkle.Head(wire.index, wire.tree_digest))
+
+
+class HeadMemory:
+    """The last head that was accepted of each sequence; a sequence may only grow from there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def last(self, sequence_id: bytes) -> merkle.Head | None:
+        """The head accepted last. Raises FormatError, InsecurePermissions."""
+        entry = self._read().get(encode_base64url(sequence_id))
+        return merkle.Head(entry.index, entry.tree_digest) if entry else None
+
+    def accept(self, sequence: SequenceFile) -> SequenceHead:
+        """Check that the sequence is the remembered one or extends it, and remember its head.
+
+        Raises IntegrityError for one that is shorter or has diverged.
+        """
+        with files.locked(self._path):
+            head = head_of(sequence)
+            old = self.last(head.sequence_id)
+            if old is not None:
+                _require_extension(sequence, old, head.head)
+            entries = self._read()
+            entries[encode_base64url(head.sequence_id)] = _Entry(head.head.index, Binary(head.head.digest))
+            members = {name: to_members(entry) for name, entry in entries.items()}
+            files.replace(self._path, to_json({"HeadMemory": members}) + b"\n")
+        return head
+
+    def _read(self) -> dict[str, _Entry]:
+        octets = files.read_private(self._path, _MEMORY_LIMIT)
+        if octets is None:
+            return {}
+        members = _tagged(octets, "HeadMemory", Limits(items=1 << 20))
+        if not all(isinstance(entry, Mapping) for entry in members.values()):
+            raise StateError(f"{self._path} is damaged")
+        return {name: view(entry, _Entry) for name, entry in members.items() if isinstance(entry, Mapping)}
+
+
+class _Entry(msgspec.Struct, frozen=True, rename="pascal"):
+    index: int
+    tree_digest: Binary
+
+
+def _require_extension(sequence: SequenceFile, old: merkle.Head, head: merkle.Head) -> None:
+    if head.index < old.index:
+        raise IntegrityError(
+            f"the sequence ended at frame {old.index}, now at {head.index}: somebody took frames away",
+            hint="or an old copy was put back: get the sequence from another place",
+        )
+    try:
+        merkle.check_consistency(old, head, prove_extension(sequence, old))
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"the sequence is not the one that was seen up to frame {old.index}: it has diverged",
+            hint="two writers disagree, or somebody rewrote it: get the sequence from another place",
+        ) from error
+
+
+def _require_tree(sequence: SequenceFile) -> None:
+    if sequence.kind is not SequenceKind.MERKLE or not sequence.is_ours:
+        raise FormatError("only a Merkle sequence of ours has heads and proofs")
+
+
+def _hashes_of(sequence: SequenceFile) -> tuple[merkle.Digests, merkle.Digests]:
+    _require_tree(sequence)
+
+    def frame(index: int) -> Frame:
+        return sequence.frame(index)
+
+    return (lambda index: frame(index).tree_digest), (lambda index: frame_leaf(sequence, frame(index)))
+
+
+def _tagged(octets: bytes, tag: str, limits: Limits = _LIMITS) -> Mapping[str, Value]:
+    value = decode(octets, limits)
+    inner = value.get(tag) if isinstance(value, Mapping) and len(value) == 1 else None
+    if not isinstance(inner, Mapping):
+        raise FormatError(f"this is not a {tag}")
+    return inner

@@ -1,0 +1,89 @@
+"""What the frames of a sequence hold: decrypted under the exchange of their session, and checked."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.checks import check_signatures, digest_name, gather
+from meshhw.dare.exchange import KeyFinder, KeyRing
+from meshhw.dare.prepare import Cipher
+from meshhw.dare.read import Heading, Opened, Sink, cipher_of, open_heading, pour
+from meshhw.dare.sequence import Frame, SequenceFile
+from meshhw.errors import FormatError
+
+_OF_THE_SEQUENCE = frozenset(("ChainDigest", "TreeDigest"))
+_KEPT_SEEDS = 256
+
+
+class SequenceReader:
+    """Opens frames. The seed of a session is unwrapped once, by one use of one key."""
+
+    def __init__(self, sequence: SequenceFile, finder: KeyFinder | None = None) -> None:
+        self.sequence = sequence
+        self._finder = finder or KeyRing()
+        self._seeds: dict[int, bytes] = {}
+
+    def open(self, index: int) -> Opened:
+        """A frame with its payload in memory. Raises as `stream`."""
+        out = io.BytesIO()
+        return replace(self.stream(self.sequence.frame(index), out.write), payload=out.getvalue())
+
+    def heading(self, frame: Frame) -> Heading:
+        """A frame's header, its MAC checked, with names and dates decrypted on demand.
+
+        Raises KeyNotFound, DecryptionFailed, FormatError and what the keys raise.
+        """
+        if self.sequence.is_ours:
+            self.require_ours(frame)
+        if cipher_of(frame.header) is Cipher.NONE:
+            return open_heading(frame.members, None)
+        position = self._exchange_of(frame)
+        if position not in self._seeds:
+            at = frame if position == frame.index else self.sequence.frame(position)
+            if position != frame.index and not at.header.recipients:
+                raise FormatError(f"frame {frame.index} points to frame {position}, which has no recipients")
+            if len(self._seeds) >= _KEPT_SEEDS:
+                self._seeds.clear()
+            self._seeds[position] = open_heading(at.members, self._finder).seed
+        return open_heading(frame.members, None, seed=self._seeds[position])
+
+    def stream(self, frame: Frame, sink: Sink) -> Opened:
+        """A frame's payload into `sink`, which keeps it back until this returns.
+
+        Raises as `heading`, and SignatureInvalid.
+        """
+        heading = self.heading(frame)
+        with BackgroundDigest(digest_name(heading.header)) as digest:
+            failure = pour(heading, digest.through(self.sequence.body(frame)), sink)
+            payload_digest = digest.digest()
+        trailer = {
+            name: value for name, value in frame.trailer_members.items() if name not in _OF_THE_SEQUENCE
+        }
+        claims = gather(heading.members, heading.header, heading.cipher, trailer)
+        signatures, told = check_signatures(claims, payload_digest, (), seed=heading.seed)
+        if failure:
+            raise failure
+        content, annotations = heading.texts()
+        findings = tuple(dict.fromkeys((*heading.findings, *told)))
+        return Opened(heading.header, heading.cipher, content, annotations, signatures, findings)
+
+    def _exchange_of(self, frame: Frame) -> int:
+        """The frame whose recipients lead to this one's seed: itself, the one it names, or in old files 0."""
+        if frame.header.recipients:
+            return frame.index
+        info = frame.header.sequence_info
+        if info is not None and info.exchange_position is not None:
+            if not 0 <= info.exchange_position <= frame.index:
+                raise FormatError(f"frame {frame.index} points to an exchange that is not before it")
+            return info.exchange_position
+        if self.sequence.is_ours:
+            raise FormatError(f"frame {frame.index} has no key exchange")
+        return 0
+
+    @staticmethod
+    def require_ours(frame: Frame) -> None:
+        """Raise FormatError unless a frame is spelled as ours are, and of today's form."""
+        if not frame.exact or cipher_of(frame.header) is Cipher.CBC:
+            raise FormatError(f"frame {frame.index} is not spelled as ours are")

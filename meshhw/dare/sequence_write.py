@@ -1,0 +1,351 @@
+"""Appending to a sequence: one writer under a lock, each frame whole or not there.
+
+One session, from opening to closing, has one key exchange: its first encrypted frame carries the recipients,
+the later ones point to it, so that a reader's token is asked once a session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from meshhw import files
+from meshhw.dare import merkle
+from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.exchange import Readers
+from meshhw.dare.frame import frame, frame_head, record, record_head
+from meshhw.dare.header import ContentMeta, Members, authenticated_octets
+from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
+from meshhw.dare.sequence import TREE, Frame, SequenceFile, SequenceKind, octets_in
+from meshhw.errors import FormatError, StateError, UsageError
+from meshhw.jsonbcd import Value, canonical, encode_base64url
+
+_BUFFER = 1 << 20
+_KEPT_DIGESTS = 256
+_LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What a new sequence shall be."""
+
+    kind: SequenceKind = SequenceKind.MERKLE
+    content_type: str = ""
+    policy: dict[str, Value] = field(default_factory=dict)
+    """Kept in the first frame for whoever appends; it decides nothing on reading."""
+
+
+def create(path: Path, creation: Creation | None = None) -> None:
+    """Make the file with its first frame; it is there whole or not at all. Raises StateError if it exists."""
+    creation = creation or Creation()
+    members = _first_members(creation)
+    empty = hashlib.sha512().digest()
+    trailer = sequence_trailer(creation.kind, authenticated_octets(members), empty, _FirstOperands())
+    octets = frame(canonical(members), b"", canonical(trailer))
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(beside, "xb", opener=_private) as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(beside, path)
+        files.sync_directory(path.parent)
+    except FileExistsError as error:
+        raise StateError(f"{path} is there already") from error
+    except OSError as error:
+        raise StateError(f"{path} cannot be made: {error.strerror}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class SequenceWriter(SequenceFile):
+    """A sequence of ours that is appended to. It holds the file's lock from opening to closing."""
+
+    def __init__(self, path: Path, readers: Readers = (), *, lock_timeout: float = _LOCK_SECONDS) -> None:
+        """`readers` are those of this session. A torn tail is cut away: `repaired` tells how many octets.
+
+        Raises StateError when another writer holds the lock, FormatError, IntegrityError for a tail that is
+        damaged and not merely torn.
+        """
+        self._readers = readers
+        self._exchange: Exchange | None = None
+        self._exchange_index = -1
+        self._pending = bytearray()
+        self._digests: dict[int, bytes] = {}
+        self._chain = merkle.ZEROS
+        self._broken = False
+        self.repaired = 0
+        self._gate = _locked(path, lock_timeout)
+        try:
+            super().__init__(path, flags=os.O_RDWR)
+            self._prepare_to_append()
+        except BaseException:
+            self._release()
+            raise
+
+    def append(self, payload: bytes, outline: Outline | None = None) -> int:
+        """Add a frame and return its index. It reaches the file with `flush`, at the latest with `close`.
+
+        With readers in the session it is encrypted. Raises StateError when the disk refuses, and what signers
+        raise; nothing is added then.
+        """
+        index = self._next_index()
+        prepared = self._prepared(outline or Outline(), index)
+        body = b"".join(prepared.body(BytesIO(payload)))
+        trailer = self._trailer_of(prepared, hashlib.sha512(body).digest(), index)
+        octets = frame(canonical(prepared.members), body, canonical(trailer))
+        self.positions.append(self.end + len(self._pending))
+        self._pending += octets
+        self._remember(trailer, index)
+        if len(self._pending) >= _BUFFER:
+            self.flush()
+        return index
+
+    def append_stream(self, source: BinaryIO, length: int, outline: Outline | None = None) -> int:
+        """The same for a payload of any size, in constant memory. Raises StateError when `source` does not
+        have `length` octets; UsageError with signers, whose signatures would have to be known before."""
+        outline = outline or Outline()
+        if outline.signers:
+            raise UsageError("a streamed frame is not signed itself: sign the sequence's head")
+        self.flush()
+        index = self._next_index()
+        prepared = self._prepared(outline, index)
+        stored = prepared.body_length(length) or 0
+        before = record(canonical(prepared.members)) + record_head(stored)
+        after = len(record(canonical(self._trailer_of(prepared, bytes(64), index))))
+        head = frame_head(len(before) + stored + after)
+        with self._undone_on_error():
+            _write_all(self._descriptor, head + before)
+            digest = _write_body(self._descriptor, prepared.body(source), stored)
+            trailer = self._trailer_of(prepared, digest, index)
+            _write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
+        self.positions.append(self.end)
+        self.end += len(before) + stored + after + 2 * len(head)
+        self._remember(trailer, index)
+        return index
+
+    def flush(self, *, sync: bool = False) -> None:
+        """Write what was appended; with `sync` it also outlasts a loss of power. Raises StateError: the file
+        then ends as it did after the last flush, and this writer is done."""
+        if self._pending:
+            with self._undone_on_error():
+                _write_all(self._descriptor, self._pending)
+            self.end += len(self._pending)
+            self._pending = bytearray()
+        if sync:
+            os.fsync(self._descriptor)
+        if not self._broken:
+            self.positions.store()
+
+    def end_session(self) -> None:
+        """Begin a new key exchange with the next frame."""
+        self._exchange = None
+
+    def frame(self, index: int) -> Frame:
+        """The frame of that index; what was appended is flushed first. Raises as SequenceFile.frame."""
+        if self._pending:
+            self.flush()
+        return super().frame(index)
+
+    def close(self) -> None:
+        """Flush, and release the lock."""
+        if self._descriptor >= 0:
+            try:
+                if not self._broken:
+                    self.flush()
+            finally:
+                self._release()
+
+    def digest(self, index: int) -> bytes:
+        """D of a frame. Raises FormatError where the sequence has none."""
+        return self._digests.get(index) or self.frame(index).tree_digest
+
+    @property
+    def chain(self) -> bytes:
+        """The last frame's ChainDigest."""
+        return self._chain
+
+    def _next_index(self) -> int:
+        if self._broken:
+            raise StateError("an earlier write failed", hint="make room on the disk and open the file anew")
+        return len(self)
+
+    def _prepare_to_append(self) -> None:
+        if not os.path.samestat(os.fstat(self._gate), os.fstat(self._descriptor)):
+            raise StateError(f"{self.path} was replaced by another writer", hint="repeat")
+        if not self.is_ours:
+            raise FormatError("only sequences that this program made are appended to")
+        if self.torn_at is not None:
+            self.repaired = cut_torn_tail(self._descriptor, self.torn_at)
+            self.torn_at = None
+        os.lseek(self._descriptor, self.end, os.SEEK_SET)
+        last = self.frame(len(self) - 1)
+        if self.kind is SequenceKind.MERKLE:
+            for index in (last.index, *ancestors(last.index)):
+                self._digests[index] = self.frame(index).tree_digest
+        if self.kind is SequenceKind.CHAIN:
+            self._chain = octets_in(last.trailer_members, "ChainDigest") or merkle.ZEROS
+
+    def _prepared(self, outline: Outline, index: int) -> Prepared:
+        info: dict[str, Value] = {"Index": index}
+        if self.kind.has_pointers:
+            info["TreePosition"] = self.positions[merkle.previous(index)]
+        exchange = self._session_exchange(index)
+        if exchange is not None and not exchange.recipients:
+            info["ExchangePosition"] = self._exchange_index
+        extra: dict[str, Value] = {**outline.extra, "SequenceInfo": info}
+        if self.kind.has_digest:
+            extra["dig"] = "S512"
+        return prepare(replace(outline, readers=(), extra=extra, compat=False), exchange)
+
+    def _session_exchange(self, index: int) -> Exchange | None:
+        if not self._readers:
+            return None
+        if self._exchange is None:
+            self._exchange, self._exchange_index = Exchange.fresh(self._readers), index
+            return self._exchange
+        return self._exchange.continued()
+
+    def _trailer_of(self, prepared: Prepared, payload_digest: bytes, index: int) -> Members:
+        signed = prepared.trailer(payload_digest) or {}
+        authenticated = prepared.authenticated or authenticated_octets(prepared.members)
+        return signed | sequence_trailer(self.kind, authenticated, payload_digest, self, index)
+
+    def _remember(self, trailer: Members, index: int) -> None:
+        if self.kind is SequenceKind.MERKLE:
+            self._digests[index] = octets_in(trailer, "TreeDigest") or b""
+            if len(self._digests) > _KEPT_DIGESTS:
+                kept = {index, *ancestors(index)}
+                self._digests = {i: digest for i, digest in self._digests.items() if i in kept}
+        self._chain = octets_in(trailer, "ChainDigest") or self._chain
+
+    @contextmanager
+    def _undone_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._broken = True
+            self._pending = bytearray()
+            os.ftruncate(self._descriptor, self.end)
+            if isinstance(error, OSError):
+                raise StateError(f"{self.path} cannot be written: {error.strerror}") from error
+            raise
+
+    def _release(self) -> None:
+        super().close()
+        os.close(self._gate)
+
+
+class _Operands(Protocol):
+    """What a frame's digests are formed over, beside the frame itself."""
+
+    @property
+    def chain(self) -> bytes: ...
+
+    def digest(self, index: int) -> bytes: ...
+
+
+class _FirstOperands:
+    """Nothing is before the first frame."""
+
+    chain = merkle.ZEROS
+
+    def digest(self, index: int) -> bytes:
+        raise FormatError(f"frame {index} is not there")
+
+
+def sequence_trailer(
+    kind: SequenceKind, authenticated: bytes, payload_digest: bytes, before: _Operands, index: int = 0
+) -> Members:
+    """The digests that a frame's trailer holds, `authenticated` being its canonical(header)."""
+    if not kind.has_digest:
+        return {}
+    trailer: Members = {"PayloadDigest": encode_base64url(payload_digest)}
+    if kind is SequenceKind.CHAIN:
+        chain = merkle.PUBLISHED.node(before.chain, payload_digest)
+        trailer["ChainDigest"] = encode_base64url(chain)
+    if kind is SequenceKind.MERKLE:
+        leaf = merkle.our_leaf(authenticated, payload_digest)
+        trailer["TreeDigest"] = encode_base64url(merkle.OURS.digest(index, leaf, before.digest))
+    return trailer
+
+
+def cut_torn_tail(descriptor: int, position: int) -> int:
+    """Remove what an interrupted write left from `position` on, and tell how many octets that was.
+
+    Raises FormatError when the file's last octets close the frame that begins there: then it is not torn, its
+    beginning is damaged.
+    """
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, 9, max(position, size - 9))
+    for width in (2, 3, 5, 9):
+        head = tail[-width:][::-1]
+        length = int.from_bytes(head[1:], "big")
+        if head == frame_head(length) and position + length + 2 * width == size:
+            raise FormatError("the last frame is damaged, not torn", position=position)
+    os.ftruncate(descriptor, position)
+    os.fsync(descriptor)
+    return size - position
+
+
+def ancestors(index: int) -> Iterator[int]:
+    """The frames that TreePosition leads to, one after another, down to 0."""
+    while index > 0:
+        index = merkle.previous(index)
+        yield index
+
+
+def _first_members(creation: Creation) -> Members:
+    members: Members = {
+        "SequenceId": encode_base64url(secrets.token_bytes(16)),
+        "SequenceInfo": {"DataEncoding": "JSON", "ContainerType": creation.kind.value, "Index": 0},
+        "policy": creation.policy,
+    }
+    if creation.kind is SequenceKind.MERKLE:
+        members["tree"] = TREE
+    if creation.kind.has_digest:
+        members["dig"] = "S512"
+    if creation.content_type:
+        content = ContentMeta(content_type=creation.content_type)
+        members["ContentMetaData"] = encode_base64url(content.octets())
+    return members
+
+
+def _locked(path: Path, timeout: float) -> int:
+    gate = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        files.lock(gate, path, timeout)
+    except BaseException:
+        os.close(gate)
+        raise
+    return gate
+
+
+def _write_body(descriptor: int, pieces: Iterable[bytes], length: int) -> bytes:
+    """Write a body of this length and tell its digest. Raises StateError when it has another."""
+    with BackgroundDigest() as digest:
+        for piece in digest.through(pieces):
+            length -= len(piece)
+            if length < 0:
+                break
+            _write_all(descriptor, piece)
+        if length:
+            raise StateError("the file changed while it was read", hint="repeat when nothing writes to it")
+        return digest.digest()
+
+
+def _write_all(descriptor: int, octets: bytes | bytearray) -> None:
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

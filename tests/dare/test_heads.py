@@ -1,0 +1,147 @@
+"""Signed heads, proofs that stand alone, and the memory that notices what was taken away or rewritten."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from meshhw.algorithms import Algorithm, PrivateKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.heads import (
+    HeadMemory,
+    SequenceProof,
+    head_of,
+    prove_extension,
+    prove_frame,
+    sign_head,
+    verify_head,
+)
+from meshhw.dare.local import LocalKey
+from meshhw.dare.merkle import Head, check_consistency
+from meshhw.dare.sequence import SequenceFile, SequenceKind
+from meshhw.dare.sequence_write import Creation, SequenceWriter, create
+from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
+
+SIGNER = LocalKey(PrivateKey(Algorithm.ED448, bytes(range(57))))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    create(tmp_path / "s")
+    append(tmp_path / "s", 20)
+    return tmp_path / "s"
+
+
+def append(path: Path, count: int, text: bytes = b"entry") -> None:
+    with SequenceWriter(path) as writer:
+        for _ in range(count):
+            writer.append(text)
+
+
+def test_a_signed_head(path: Path) -> None:
+    with SequenceFile(path) as sequence:
+        head = head_of(sequence)
+    envelope = Envelope.parse(sign_head(head, [SIGNER]).octets())
+    assert verify_head(envelope, [SIGNER.public]) == head
+    other = LocalKey(PrivateKey(Algorithm.ED448, bytes(57)))
+    with pytest.raises(SignatureInvalid):
+        verify_head(envelope, [other.public])
+    changed = Envelope(envelope.members, envelope.body.replace(b"20", b"21"), envelope.trailer_members)
+    with pytest.raises(SignatureInvalid):
+        verify_head(changed, [SIGNER.public])
+
+
+def independent_check(octets: bytes) -> bool:
+    """An inclusion proof by docs/formats.md, Sequences, alone."""
+    proof = json.loads(octets)["SequenceProof"]
+
+    def octets_of(text: str) -> bytes:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    def sha(data: bytes) -> bytes:
+        return hashlib.sha512(data).digest()
+
+    header = {k: v for k, v in proof["Header"].items() if k != "hmac"}
+    header["SequenceInfo"] = {k: v for k, v in header["SequenceInfo"].items() if k != "TreePosition"}
+    canonical = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    leaf = sha(b"\0" + sha(canonical) + octets_of(proof["PayloadDigest"]))
+    hashes = iter([octets_of(text) for text in proof["Hashes"]])
+    known = {-1: bytes(64)}
+    target = proof["Index"]
+
+    def digest(n: int) -> bytes:
+        power = (n + 1) & -(n + 1)
+        ends = [n - (1 << j) for j in range(power.bit_length() - 1)]
+        ends.append(power // 2 - 1 if power == n + 1 else n - power)
+        value, rest = leaf, ends
+        if n != target:
+            at = next((j for j in range(len(ends) - 1) if target > n - (2 << j)), len(ends) - 1)
+            below = digest(ends[at])
+            value, rest = sha(b"\1" + below + next(hashes)), ends[at + 1 :]
+        for end in rest:
+            if end not in known:
+                known[end] = next(hashes)
+            value = sha(b"\1" + known[end] + value)
+        known[n] = value
+        return value
+
+    return digest(proof["HeadIndex"]) == octets_of(proof["TreeDigest"]) and next(hashes, None) is None
+
+
+def test_proofs_stand_alone(path: Path) -> None:
+    with SequenceFile(path) as sequence:
+        for index in range(len(sequence)):
+            octets = prove_frame(sequence, index).octets()
+            SequenceProof.parse(octets).check()
+            assert independent_check(octets)
+
+
+def test_a_changed_proof_is_refused(path: Path) -> None:
+    with SequenceFile(path) as sequence:
+        value = json.loads(prove_frame(sequence, 5).octets())
+    for name, other in [("Index", 6), ("HeadIndex", 19), ("PayloadDigest", "A" * 86), ("Hashes", [])]:
+        changed = json.dumps({"SequenceProof": {**value["SequenceProof"], name: other}}).encode()
+        with pytest.raises(MeshError):
+            SequenceProof.parse(changed).check()
+    for octets in (b"", b"{}", b'{"SequenceProof":{}}', b'{"SequenceProof":[]}'):
+        with pytest.raises(FormatError):
+            SequenceProof.parse(octets)
+
+
+def test_growth_is_accepted_and_proven(path: Path, tmp_path: Path) -> None:
+    memory = HeadMemory(tmp_path / "heads.json")
+    with SequenceFile(path) as sequence:
+        first = memory.accept(sequence)
+    append(path, 7)
+    with SequenceFile(path) as sequence:
+        second = memory.accept(sequence)
+        check_consistency(first.head, second.head, prove_extension(sequence, first.head))
+        with pytest.raises(IntegrityError):
+            check_consistency(Head(20, bytes(64)), second.head, prove_extension(sequence, first.head))
+    assert memory.last(first.sequence_id) == second.head
+    assert (tmp_path / "heads.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_shorter_and_a_diverging_sequence_are_refused(path: Path, tmp_path: Path) -> None:
+    memory = HeadMemory(tmp_path / "heads.json")
+    shutil.copy(path, tmp_path / "old")
+    append(path, 5)
+    with SequenceFile(path) as sequence:
+        accepted = memory.accept(sequence)
+    with SequenceFile(tmp_path / "old") as sequence, pytest.raises(IntegrityError, match="took frames away"):
+        memory.accept(sequence)
+    append(tmp_path / "old", 8, b"another entry")
+    with SequenceFile(tmp_path / "old") as sequence, pytest.raises(IntegrityError, match="diverged"):
+        memory.accept(sequence)
+    assert memory.last(accepted.sequence_id) == accepted.head
+
+
+def test_other_kinds_have_no_heads(tmp_path: Path) -> None:
+    create(tmp_path / "list", Creation(kind=SequenceKind.LIST))
+    with SequenceFile(tmp_path / "list") as sequence, pytest.raises(FormatError, match="Merkle"):
+        head_of(sequence)
