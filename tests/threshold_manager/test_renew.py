@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from meshhw.algorithms import Suite
+from meshhw.curves.eddsa import edwards_curve, verify
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
@@ -24,6 +25,7 @@ from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.renew import refresh, replace, resume
+from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import old_shares
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
@@ -127,6 +129,33 @@ def test_a_lost_holder_is_replaced(team: Team, new_vault: NewVault) -> None:
     assert "old share 1 of generation 1 may still exist" in told[0]
 
 
+def test_signing_shares_are_renewed_and_replaced_too(
+    host: Host, options: OpenOptions, new_vault: NewVault
+) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    store = Store(host.home).at("signers")
+    first = provision(store, host, options, Request(2, vaults, Suite.S448, encrypts=False))
+    old = store.load("signing-1-2")
+    shutil.rmtree(Path(vaults[2].get("vault") or ""))
+    new = replace(store, host, options, (3, new_vault("four")))
+    assert new.key("signing").public == first.key("signing").public
+    assert new.key("signing").generation == 2
+    assert [name for name in store.files() if name.startswith("signing-")] == [
+        f"signing-2-{index}" for index in (1, 2, 3)
+    ]
+    for away in (1, 2, 3):
+        left = tuple(h for h in new.key("signing").holders if h.index != away)
+        key = msgspec.structs.replace(new.key("signing"), holders=left)
+        loaded = Loaded(msgspec.structs.replace(new.value, signing=key), new.signer)
+        signature = ThresholdSigner(loaded, store, options).sign(PAYLOAD)
+        verify(edwards_curve("Ed448"), key.public, PAYLOAD, signature)
+    store.save("signing-2-2", old)
+    key = msgspec.structs.replace(new.key("signing"), holders=new.key("signing").holders[:2])
+    loaded = Loaded(msgspec.structs.replace(new.value, signing=key), new.signer)
+    with pytest.raises(MeshError):
+        ThresholdSigner(loaded, store, options).sign(PAYLOAD)
+
+
 def test_replacements_that_are_refused(team: Team) -> None:
     with pytest.raises(UsageError, match="another share"):
         replace(team.store, team.host, team.options, (1, team.vaults[1]))
@@ -159,6 +188,7 @@ def test_stray_new_shares_are_destroyed_after_a_crash(team: Team) -> None:
     share = team.first.key("decryption").holder(2)
     stray = {
         "doing": "making new shares",
+        "use": "decryption",
         "generation": 2,
         "algorithm": "X25519",
         "shares": [],
@@ -170,6 +200,24 @@ def test_stray_new_shares_are_destroyed_after_a_crash(team: Team) -> None:
     assert team.opens(team.now(), 1, 3)
 
 
+def test_a_crash_after_the_new_descriptor_keeps_the_new_shares(team: Team) -> None:
+    """Killed between the signed descriptor and the journal's next entry: the new shares are valid."""
+    new = refresh(team.store, team.host, team.options)
+    keys = [holder.key for holder in new.key("decryption").holders]
+    team.store.write_journal(
+        {
+            "doing": "making new shares",
+            "use": "decryption",
+            "generation": 2,
+            "algorithm": "X25519",
+            "keys": keys,
+        }
+    )
+    assert resume(team.store, team.host, team.options)
+    assert team.keys() == [1, 1, 1]
+    assert team.opens(team.now(), 1, 3)
+
+
 def test_destroying_old_shares_is_resumed(team: Team) -> None:
     new = refresh(team.store, team.host, team.options)
     retired = msgspec.structs.replace(new.value.retired[0], destroyed=False)
@@ -178,7 +226,7 @@ def test_destroying_old_shares_is_resumed(team: Team) -> None:
     )
     with OpenTokens(team.options) as tokens, descriptor.device_signer(team.host, tokens) as signer:
         descriptor.save(changed, signer, team.store)
-    team.store.write_journal({"doing": "destroying old shares", "lost": []})
+    team.store.write_journal({"doing": "destroying old shares"})
     assert resume(team.store, team.host, team.options)
     assert all(share.destroyed for share in team.now().value.retired)
     assert not resume(team.store, team.host, team.options)

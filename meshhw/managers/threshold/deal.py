@@ -21,6 +21,7 @@ from meshhw.curves.point import Curve, Point
 from meshhw.curves.scalar import field_of, token_scalar
 from meshhw.errors import KeyNotFound, MeshError, ShareError
 from meshhw.keystore.api import Generates, Key, KeySpec
+from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.hardening import wipe
 from meshhw.managers.threshold.purpose import Place, Purpose, scalar_octets
 from meshhw.managers.threshold.tokens import OpenTokens, having, require_share
@@ -158,9 +159,14 @@ def _commitment(nonce: bytes, public: PublicKey) -> bytes:
 
 
 def destroy(arguments: dict[str, Any], tokens: OpenTokens, _tell: Tell | None) -> list[str]:
-    """Destroy keys; those that are gone already are fine. The result names the ones that could not be."""
+    """Destroy keys; those that are gone already are fine. The result names the ones that could not be, also
+    because their tokens are not here.
+    """
     left = []
     for uri in arguments["keys"]:
+        if not tokens.present(KeyURI.parse(uri).token):
+            left.append(uri)
+            continue
         try:
             tokens.destroy(uri)
         except KeyNotFound:

@@ -75,7 +75,8 @@ def provision(store: KeyStore, host: Host, options: OpenOptions, request: Reques
     """
     options = remembering(options)
     with store.locked(), OpenTokens(options) as tokens:
-        if store.exists or store.journal():
+        roll_back(store, options)
+        if store.exists:
             raise StateError(
                 f"there is a threshold key {store.name} already",
                 hint=f"choose another name, or `meshhw threshold delete {store.name}` first",
@@ -96,7 +97,10 @@ def roll_back(store: KeyStore, options: OpenOptions) -> list[str]:
     Raises TokenNotFound when a token that may hold a share is not there; the journal then stays.
     """
     journal = store.journal()
-    if journal is None:
+    if journal is None or journal.get("doing") != "provision":
+        return []
+    if store.exists:  # the descriptor is the last step: nothing is unfinished
+        store.write_journal(None)
         return []
     left = destroy_found(journal, options)
     if not left:

@@ -16,13 +16,13 @@ import msgspec
 
 from meshhw.dare.signing import Signer
 from meshhw.errors import NotSupported, TokenNotFound, UsageError
-from meshhw.jsonbcd import encode_base64url
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.copies import decrypt_copy, encrypt_copy
 from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.lockstep import Lockstep
 from meshhw.managers.threshold.recovering import destroy_found
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.renewing import RenewOrder
@@ -35,29 +35,28 @@ from meshhw.schema.threshold import RetiredShare, ThresholdDescriptor, Threshold
 _MAKING, _DESTROYING = "making new shares", "destroying old shares"
 
 
+USES = ("decryption", "signing")
+
+
 def refresh(store: KeyStore, host: Host, options: OpenOptions, say: Say = silent) -> Loaded:
-    """New shares for every holder; the key stays. Raises NotSupported when there are no renewal copies,
-    TokenNotFound when a holder's token is not here.
+    """New shares for every holder, of the decryption and the signing key; the keys stay.
+
+    Raises NotSupported when there are no renewal copies, TokenNotFound when a holder's token is not here.
     """
     with store.locked():
-        return _Renewal.begin(store, host, options, say).make({}, 0)
+        return _all_keys(_Setting(store, host, remembering(options), say), {}, 0)
 
 
 def replace(
     store: KeyStore, host: Host, options: OpenOptions, place: tuple[int, TokenURI], say: Say = silent
 ) -> Loaded:
-    """A new share for the holder of that index, in that token, made by the others; and a refresh.
+    """New shares for the holder of that index, in that token, made by the others; and a refresh.
 
-    Raises as `refresh`; UsageError for an index that nobody has or a token that holds a share.
+    Raises as `refresh`; UsageError for a token that holds a share, FormatError for an index that nobody has.
     """
     index, token = place
     with store.locked():
-        renewal = _Renewal.begin(store, host, options, say)
-        others = {h.token for h in renewal.key.holders if h.index != index}
-        renewal.key.holder(index)
-        if str(token) in others or _plain(token) in others:
-            raise UsageError("that token holds another share", hint="name another token with --on")
-        return renewal.make({index: str(token)}, index)
+        return _all_keys(_Setting(store, host, remembering(options), say), {index: str(token)}, index)
 
 
 def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
@@ -68,63 +67,95 @@ def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
     journal = store.journal()
     if journal is None or journal.get("doing") not in (_MAKING, _DESTROYING):
         return False
-    if journal["doing"] == _MAKING:
+    loaded = descriptor.load(store, host)
+    if journal["doing"] == _MAKING and loaded.key(journal["use"]).generation < journal["generation"]:
         destroy_found(journal, options)
-        generation = journal["generation"]
-        store.discard(*(name for name in store.files() if name.startswith(f"copy-{generation}-")))
+        store.discard(*_files(store, journal["use"], journal["generation"]))
         store.write_journal(None)
-    else:
-        with OpenTokens(options) as tokens:
-            loaded = descriptor.load(store, host)
-            with descriptor.device_signer(host, tokens, among=descriptor.devices_of(loaded.value)) as signer:
-                _destroy_old(store, loaded, options, signer)
+        return True
+    # The descriptor of the new generation stands: its shares are the valid ones.
+    with OpenTokens(options) as tokens:
+        listed = descriptor.devices_of(loaded.value)
+        with descriptor.device_signer(host, tokens, among=listed) as signer:
+            _destroy_old(store, loaded, options, signer)
     return True
 
 
 @dataclass(frozen=True)
-class _Renewal:
+class _Setting:
     store: KeyStore
     host: Host
     options: OpenOptions
     say: Say
-    loaded: Loaded
-    key: ThresholdKey
 
-    @classmethod
-    def begin(cls, store: KeyStore, host: Host, options: OpenOptions, say: Say) -> _Renewal:
-        options = remembering(options)
-        resume(store, host, options)
-        loaded = descriptor.load(store, host)
-        key = loaded.key("decryption")
-        if not loaded.value.renewable:
-            raise NotSupported(
-                f"{loaded.value.name} was made without renewal copies: its shares cannot be made anew",
-                hint="provision a new key, with --renewable, and encrypt to it what is still needed: "
-                "`meshhw dare decode FILE PLAIN`, `meshhw dare encode PLAIN FILE --encrypt threshold:NEW`",
-            )
-        return cls(store, host, options, say, loaded, key)
+
+def _all_keys(setting: _Setting, moved: Mapping[int, str], replaced: int) -> Loaded:
+    """Renew each key that the name has."""
+    resume(setting.store, setting.host, setting.options)
+    loaded = descriptor.load(setting.store, setting.host)
+    value = loaded.value
+    if value.decryption is not None and not value.renewable:
+        raise NotSupported(
+            f"{value.name} was made without renewal copies: its shares cannot be made anew",
+            hint="provision a new key, with --renewable, and encrypt to it what is still needed: "
+            "`meshhw dare decode FILE PLAIN`, `meshhw dare encode PLAIN FILE --encrypt threshold:NEW`",
+        )
+    renewals = [_Renewal(setting, loaded, use) for use in USES if getattr(value, use) is not None]
+    for renewal in renewals:
+        renewal.check(moved)
+    for renewal in renewals:
+        current = descriptor.load(setting.store, setting.host)
+        loaded = _Renewal(setting, current, renewal.use).make(moved, replaced)
+    return loaded
+
+
+@dataclass(frozen=True)
+class _Renewal:
+    """The renewal of one of the keys."""
+
+    setting: _Setting
+    loaded: Loaded
+    use: str
+
+    @property
+    def key(self) -> ThresholdKey:
+        return self.loaded.key(self.use)
+
+    @property
+    def store(self) -> KeyStore:
+        return self.setting.store
+
+    def check(self, moved: Mapping[int, str]) -> None:
+        """That every token is there, as far as can be told before anything is changed."""
+        for index, token in moved.items():
+            self.key.holder(index)
+            others = {holder.token for holder in self.key.holders if holder.index != index}
+            if {token, _plain(token)} & others:
+                raise UsageError("that token holds another share", hint="name another token with --on")
+            if len(others) < self.key.threshold:
+                raise NotSupported("the other holders are too few to make a lost share again")
+        with OpenTokens(self.setting.options) as tokens:
+            self._require_present(tokens, moved)
 
     def make(self, moved: Mapping[int, str], replaced: int) -> Loaded:
         """Renew with the holders' tokens as the descriptor has them, but for those that moved."""
         places = {holder.index: holder.token for holder in self.key.holders} | dict(moved)
-        quorum = [index for index in places if index != replaced][: self.key.threshold] if replaced else []
-        if replaced and len(quorum) < self.key.threshold:
-            raise NotSupported("the other holders are too few to make a lost share again")
-        with OpenTokens(self.options) as tokens:
-            self._require_present(tokens, moved)
-            copies = self._opened_copies(tokens, [index for index in places if index != replaced])
-            with descriptor.device_signer(
-                self.host, tokens, among=descriptor.devices_of(self.loaded.value)
-            ) as signer:
-                orders = self._orders(places, copies, quorum, replaced)
-                made = self._run(orders)
-                loaded = self._described(made, places, replaced, signer)
-                return _destroy_old(self.store, loaded, self.options, signer)
+        stay = [index for index in places if index != replaced]
+        quorum = stay[: self.key.threshold] if replaced else []
+        with OpenTokens(self.setting.options) as tokens:
+            copies = self._opened_copies(tokens, stay)
+            listed = descriptor.devices_of(self.loaded.value)
+            with descriptor.device_signer(self.setting.host, tokens, among=listed) as signer:
+                try:
+                    made = self._run(self._orders(places, copies, quorum, replaced))
+                    loaded = self._described(made, places, signer)
+                except BaseException:
+                    resume(self.store, self.setting.host, self.setting.options)
+                    raise
+                return _destroy_old(self.store, loaded, self.setting.options, signer)
 
     def _require_present(self, tokens: OpenTokens, moved: Mapping[int, str]) -> None:
-        """Every holder's token must be there; one that takes a lost holder's place may be a vault yet to be
-        made.
-        """
+        """A token that takes a lost holder's place may be a vault that is yet to be made."""
         for token in moved.values():
             tokens.token(token)
         stay = [holder for holder in self.key.holders if holder.index not in moved]
@@ -137,10 +168,21 @@ class _Renewal:
             )
 
     def _opened_copies(self, tokens: OpenTokens, indices: Sequence[int]) -> dict[int, bytes]:
-        """The copies as their tokens sealed them; a quorum of holders opens the outer layer."""
-        key = ThresholdPrivateKey(self.loaded, tokens, say=self.say)
-        names = {index: f"copy-{self.key.generation}-{index}.dare" for index in indices}
+        """The shares as their tokens sealed them; of renewal copies a quorum opens the outer layer."""
+        generation = self.key.generation
+        if self.use == "signing":
+            return {index: self.store.load(f"signing-{generation}-{index}") for index in indices}
+        key = ThresholdPrivateKey(self.loaded, tokens, say=self.setting.say)
+        names = {index: f"copy-{generation}-{index}.dare" for index in indices}
         return {index: decrypt_copy(key, self.store.load(name)) for index, name in names.items()}
+
+    def _save_copy(self, index: int, sealed: bytes) -> None:
+        generation = self.key.generation + 1
+        if self.use == "signing":
+            self.store.save(f"signing-{generation}-{index}", sealed)
+        else:
+            copy = encrypt_copy(descriptor.group_public(self.key), sealed)
+            self.store.save(f"copy-{generation}-{index}.dare", copy)
 
     def _orders(
         self, places: dict[int, str], copies: dict[int, bytes], quorum: Sequence[int], replaced: int
@@ -156,6 +198,7 @@ class _Renewal:
                 token=token,
                 label=f"threshold {value.name} {value.identifier[:4].hex()} g{generation + 1}",
                 sealed=copies.get(index),
+                signing=self.use == "signing",
                 quorum=tuple(quorum),
                 replaced=replaced,
                 holders=tuple(places),
@@ -167,35 +210,28 @@ class _Renewal:
         """All holders in lockstep. What goes wrong undoes the shares that were imported."""
         journal: dict[str, Any] = {
             "doing": _MAKING,
+            "use": self.use,
             "generation": self.key.generation + 1,
             "algorithm": self.key.algorithm,
         }
         self.store.write_journal(journal)
-        try:
-            with ExitStack() as running:
-                workers = {
-                    index: running.enter_context(Worker("renew", msgspec.structs.asdict(order), self.options))
-                    for index, order in orders.items()
-                }
-                made = _Lockstep(workers, orders).run(self.store, journal)
-        except BaseException:
-            resume(self.store, self.host, self.options)
-            raise
-        group = descriptor.group_public(self.key)
+        with ExitStack() as running:
+            workers = {}
+            for index, order in orders.items():
+                worker = Worker("renew", msgspec.structs.asdict(order), self.setting.options)
+                workers[index] = running.enter_context(worker)
+            made = Lockstep(workers, orders).run(self.store, journal)
         for index, told in made.items():
-            copy = encrypt_copy(group, told["copy"])
-            self.store.save(f"copy-{self.key.generation + 1}-{index}.dare", copy)
+            self._save_copy(index, told["sealed"])
         return made
 
-    def _described(
-        self, made: dict[int, dict[str, Any]], places: dict[int, str], replaced: int, signer: Signer
-    ) -> Loaded:
+    def _described(self, made: dict[int, dict[str, Any]], places: dict[int, str], signer: Signer) -> Loaded:
         value = self.loaded.value
         holders = tuple(
             ThresholdHolder(
                 index=index,
                 share=told["share"],
-                token=_plain(TokenURI.parse(places[index])),
+                token=_plain(places[index]),
                 key=told["key"],
                 tier=told["tier"],
             )
@@ -212,75 +248,24 @@ class _Renewal:
                 index=holder.index,
                 generation=self.key.generation,
                 token=holder.token,
-                key=holder.key or "",
+                key=holder.key,
                 destroyed=False,
             )
             for holder in self.key.holders
+            if holder.key
         )
         changed = msgspec.structs.replace(
-            value, version=value.version + 1, decryption=key, retired=(*value.retired, *retired)
+            value, version=value.version + 1, retired=(*value.retired, *retired), **{self.use: key}
         )
-        lost = [s.key for s in retired if s.index == replaced]
         loaded = descriptor.save(changed, signer, self.store)
-        self.store.write_journal({"doing": _DESTROYING, "lost": lost})
+        self.store.write_journal({"doing": _DESTROYING})
         return loaded
-
-
-@dataclass(frozen=True)
-class _Lockstep:
-    """Carries what the holders tell each other from one to the next, step by step."""
-
-    workers: dict[int, Worker]
-    orders: dict[int, RenewOrder]
-
-    def run(self, store: KeyStore, journal: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        self._exchange(lambda told, _: {i: one["box"] for i, one in told.items()})
-        if next(iter(self.orders.values())).replaced:
-            for _ in ("parts", "sums"):
-                self._exchange(_addressed)
-        self._exchange(_dealt)
-        shares = self._told()
-        places = [[self.orders[i].token, encode_base64url(one["share"])] for i, one in shares.items()]
-        store.write_journal(journal | {"shares": places})
-        keys = []
-        for worker in self.workers.values():  # one by one, so that each key is written down when it is there
-            worker.answer()
-            keys.append(worker.told()["key"])
-            store.write_journal(journal | {"shares": places, "keys": keys})
-        for worker in self.workers.values():
-            worker.answer()
-        self._told()
-        for worker in self.workers.values():
-            worker.answer()
-        return {index: worker.result() for index, worker in self.workers.items()}
-
-    def _told(self) -> dict[int, Any]:
-        return {index: worker.told() for index, worker in self.workers.items()}
-
-    def _exchange(self, route: Any) -> None:
-        told = self._told()
-        for index, worker in self.workers.items():
-            worker.answer(route(told, index))
-
-
-def _addressed(told: dict[int, Any], index: int) -> dict[int, bytes]:
-    """What each said to this one."""
-    return {giver: one[index] for giver, one in told.items() if index in one}
-
-
-def _dealt(told: dict[int, Any], index: int) -> dict[int, Any]:
-    return {
-        dealer: {"commitments": one["commitments"], "value": one["values"][index]}
-        for dealer, one in told.items()
-    }
 
 
 def _destroy_old(store: KeyStore, loaded: Loaded, options: OpenOptions, signer: Signer) -> Loaded:
     """Destroy the old shares and copies that can be reached, and say in the descriptor which are gone."""
-    journal = store.journal() or {}
-    lost = set(journal.get("lost", ()))
     value = loaded.value
-    wanted = [s.key for s in value.retired if not s.destroyed and s.key not in lost]
+    wanted = [share.key for share in value.retired if not share.destroyed]
     left = set(run("destroy", {"keys": wanted}, options)) if wanted else set()
     retired = tuple(
         msgspec.structs.replace(s, destroyed=s.destroyed or (s.key in wanted and s.key not in left))
@@ -288,11 +273,19 @@ def _destroy_old(store: KeyStore, loaded: Loaded, options: OpenOptions, signer: 
     )
     changed: ThresholdDescriptor = msgspec.structs.replace(value, version=value.version + 1, retired=retired)
     done = descriptor.save(changed, signer, store)
-    current = f"copy-{loaded.key('decryption').generation}-"
-    store.discard(*(n for n in store.files() if n.startswith("copy-") and not n.startswith(current)))
+    for use in USES:
+        key = getattr(loaded.value, use)
+        for generation in range(1, key.generation if key else 1):
+            store.discard(*_files(store, use, generation))
     store.write_journal(None)
     return done
 
 
-def _plain(token: TokenURI) -> str:
-    return str(KeyURI.parse(str(token)).token)
+def _files(store: KeyStore, use: str, generation: int) -> list[str]:
+    """The sealed shares or renewal copies of one generation."""
+    prefix = f"{'signing' if use == 'signing' else 'copy'}-{generation}-"
+    return [name for name in store.files() if name.startswith(prefix)]
+
+
+def _plain(token: str) -> str:
+    return str(KeyURI.parse(token).token)

@@ -14,6 +14,7 @@ import msgspec
 from nacl.exceptions import CryptoError
 from nacl.public import Box, PrivateKey, PublicKey
 
+from meshhw.algorithms import Tier
 from meshhw.curves.check import decode_checked
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Curve, Point
@@ -37,7 +38,7 @@ Tell = Callable[[Any], Any]
 
 
 class RenewOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What one holder needs to know. `sealed` is its opened renewal copy; None for a new holder."""
+    """What one holder needs to know. `sealed` is its share as its token sealed it; None for a new holder."""
 
     identifier: bytes
     algorithm: str
@@ -48,6 +49,8 @@ class RenewOrder(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     label: str
     sealed: bytes | None
+    signing: bool
+    """Whether this is the signing key, whose shares are sealed rather than imported."""
     quorum: tuple[int, ...]
     """Who makes the new holder's share again; empty when nobody is replaced."""
     replaced: int
@@ -86,10 +89,18 @@ class _Holder:
 
     def _opened(self, sealed: bytes) -> Share:
         index = self.order.index
-        place = Place(index, self.order.generation, self.commitments.share_point(index))
-        bound = Purpose.RENEWAL.octets(self.order.identifier, self.commitments.public, place)
+        bound = self._bound(self.commitments, index, self.order.generation)
         secret = self.tokens.sealer(self.order.token).unseal(sealed, bound)
         return Share(index, scalar_from(self.curve, secret))
+
+    def _sealed(self, share: Share, commitments: Commitments) -> bytes:
+        bound = self._bound(commitments, share.index, self.order.generation + 1)
+        return self.tokens.sealer(self.order.token).seal(scalar_octets(self.curve, share.scalar), bound)
+
+    def _bound(self, commitments: Commitments, index: int, generation: int) -> bytes:
+        purpose = Purpose.SIGNING if self.order.signing else Purpose.RENEWAL
+        place = Place(index, generation, commitments.share_point(index))
+        return purpose.octets(self.order.identifier, commitments.public, place)
 
     def _greet(self) -> None:
         publics = self.tell({"box": bytes(self._box_key.public_key)})
@@ -128,19 +139,23 @@ class _Holder:
         return refreshed(self.curve, share, mine), refreshed_commitments(self.commitments, theirs)
 
     def _keep(self, share: Share, commitments: Commitments) -> dict[str, Any]:
-        order, point = self.order, commitments.share_point(share.index)
+        point = commitments.share_point(share.index)
         self.tell({"share": point.encode()})
+        told = {
+            "index": share.index,
+            "share": point.encode(),
+            "commitments": [committed.encode() for committed in commitments.points],
+        }
+        if self.order.signing:
+            told |= {"sealed": self._sealed(share, commitments), "tier": Tier.SEALED.value, "key": None}
+            self.tell(told)
+            return told
         with undone_on_error(self.tokens) as made:
-            key = import_share(self.tokens, order.token, self.curve, share, order.label)
+            key = import_share(self.tokens, self.order.token, self.curve, share, self.order.label)
             made.append(str(key.uri))
             self.tell({"key": str(key.uri)})
             require_share(KeyHolder(share.index, key, point))
-            place = Place(share.index, order.generation + 1, point)
-            bound = Purpose.RENEWAL.octets(order.identifier, commitments.public, place)
-            copy = self.tokens.sealer(order.token).seal(scalar_octets(self.curve, share.scalar), bound)
-            told = {"index": share.index, "key": str(key.uri), "tier": key.tier.value, "copy": copy}
-            told |= {"share": point.encode()}
-            told |= {"commitments": [committed.encode() for committed in commitments.points]}
+            told |= {"sealed": self._sealed(share, commitments), "tier": key.tier.value, "key": str(key.uri)}
             self.tell(told)  # the manager answers when everybody has come this far
             return told
 

@@ -58,7 +58,7 @@ def old_shares(loaded: Loaded) -> list[str]:
 def unfinished(store: KeyStore) -> str:
     """What was interrupted and how to go on; empty if nothing was."""
     journal = store.journal()
-    if journal is None:
+    if journal is None or (store.exists and journal.get("doing") == "provision"):
         return ""
     if journal.get("doing") == "provision":
         return f"provisioning was interrupted: `meshhw threshold delete {store.name}` rolls it back"

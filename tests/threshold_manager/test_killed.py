@@ -1,0 +1,120 @@
+"""kill -9 while a key is provisioned or renewed: rolled back or resumed, and never too few valid shares."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from meshhw.algorithms import Suite
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope
+from meshhw.dare.write import seal
+from meshhw.keystore import registry
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.renew import refresh
+from meshhw.managers.threshold.state import delete_key
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import ThresholdPrivateKey
+from tests.threshold_manager.conftest import PASSPHRASE, NewVault
+
+PAYLOAD = b"only together"
+ALL, MANAGER = True, False
+PROVISION = [("keys 0", ALL), ("keys 1", MANAGER), ("keys 2", ALL), ("keys 3", ALL)]
+RENEW = [("begun", ALL), ("keys 1", ALL), ("keys 2", MANAGER), ("keys 3", ALL), ("destroying", ALL)]
+
+
+def reached(journal: dict[str, object], point: str) -> bool:
+    """Whether the journal has come to this point, or past it."""
+    if point == "destroying":
+        return journal.get("doing") == "destroying old shares"
+    if point == "begun":
+        return "doing" in journal
+    keys = journal.get("keys", [])
+    assert isinstance(keys, list)
+    return "shares" in journal and len(keys) >= int(point.split()[1])
+
+
+def kill_when(store: KeyStore, point: str, arguments: list[str], *, whole_group: bool) -> None:
+    """Run the command and kill it, with its helpers or without, when the journal says so."""
+    environment = os.environ | {"MESHHW_PIN_SOURCE": "env:VAULT_PASSPHRASE", "VAULT_PASSPHRASE": PASSPHRASE}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "meshhw", "threshold", *arguments],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    path = store.path / "journal.json"
+    while process.poll() is None:
+        try:
+            journal = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+        except (FileNotFoundError, msgspec.DecodeError):
+            journal = {}
+        if reached(journal, point):
+            kill: Callable[[int, int], None] = os.killpg if whole_group else os.kill
+            kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.0005)
+    process.wait()
+    time.sleep(0.3)  # a helper that was left alone undoes what it did
+
+
+def held(vaults: list[TokenURI], options: OpenOptions) -> int:
+    total = 0
+    for uri in vaults:
+        token = registry.open_token(uri, options)
+        total += len(token.keys())
+        token.close()
+    return total
+
+
+@pytest.mark.parametrize(("point", "whole_group"), PROVISION)
+def test_provisioning_is_rolled_back(
+    host: Host, options: OpenOptions, new_vault: NewVault, point: str, whole_group: bool
+) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    store = Store(host.home).at("team")
+    on = [argument for uri in vaults for argument in ("--on", str(uri))]
+    arguments = ["provision", "team", "--threshold", "2", "--suite", "25519", "--use", "encrypt", *on]
+    kill_when(store, point, arguments, whole_group=whole_group)
+    if store.exists:  # it was quicker than the kill
+        assert held(vaults, options) == 3
+        return
+    if store.journal() is not None:
+        assert delete_key(store, options) == []
+    assert held(vaults, options) == 0
+    assert provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+
+
+@pytest.mark.parametrize(("point", "whole_group"), RENEW)
+def test_a_renewal_is_rolled_back_or_resumed(
+    host: Host, options: OpenOptions, new_vault: NewVault, point: str, whole_group: bool
+) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    store = Store(host.home).at("team")
+    request = Request(2, vaults, Suite.S25519, signs=False, renewable=True)
+    loaded = provision(store, host, options, request)
+    public = descriptor.group_public(loaded.key("decryption"))
+    envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
+    kill_when(store, point, ["refresh", "team"], whole_group=whole_group)
+    for _ in ("as it was left", "after another refresh"):
+        current = descriptor.load(store, host)
+        with OpenTokens(options) as tokens:
+            ring = KeyRing([ThresholdPrivateKey(current, tokens)])
+            assert open_envelope(envelope, ring).payload == PAYLOAD
+        refresh(store, host, options)
+    assert store.journal() is None
+    assert held(vaults, options) == 3
