@@ -19,10 +19,19 @@ from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
+from meshhw.lab.piv.card import PivCard
+from meshhw.lab.piv.faults import Kind
+from meshhw.lab.piv.token import PIN, VirtualPivToken
 from meshhw.lab.pkcs11_token import Pkcs11Token
 from meshhw.lab.shim import Control, State, Trouble
 from meshhw.lab.swtpm import SoftwareTpm
 from meshhw.lab.tpm_proxy import Answer, Delay, Fault, Hang
+
+VERIFY, AUTHENTICATE = 0x20, 0x87
+"""Instructions of SP 800-73-4: the PIN's, and that of every use of a private key."""
+
+
+SLOTS = (0x9A, 0x9C, 0x9D, 0x9E, *range(0x82, 0x96))
 
 
 class Unable(Exception):
@@ -241,6 +250,77 @@ class TpmFamily(Family):
         self._tpm.proxy.reset_counts()
 
 
+class PivFamily(Family):
+    """A virtual PIV card in a virtual reader."""
+
+    wrong_pin = "000000"
+
+    def __init__(self, virtual: VirtualPivToken) -> None:
+        self._virtual, self._own = virtual, virtual.card
+        self._filled: list[int] = []
+
+    @property
+    def uri(self) -> TokenURI:
+        return TokenURI.make("yubikey", serial=str(self._own.serial))
+
+    @property
+    def pin(self) -> str:
+        return PIN
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self._virtual.env
+
+    def pull(self) -> None:
+        self._virtual.pull()
+
+    def slow_down(self, seconds: float) -> None:
+        self._own.faults.plan(Kind.DELAY, seconds, ins=AUTHENTICATE, times=1000)
+
+    def put_back(self) -> None:
+        if self._virtual.card is self._own:
+            self._virtual.put_back()
+        else:
+            self._virtual.swap(self._own)
+
+    def swap(self) -> None:
+        self._virtual.swap(PivCard("5.7"))
+
+    def lock(self) -> None:
+        self._virtual.lock_pin()
+
+    def nearly_lock(self) -> None:
+        self._own.lasting.pin.left = 1
+
+    def hang(self) -> None:
+        self._own.faults.plan(Kind.HANG, ins=AUTHENTICATE)
+
+    def strange_answer(self) -> int:
+        self._own.faults.plan(Kind.STATUS, 0x6F42, ins=AUTHENTICATE)
+        return 0x6F42
+
+    def fill(self) -> None:
+        keys = self._own.lasting.keys
+        some = next(iter(keys.values()))
+        self._filled = [slot for slot in SLOTS if slot not in keys]
+        keys.update(dict.fromkeys(self._filled, some))
+
+    def heal(self) -> None:
+        self._virtual.heal()
+        while self._filled:
+            self._own.lasting.keys.pop(self._filled.pop(), None)
+
+    def pins_received(self) -> int:
+        return self._virtual.card.log.count(VERIFY)
+
+    def forget_pins(self) -> None:
+        self._virtual.card.log.clear()
+
+
+def _piv(request: pytest.FixtureRequest) -> Family:
+    return PivFamily(request.getfixturevalue("piv_card"))
+
+
 def _softhsm(request: pytest.FixtureRequest) -> Family:
     token, trouble = request.getfixturevalue("troubled_softhsm")
     return Pkcs11Family(token, trouble, shim.control_of(Path(token.module_path)))
@@ -260,4 +340,5 @@ FAMILIES: dict[str, Callable[[pytest.FixtureRequest], Family]] = {
     "softhsm": _softhsm,
     "nss": _nss,
     "swtpm": _swtpm,
+    "piv": _piv,
 }

@@ -31,6 +31,8 @@ class Facts:
     """The key type of its X25519 and X448 keys, where it is not CKK_EC_MONTGOMERY."""
     x448: bool = True
     imports: frozenset[Family] = frozenset(Family)
+    generates: bool = True
+    """False where only the security officer makes keys, as on a card by its management key."""
     stores_data: bool = True
     oaep_sha256: bool = True
     plain_templates: bool = False
@@ -49,7 +51,8 @@ _FACTS: tuple[tuple[str, Facts], ...] = (
         ),
     ),
     ("tpm2", Facts(imports=frozenset(), plain_templates=True)),
-    ("OpenSC", Facts(imports=frozenset())),
+    ("OpenSC", Facts(imports=frozenset(), generates=False, stores_data=False)),
+    ("ykcs11", Facts(imports=frozenset(), generates=False, stores_data=False)),
 )
 
 
@@ -97,7 +100,7 @@ class Abilities:
         for use in uses:
             yield algorithm, use
         if uses and self.writable:
-            if self._generates(algorithm):
+            if self.facts.generates and self._generates(algorithm):
                 yield algorithm, Operation.GENERATE
             if algorithm.family in self.facts.imports:
                 yield algorithm, Operation.IMPORT

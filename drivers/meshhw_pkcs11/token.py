@@ -216,7 +216,7 @@ class GeneratingDataToken(GeneratingToken, StoresDataObjects):
 def open_token(found: Found, uri: TokenURI, options: OpenOptions) -> Pkcs11Token:
     """The token with the powers that it has. Raises what python-pkcs11 raises."""
     abilities = Abilities(found)
-    if not abilities.writable:
+    if not (abilities.writable and abilities.facts.generates):
         return Pkcs11Token(found, uri, options, abilities)
     kinds: dict[tuple[bool, bool], type[Pkcs11Token]] = {
         (True, True): WritableDataToken,

@@ -10,7 +10,25 @@ from dataclasses import dataclass, field
 from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey
 from meshhw.conformance.model import NotApplicable
 from meshhw.errors import KeyNotFound, NotSupported
-from meshhw.keystore.api import Capabilities, Deletes, Generates, Imports, Key, KeySpec, Token
+from meshhw.keystore.api import (
+    Agrees,
+    Capabilities,
+    Decrypts,
+    Deletes,
+    Generates,
+    Imports,
+    Key,
+    KeySpec,
+    Signs,
+    Token,
+)
+
+_POWERS: dict[Operation, type] = {
+    Operation.SIGN: Signs,
+    Operation.AGREE: Agrees,
+    Operation.DECRYPT: Decrypts,
+}
+"""What a key must be of to be asked for a use, where the token makes none for the purpose."""
 
 
 @dataclass(slots=True)
@@ -79,7 +97,7 @@ class Subject:
     def _existing(self, algorithm: Algorithm, *uses: Operation) -> Key:
         held = self.token.keys()
         for key in held:
-            if key.algorithm is algorithm and self.capabilities.can(algorithm, *uses):
+            if key.algorithm is algorithm and all(isinstance(key, _POWERS[use]) for use in uses):
                 return key
         raise NotApplicable("the token makes no such key and holds none")
 
