@@ -221,14 +221,20 @@ def test_hung(family: Family) -> None:
 
 def test_full(family: Family) -> None:
     """A full token: TokenFull, nothing is left half-made, and the keys in it work."""
-    with opened(family) as (token, key), suffering(family.fill):
-        before = sorted(str(one.uri) for one in list(token.keys()))
-        assert isinstance(token, Generates)
-        with pytest.raises(TokenFull):
-            token.generate(KeySpec(Algorithm.P256, "too many"))
-        signs_rightly(key)
-        family.heal()
-        assert sorted(str(one.uri) for one in list(token.keys())) == before
+    with opened(family) as (token, key):
+        before = names(token)
+        with suffering(family.fill):
+            assert isinstance(token, Generates)
+            with pytest.raises(TokenFull):
+                token.generate(KeySpec(Algorithm.P256, "too many"))
+            signs_rightly(key)
+            family.heal()
+            assert names(token) == before
+
+
+def names(token: Token) -> list[str]:
+    held = token.keys()
+    return sorted(str(key.uri) for key in held)
 
 
 def test_unknown_code(family: Family) -> None:
