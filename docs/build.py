@@ -1,6 +1,7 @@
 """`./dev docs`: write the pages that are made from the program itself.
 
-`--check` writes nothing and fails when a page is not current, which a test asks.
+`--check` writes nothing and fails when a page is not current, which a test asks. `--quick` leaves out the
+pages that take a run of the hardware suites.
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ def main(arguments: list[str]) -> int:
     for name in stale:
         (HERE / name).write_text(PAGES[name]())
         print(f"wrote docs/{name}")
+    if "--quick" not in arguments:
+        import run_pages
+
+        run_pages.write()
     return 0
 
 

@@ -1,0 +1,171 @@
+"""Pages that are made from a run of the hardware suites: docs/compatibility.md and docs/reliability.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from meshhw.conformance.model import Promise
+
+ROOT = Path(__file__).parent.parent
+SUITES = ("hwtests/test_conformance.py", "hwtests/test_promises.py")
+TITLES = {
+    "software": "software vault",
+    "softhsm": "SoftHSM 2",
+    "nss": "NSS softokn",
+    "opencryptoki": "opencryptoki",
+    "tpm2-pkcs11": "tpm2-pkcs11 (swtpm)",
+    "swtpm": "TPM 2.0 (swtpm)",
+    "piv-4.3": "PIV, firmware 4.3",
+    "piv-5.4": "PIV, firmware 5.4",
+    "piv-5.7": "PIV, firmware 5.7",
+    "piv-plain": "PIV, plain SP 800-73 card",
+    "piv-imitator": "PIV, imitation of a YubiKey",
+    "opensc": "OpenSC over the PIV card",
+    "ykcs11": "ykcs11 over the PIV card",
+    "ctap": "FIDO2 card",
+    "piv": "PIV, firmware 5.7",
+}
+MADE = "\n<!-- made by ./dev docs from a run of the hardware suites; do not edit -->\n"
+ONLY_REAL = {
+    "the card's own touch sensor, and how long it waits": "`python -m pytest hwtests --token URI --wipe`",
+    "that a private key made inside cannot be had by opening the chip": "no test; the maker's certification",
+    "power lost in the middle of a write inside the token": "pull it during the run of the line above",
+    "USB suspend, hubs and readers of other makers": "`python -m pytest hwtests --token URI --wipe`",
+    "an attestation up to the maker's published root": "`meshhw key attest KEY --root FILE`",
+}
+
+
+def run() -> Path:
+    """Run both suites; the directory of their reports. Exits where the run fails."""
+    directory = Path(tempfile.mkdtemp(prefix="meshhw-docs-"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *SUITES, "--reports", str(directory)], cwd=ROOT, check=False
+    )
+    if done.returncode:
+        sys.exit("the hardware suites failed; the pages were left as they are")
+    return directory
+
+
+def compatibility(directory: Path) -> str:
+    """docs/compatibility.md: what each token does, how fast, and which promises it keeps."""
+    reports = {
+        name: json.loads((directory / f"conformance-{name}.json").read_text())
+        for name in TITLES
+        if (directory / f"conformance-{name}.json").exists()
+    }
+    return "\n".join(_compatibility(reports)) + "\n"
+
+
+def _compatibility(reports: dict[str, Any]) -> Iterator[str]:
+    yield "# Which token does what"
+    yield MADE
+    yield _prose(
+        "Every row was asked of a token, emulated or real, by one body of checks (`meshhw token check`); "
+        "what it makes is compared with an independent library. A token of your own can be added as a row by "
+        "a pull request with the report of `meshhw token check TOKEN --wipe --report FILE`."
+    )
+    yield "## Operations\n"
+    yield _prose(
+        "Milliseconds and calls (C_* functions, APDUs, TPM commands) of one warm operation. Latencies are of "
+        "one run on one machine; only they may differ from run to run."
+    )
+    yield "| token | algorithm | operation | tier | ms | calls |"
+    yield "|---|---|---|---|---|---|"
+    for name, report in reports.items():
+        for row in report["measurements"]:
+            calls = "" if row["calls"] is None else row["calls"]
+            cells = (TITLES[name], row["algorithm"], row["operation"], row["tier"])
+            yield f"| {' | '.join(cells)} | {row['seconds'] * 1000:.2f} | {calls} |"
+    yield "\n## Promises\n"
+    for promise in Promise:
+        yield f"- **{_key(promise)}**: {promise}"
+    yield "\n`+` kept wherever it applies, `-` does not apply. A run with a broken promise makes no page.\n"
+    yield "| token | " + " | ".join(map(_key, Promise)) + " |"
+    yield "|---" * (len(Promise) + 1) + "|"
+    for name, report in reports.items():
+        yield f"| {TITLES[name]} | " + " | ".join(_mark(report, promise) for promise in Promise) + " |"
+
+
+def _key(promise: Promise) -> str:
+    return promise.name.lower().replace("_", "-")
+
+
+def _mark(report: Any, promise: Promise) -> str:
+    outcomes = {row["outcome"] for row in report["verdicts"] if row["promise"] == _key(promise)}
+    return "**broken**" if "broken" in outcomes else "+" if "kept" in outcomes else "-"
+
+
+def reliability(directory: Path) -> str:
+    """docs/reliability.md: what happens on each kind of token when something goes wrong."""
+    outcomes = json.loads((directory / "promises.json").read_text())
+    return "\n".join(_reliability(outcomes)) + "\n"
+
+
+def _reliability(outcomes: dict[str, Any]) -> Iterator[str]:
+    families = [name for name in TITLES if any(key.split()[1] == name for key in outcomes)]
+    yield "# What happens when something goes wrong"
+    yield MADE
+    yield _prose(
+        "Each line is a promise and a test of that name in `hwtests/test_promises.py`; the fault is injected "
+        "below the driver, into the emulated token. A number points to why a fault cannot happen there."
+    )
+    yield "| promise | " + " | ".join(TITLES[name] for name in families) + " |"
+    yield "|---" * (len(families) + 1) + "|"
+    reasons: list[str] = []
+    for test, text in _promises():
+        cells = [_cell(outcomes.get(f"{test} {name}"), reasons) for name in families]
+        yield f"| {text} (`{test}`) | " + " | ".join(cells) + " |"
+    yield ""
+    yield from (f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
+    yield "\n## What only real hardware can prove\n"
+    yield "| promise | how its owner proves it |"
+    yield "|---|---|"
+    yield from (f"| {promise} | {command} |" for promise, command in ONLY_REAL.items())
+    yield ""
+    yield _prose(
+        "The results of such a run can be added here by a pull request: the name of the token, its firmware, "
+        "the date, and the report that `--reports DIR` wrote."
+    )
+
+
+def _promises() -> Iterator[tuple[str, str]]:
+    """The tests of the fault suite and their first sentences, in their order."""
+    source = (ROOT / "hwtests" / "test_promises.py").read_text()
+    for found in re.finditer(
+        r'^def (test_\w+)\(.*?\) -> None:\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL
+    ):
+        yield found[1], " ".join(found[2].split())
+
+
+def _cell(outcome: dict[str, str] | None, reasons: list[str]) -> str:
+    if outcome is None:
+        return ""
+    if outcome["outcome"] == "passed":
+        return "kept"
+    reason = outcome["reason"].removeprefix("Skipped: ")
+    if reason not in reasons:
+        reasons.append(reason)
+    return f"no ({reasons.index(reason) + 1})"
+
+
+def _prose(text: str) -> str:
+    return textwrap.fill(text, 118) + "\n"
+
+
+PAGES = {"compatibility.md": compatibility, "reliability.md": reliability}
+
+
+def write() -> None:
+    """Run the suites and write both pages."""
+    directory = run()
+    for name, make in PAGES.items():
+        (ROOT / "docs" / name).write_text(make(directory))
+        print(f"wrote docs/{name}")
