@@ -9,84 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from meshhw_software.driver import SoftwareDriver
-from meshhw_software.kdf import ITERATIONS, MEMORY_KIB, Cost
 
-from meshhw.algorithms import Algorithm, Suite, Tier
-from meshhw.dare.exchange import KeyRing, RecipientKey
+from hwtests.threshold_lab import PAYLOAD, Lab
+from meshhw.algorithms import Suite, Tier
 from meshhw.dare.prepare import Outline
-from meshhw.dare.read import open_envelope, verify_envelope
+from meshhw.dare.read import verify_envelope
 from meshhw.dare.write import seal
 from meshhw.errors import PinIncorrect, TokenNotFound
 from meshhw.keystore import registry
-from meshhw.keystore.api import KeySpec, OpenOptions, TellsProtection
-from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
-from meshhw.keystore.uri import KeyURI, TokenURI
-from meshhw.managers.device import DeviceManager
-from meshhw.managers.host import Host
-from meshhw.managers.profilemaking import ProfileRequest
-from meshhw.managers.threshold import descriptor
-from meshhw.managers.threshold.provision import Request, provision
+from meshhw.keystore.api import TellsProtection
+from meshhw.keystore.uri import KeyURI
+from meshhw.managers.threshold.provision import Request
 from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import delete_key
-from meshhw.managers.threshold.store import KeyStore, Store
-from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.managers.threshold.use import ThresholdPrivateKey
 
 if TYPE_CHECKING:
     from meshhw.lab.pkcs11_token import Pkcs11Token
-
-PAYLOAD = b"only together"
-PASSPHRASE = "correct horse"
-
-
-class Lab:
-    """Tokens, the PINs of all of them, and a home with a device."""
-
-    def __init__(self, home: Path, tokens: list[Pkcs11Token]) -> None:
-        self.pins = {token.label: token.pin for token in tokens}
-        self.options = OpenOptions(interaction=Scripted(self.pin))
-        self.host = Host(home)
-        self.store: KeyStore = Store(home).at("team")
-        self.vault = TokenURI.make("software", vault=str(home / "holder"))
-        self.uris = [token.uri for token in tokens]
-        device = TokenURI.make("software", vault=str(home / "device"))
-        for vault in (device, self.vault):
-            self._cheap(vault)
-        with DeviceManager(self.host, self.options) as manager:
-            manager.create(ProfileRequest(tokens=[device], suite=Suite.S25519))
-
-    def _cheap(self, vault: TokenURI) -> None:
-        """Make a vault under the cheapest passphrase that is allowed: the time here belongs to the tokens."""
-        token = SoftwareDriver(Cost(MEMORY_KIB[0], ITERATIONS[0])).open(vault, self.options)
-        token.delete(token.generate(KeySpec(Algorithm.ED25519)).uri)
-        token.close()
-
-    def pin(self, request: PinRequest) -> str:
-        if request.kind is PinKind.VAULT:
-            return PASSPHRASE
-        return self.pins[request.token.get("token") or ""]
-
-    def provision(self, request: Request) -> descriptor.Loaded:
-        return provision(self.store, self.host, self.options, request)
-
-    def decrypts(self, loaded: descriptor.Loaded, holders: tuple[int, ...]) -> bool:
-        """Whether these holders, and no others, open an envelope for the key."""
-        public = descriptor.group_public(loaded.key("decryption"))
-        envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
-        with OpenTokens(self.options) as tokens:
-            key = ThresholdPrivateKey(only(loaded, holders), tokens)
-            return open_envelope(envelope, KeyRing([key])).payload == PAYLOAD
-
-
-def only(loaded: descriptor.Loaded, holders: tuple[int, ...]) -> descriptor.Loaded:
-    """The descriptor as it is when the tokens of all other holders are away."""
-    import msgspec
-
-    key = loaded.key("decryption")
-    left = tuple(holder for holder in key.holders if holder.index in holders)
-    changed = msgspec.structs.replace(key, holders=left)
-    return descriptor.Loaded(msgspec.structs.replace(loaded.value, decryption=changed), loaded.signer)
 
 
 @pytest.fixture

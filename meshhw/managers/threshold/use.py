@@ -68,15 +68,20 @@ class ThresholdPrivateKey:
 
     def unwrap(self, peer: PublicKey, kdf_info: bytes, wrapped: bytes) -> bytes:
         """As `UnwrapsAgreed`. Raises TokenNotFound, naming the holders that are missing."""
-        holders = self.holders()
-        whole = ThresholdAgreement(
+        return self._whole().unwrap(peer, kdf_info, wrapped)
+
+    def agree_certainly(self, peer: PublicKey) -> Point:
+        """The agreed point where nothing tells a right candidate: two questions to each holder."""
+        return self._whole().agree_point(peer)
+
+    def _whole(self) -> ThresholdAgreement:
+        return ThresholdAgreement(
             curve_named(self._key.algorithm),
             self._key.threshold,
-            holders,
+            self.holders(),
             self._report,
             additive=self._dealerless,
         )
-        return whole.unwrap(peer, kdf_info, wrapped)
 
     def holders(self) -> list[Holder]:
         """The holders that can be asked, answers from elsewhere first. Raises TokenNotFound."""

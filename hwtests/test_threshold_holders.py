@@ -1,0 +1,152 @@
+"""Holders on SoftHSM tokens that are counted, slowed, pulled and replaced."""
+
+from __future__ import annotations
+
+import time
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hwtests.threshold_lab import PAYLOAD, Lab
+from meshhw.algorithms import Suite
+from meshhw.dare.exchange import KeyRing
+from meshhw.dare.read import open_envelope
+from meshhw.errors import MeshError, TokenNotFound
+from meshhw.keystore import registry
+from meshhw.lab import shim
+from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.provision import Request
+from meshhw.managers.threshold.renew import refresh, replace
+from meshhw.managers.threshold.state import old_shares
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.use import ThresholdPrivateKey
+
+if TYPE_CHECKING:
+    from meshhw.lab.fixtures_pkcs11 import NewTroubled
+    from meshhw.lab.shim import Trouble
+
+
+class Watched(Lab):
+    """A lab whose tokens can be counted and disturbed."""
+
+    def __init__(self, home: Path, new_token: NewTroubled, count: int) -> None:
+        pairs = [new_token() for _ in range(count)]
+        self.troubles: list[Trouble] = [trouble for _, trouble in pairs]
+        self.control = shim.Control(shim.control_of(Path(pairs[0][0].module_path)))
+        self.new_token = new_token
+        super().__init__(home, [token for token, _ in pairs])
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_troubled_softhsm: NewTroubled) -> Watched:
+    monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
+    return Watched(tmp_path / "home", new_troubled_softhsm, 3)
+
+
+@pytest.mark.parametrize(("suite", "threshold"), [(Suite.S448, 2), (Suite.P256, 3)])
+def test_a_decryption_costs_one_agreement_a_holder(lab: Watched, suite: Suite, threshold: int) -> None:
+    loaded = lab.provision(Request(threshold, lab.uris, suite, signs=False))
+    envelope = lab.envelope(loaded)
+    with OpenTokens(lab.options) as tokens:
+        key = ThresholdPrivateKey(loaded, tokens)
+        with lab.control.counted() as calls:
+            assert open_envelope(envelope, KeyRing([key])).payload == PAYLOAD
+        assert calls["C_DeriveKey"] == threshold
+        with lab.control.counted() as certain:
+            key.agree_certainly(key.public)
+        assert certain["C_DeriveKey"] == 2 * threshold
+
+
+def test_three_holders_of_50_ms_take_little_longer_than_one(lab: Watched) -> None:
+    loaded = lab.provision(Request(3, lab.uris, Suite.S25519, signs=False))
+    envelope = lab.envelope(loaded)
+    with OpenTokens(lab.options) as tokens:
+        ring = KeyRing([ThresholdPrivateKey(loaded, tokens)])
+        assert open_envelope(envelope, ring).payload == PAYLOAD  # logs in everywhere
+        for trouble in lab.troubles:
+            trouble.delay(0.05, "C_DeriveKey")
+        together = median(timed(lambda: open_envelope(envelope, ring)) for _ in range(7))
+        for trouble in lab.troubles:
+            trouble.clear()
+    assert 0.05 <= together < 0.15, f"{together * 1000:.1f} ms: the holders were asked one after another"
+
+
+def timed(call: object) -> float:
+    assert callable(call)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def test_a_pulled_token_is_done_without(lab: Watched) -> None:
+    loaded = lab.provision(Request(2, lab.uris, Suite.S448, signs=False))
+    envelope = lab.envelope(loaded)
+    lab.troubles[0].pull()
+    said: list[str] = []
+    with OpenTokens(lab.options) as tokens:
+        ring = KeyRing([ThresholdPrivateKey(loaded, tokens, say=said.append)])
+        assert open_envelope(envelope, ring).payload == PAYLOAD
+        lab.troubles[1].pull()  # while it is open
+        with pytest.raises(TokenNotFound) as caught:
+            open_envelope(envelope, ring)
+    assert caught.value.exit_status == 3
+    assert any("holder 2 of team failed" in line for line in said)
+    lab.troubles[0].put_back()
+    assert lab.decrypts(loaded, (1, 3), envelope)
+
+
+def test_a_lost_token_is_replaced_and_its_share_becomes_useless(lab: Watched) -> None:
+    first = lab.provision(Request(2, lab.uris, Suite.S25519, renewable=True))
+    envelope = lab.envelope(first)
+    lab.troubles[0].pull()
+    spare, _ = lab.new_token()
+    lab.pins[spare.label] = spare.pin
+    new = replace(lab.store, lab.host, lab.options, (1, spare.uri))
+    for pair in combinations((1, 2, 3), 2):
+        assert lab.decrypts(new, pair, envelope)
+    assert "old share 1 of generation 1 may still exist" in old_shares(new)[0]
+    lab.troubles[0].put_back()
+    assert not works_with_old_share(lab, first, new, envelope)
+
+
+def works_with_old_share(lab: Watched, old: Loaded, new: Loaded, envelope: object) -> bool:
+    """Whether the pulled token's share still decrypts together with a renewed one."""
+    from msgspec.structs import replace as changed
+
+    from meshhw.dare.envelope import Envelope
+
+    assert isinstance(envelope, Envelope)
+    holders = (old.key("decryption").holder(1), new.key("decryption").holder(2))
+    key = changed(new.key("decryption"), holders=holders)
+    mixed = Loaded(changed(new.value, decryption=key), new.signer)
+    try:
+        return lab.decrypts(mixed, (1, 2), envelope)
+    except MeshError:
+        return False
+
+
+def test_refresh_on_tokens_destroys_the_old_shares(lab: Watched) -> None:
+    first = lab.provision(Request(2, lab.uris, Suite.S448, signs=False, renewable=True))
+    envelope = lab.envelope(first)
+    new = refresh(lab.store, lab.host, lab.options)
+    assert old_shares(new) == []
+    for pair in combinations((1, 2, 3), 2):
+        assert lab.decrypts(new, pair, envelope)
+    for uri in lab.uris:
+        token = registry.open_token(uri, lab.options)
+        assert len(token.keys()) == 1
+        token.close()
+
+
+def test_a_token_pulled_while_provisioning_leaves_nothing_on_the_others(lab: Watched) -> None:
+    lab.troubles[2].fail(0x30, "C_CreateObject")  # CKR_DEVICE_ERROR at the third import
+    with pytest.raises(MeshError):
+        lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+    for uri in lab.uris[:2]:
+        token = registry.open_token(uri, lab.options)
+        assert not token.keys()
+        token.close()
+    assert not lab.store.exists
