@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("fido2", reason="python-fido2 is not installed")
 pytest.importorskip("smartcard", reason="pyscard is not installed")
 
+from meshhw_fido2.card import Card
 from meshhw_fido2.token import Fido2Token
 from meshhw_software.driver import SoftwareDriver
 from meshhw_software.kdf import Cost
@@ -33,6 +34,7 @@ from meshhw.errors import (
     PinLocked,
     PinRequired,
     SignatureInvalid,
+    TokenBusy,
     TokenFault,
     TokenFull,
     TokenMismatch,
@@ -373,6 +375,36 @@ def test_answers_that_are_not_ctap(ctap_card: VirtualCtapToken, open_token: Open
     with pytest.raises(TokenFault):
         token.retries_left(PinKind.USER)
     assert token.retries_left(PinKind.USER) is None
+
+
+def test_other_programs_have_their_turn(with_pin: VirtualCtapToken, open_token: OpenToken) -> None:
+    """While the PIN is asked somebody else takes the card and selects another application."""
+
+    def meddle(_: PinRequest) -> str:
+        other = Card(with_pin.reader.name)
+        other.connect()
+        assert other.transmit([0, 0xA4, 4, 0, 5, 0xA0, 0, 0, 3, 8])[1] == 0x6A
+        other.disconnect()
+        return PIN
+
+    token = open_token(with_pin, Scripted(meddle))
+    blob = token.seal(b"secret", PURPOSE)
+    meddle(PinRequest(PinKind.USER, with_pin.uri, ""))
+    assert token.unseal(blob, PURPOSE) == b"secret"
+
+
+def test_a_card_that_another_program_holds_is_busy(
+    ctap_card: VirtualCtapToken, open_token: OpenToken
+) -> None:
+    token = open_token(ctap_card)
+    other = Card(ctap_card.reader.name)
+    other.connect()
+    with pytest.raises(TokenBusy):
+        token.keys()
+    with pytest.raises(TokenBusy):
+        open_token(ctap_card)
+    other.disconnect()
+    assert token.keys() == []
 
 
 @pytest.mark.parametrize("discoverable", [True, False])

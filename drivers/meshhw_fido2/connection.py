@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from fido2.ctap import STATUS, CtapDevice, CtapError
@@ -12,7 +13,7 @@ from fido2.ctap2.base import Ctap2
 from meshhw.errors import TokenFault, TokenRemoved, WireCode
 from meshhw.keystore.deadline import Limit
 from meshhw_fido2 import transport
-from meshhw_fido2.errors import BROKEN_ANSWERS, fold, lost
+from meshhw_fido2.errors import BROKEN_ANSWERS, LOST, fold
 from meshhw_fido2.transport import Place
 
 T = TypeVar("T")
@@ -46,6 +47,15 @@ class Bounded(CtapDevice):
             self._limit.seconds = self._seconds + (TOUCH_SECONDS if waits else 0.0)
         return self._limit.run(lambda: self.device.call(cmd, data, event, on_keepalive))
 
+    def begin(self) -> None:
+        """Keep other programs out until `end`."""
+        self._limit.run(lambda: transport.begin(self.device))
+
+    def end(self) -> None:
+        """Let other programs in."""
+        if not self._limit.poisoned:
+            transport.end(self.device)
+
     def close(self) -> None:
         if not self._limit.poisoned:  # a device that hangs would hang its closing too
             transport.close(self.device)
@@ -57,20 +67,19 @@ class Bounded(CtapDevice):
 
 
 class Connection:
-    """One authenticator. `find` looks for it again after it was lost; `on_loss` is told of each loss."""
+    """One authenticator. `find` looks for it again after it was lost; each of `on_loss` is told of a loss."""
 
-    def __init__(
-        self, place: Place, limit: Limit, find: Callable[[], Place | None], on_loss: Callable[[], None]
-    ) -> None:
+    def __init__(self, place: Place, limit: Limit, find: Callable[[], Place | None]) -> None:
         self._place: Place | None = place
         self._limit = limit
         self._find = find
-        self._on_loss = on_loss
+        self._device: Bounded | None = None
         self._ctap: Ctap2 | None = None
+        self.on_loss: list[Callable[[], None]] = []
         self.lock = threading.RLock()
 
     def run(self, work: Callable[[Ctap2], T]) -> T:
-        """`work` on the authenticator; once more when it was lost meanwhile and is back.
+        """`work` on the authenticator, in one turn; once more when it was lost meanwhile and is back.
 
         Raises the public errors.
         """
@@ -84,31 +93,53 @@ class Connection:
             except _Lost as error:
                 raise TokenRemoved("the authenticator was removed") from error.__cause__
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within `run`: others may have their turn, while a person is asked."""
+        if self._device is None:
+            yield
+            return
+        self._device.end()
+        yield
+        self._device.begin()
+
     def close(self) -> None:
         """Give the device back; the next `run` opens it again."""
         with self.lock:
-            if self._ctap is not None:
-                self._ctap.device.close()
-                self._ctap = None
+            if self._device is not None:
+                self._device.close()
+            self._device = self._ctap = None
 
     def _once(self, work: Callable[[Ctap2], T]) -> T:
-        self._place = self._place or self._find()
-        if self._place is None:
-            raise TokenRemoved("the authenticator was removed")
         try:
-            if self._ctap is None:
-                self._ctap = Ctap2(Bounded(self._place.open(), self._limit))
-            return work(self._ctap)
+            ctap = self._begin()
+            try:
+                return work(ctap)
+            finally:
+                if self._device is not None:
+                    self._device.end()
         except CtapError as error:
             raise fold(error) from error
-        except lost() as error:
+        except LOST as error:
             self.close()
-            self._on_loss()
+            for told in self.on_loss:
+                told()
             raise _Lost from error
         except BROKEN_ANSWERS as error:
             raise TokenFault(
                 "the authenticator answered what CTAP does not allow", code=WireCode("CTAP", 0, "malformed")
             ) from error
+
+    def _begin(self) -> Ctap2:
+        self._place = self._place or self._find()
+        if self._place is None:
+            raise TokenRemoved("the authenticator was removed")
+        if self._device is None:
+            self._device = Bounded(self._limit.run(self._place.open), self._limit)
+        self._device.begin()
+        if self._ctap is None:
+            self._ctap = Ctap2(self._device)
+        return self._ctap
 
 
 class _Lost(Exception):

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from fido2.ctap2.base import Ctap2, Info
 
+from meshhw.errors import TokenBusy
 from meshhw.keystore.api import TokenInfo
 from meshhw.keystore.deadline import gather
 from meshhw.keystore.uri import TokenURI
 from meshhw_fido2 import transport
-from meshhw_fido2.errors import unanswered
+from meshhw_fido2.errors import UNANSWERED
 from meshhw_fido2.transport import Place
 
 LOOK_SECONDS = 5.0
@@ -30,7 +31,28 @@ class Seen:
 
 def look(seconds: float | None = None) -> list[Seen]:
     """The authenticators that answer in time. Two of one model are told apart by their place."""
-    answers = gather(transport.places(), _ask, LOOK_SECONDS if seconds is None else seconds)
+    return _authenticators(_answers(seconds))
+
+
+def fitting(uri: TokenURI, seconds: float | None = None) -> Sequence[Seen]:
+    """Those that a URI names. Raises TokenBusy when there is none, and a place could not be asked."""
+    answers = _answers(seconds)
+    found = [seen for seen in _authenticators(answers) if seen.full.fits(uri)]
+    if not found:
+        for _, answer in answers:
+            if isinstance(answer, TokenBusy):
+                raise answer
+    return found
+
+
+_Answers = list[tuple[Place, Info | Exception | None]]
+
+
+def _answers(seconds: float | None) -> _Answers:
+    return gather(transport.places(), _ask, LOOK_SECONDS if seconds is None else max(seconds, LOOK_SECONDS))
+
+
+def _authenticators(answers: _Answers) -> list[Seen]:
     found = [_describe(place, info) for place, info in answers if isinstance(info, Info)]
     twins = Counter(seen.info.uri for seen in found)
     return [
@@ -39,20 +61,15 @@ def look(seconds: float | None = None) -> list[Seen]:
     ]
 
 
-def fitting(uri: TokenURI, seconds: float | None = None) -> Sequence[Seen]:
-    """Those that a URI names."""
-    return [seen for seen in look(seconds) if seen.full.fits(uri)]
-
-
 def _ask(place: Place) -> Info | None:
     """None for a place that holds something else, or that somebody keeps for himself."""
     try:
         device = place.open()
-    except unanswered():
+    except UNANSWERED:
         return None
     try:
         return Ctap2(device).info
-    except unanswered():
+    except UNANSWERED:
         return None
     finally:
         transport.close(device)

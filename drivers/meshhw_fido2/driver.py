@@ -40,14 +40,14 @@ class Fido2Driver:
         from meshhw_fido2.token import Fido2Token
 
         seen = _find(uri, options)
-        pins = Pins(options.interaction, seen.info.uri, seen.info.label)
 
         def again() -> Place | None:
             there = discovery.fitting(seen.info.uri, options.deadline)
             return there[0].place if len(there) == 1 else None
 
         limit = Limit(seen.info.label, options.deadline)
-        connection = Connection(seen.place, limit, again, pins.forget)
+        connection = Connection(seen.place, limit, again)
+        pins = Pins(options.interaction, seen.info.uri, seen.info.label, connection)
         return Fido2Token(seen.info, seen.aaguid, connection, pins, options)
 
 

@@ -82,15 +82,7 @@ def fold(error: CtapError) -> MeshError:
     return make(code) if make else TokenFault(f"the authenticator answered {name or hex(number)}", code=code)
 
 
-def lost() -> tuple[type[Exception], ...]:
-    """What the transports raise when the authenticator is gone."""
-    try:
-        from smartcard.Exceptions import SmartcardException  # type: ignore[import-untyped]  # no types
-    except ImportError:
-        return (OSError, ConnectionFailure)
-    return (OSError, ConnectionFailure, SmartcardException)
-
-
-def unanswered() -> tuple[type[Exception], ...]:
-    """All that a place can raise that holds no authenticator."""
-    return (*lost(), CtapError, *BROKEN_ANSWERS)
+LOST = (OSError, ConnectionFailure)
+"""What the transports raise when the authenticator is gone."""
+UNANSWERED = (*LOST, CtapError, *BROKEN_ANSWERS)
+"""All that a place can raise that holds no authenticator."""

@@ -11,6 +11,7 @@ from fido2.ctap2.pin import ClientPin, PinProtocol
 from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked
 from meshhw.keystore.interaction import Interaction, PinKind, PinRequest
 from meshhw.keystore.uri import TokenURI
+from meshhw_fido2.connection import Connection
 from meshhw_fido2.errors import ERR, REINSERT_HINT, RESET_HINT, fold
 
 PERMISSION = ClientPin.PERMISSION
@@ -19,8 +20,10 @@ PERMISSION = ClientPin.PERMISSION
 class Pins:
     """The PIN of one authenticator and the short-lived tokens that it buys."""
 
-    def __init__(self, interaction: Interaction, uri: TokenURI, label: str) -> None:
+    def __init__(self, interaction: Interaction, uri: TokenURI, label: str, connection: Connection) -> None:
         self._interaction = interaction
+        self._connection = connection
+        connection.on_loss.append(self.forget)
         self._uri = uri
         self._label = label
         self._pin: str | None = None
@@ -51,7 +54,9 @@ class Pins:
         request = PinRequest(PinKind.USER, self._uri, self._label, retries_left=left, new=new)
         if left == 1 and not self._interaction.final_try(request):
             raise PinFinalTry(f"one try is left for the PIN of {self._label}", retries_left=1)
-        return unicodedata.normalize("NFC", self._interaction.pin(request))
+        with self._connection.paused():
+            pin = self._interaction.pin(request)
+        return unicodedata.normalize("NFC", pin)
 
     def refused(self, client: ClientPin, error: CtapError) -> Exception:
         """The public error of a PIN that was not taken."""

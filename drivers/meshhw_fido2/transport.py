@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
 
 from fido2.ctap import CtapDevice
 from fido2.hid import CtapHidDevice, list_descriptors, open_connection
@@ -14,14 +13,6 @@ from fido2.hid.base import HidDescriptor
 
 _SERVED_BY_HID = "yubico yubikey"
 """A YubiKey's USB reader: its FIDO application is on HID alone, and its PIV application is in use."""
-
-
-class _Reader(Protocol):
-    """What pyscard's readers have."""
-
-    name: str
-
-    def createConnection(self) -> Any: ...  # noqa: N802  # pyscard's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,43 +44,35 @@ def _open_hid(descriptor: HidDescriptor) -> CtapDevice:
 
 def _readers() -> Iterator[Place]:
     try:
-        from smartcard import System  # type: ignore[import-untyped]  # pyscard ships no types
-        from smartcard.Exceptions import SmartcardException  # type: ignore[import-untyped]  # likewise
+        from meshhw_fido2.card import readers
     except ImportError:  # pyscard is missing: HID alone
         return
-    try:
-        readers: list[_Reader] = System.readers()
-    except SmartcardException:  # no PC/SC service runs: HID alone
-        return
-    for one in readers:
-        if _SERVED_BY_HID not in one.name.lower():
-            yield Place(one.name, partial(_open_card, one), reader=one.name)
+    for name in readers():
+        if _SERVED_BY_HID not in name.lower():
+            yield Place(name, partial(_open_card, name), reader=name)
 
 
-def _open_card(reader: _Reader) -> CtapDevice:
-    from fido2.pcsc import CtapPcscDevice
+def _open_card(reader: str) -> CtapDevice:
+    from meshhw_fido2.card import CardDevice
 
-    connection = reader.createConnection()
-    try:
-        return CtapPcscDevice(connection, reader.name)
-    except BaseException:
-        _release(connection)
-        raise
+    return CardDevice(reader)
+
+
+def begin(device: CtapDevice) -> None:
+    """Keep other programs from a card while it works; HID devices keep them apart themselves."""
+    getattr(device, "begin", _nothing)()
+
+
+def end(device: CtapDevice) -> None:
+    """Let other programs at the card."""
+    getattr(device, "end", _nothing)()
 
 
 def close(device: CtapDevice) -> None:
-    """Give the device back, and a card's PC/SC context with it; one that is gone is fine."""
-    connection = getattr(device, "_conn", None)
-    if connection is not None:
-        _release(connection)
-        return
+    """Give the device back; one that is gone is fine."""
     with contextlib.suppress(OSError):
         device.close()
 
 
-def _release(connection: Any) -> None:
-    from smartcard.Exceptions import SmartcardException
-
-    for step in (connection.disconnect, connection.release):
-        with contextlib.suppress(SmartcardException):
-            step()
+def _nothing() -> None:
+    return None

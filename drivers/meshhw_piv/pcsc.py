@@ -13,8 +13,8 @@ from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no 
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
 
+from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import CARD_GONE, SHARING_VIOLATION, PcscFault, name_of
-from meshhw_piv.waiting import wait_for
 
 BUSY_SECONDS = 3.0
 """How long another program's hold on the card is waited for."""

@@ -27,6 +27,7 @@ from meshhw.errors import (
 )
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.deadline import Limit
+from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import (
     LOST_SELECTION,
     RESET_CARD,
@@ -38,7 +39,6 @@ from meshhw_piv.codes import (
 from meshhw_piv.holders import holder
 from meshhw_piv.identity import Identity, identify, select_piv
 from meshhw_piv.pcsc import Connection, Context
-from meshhw_piv.waiting import wait_for
 
 Result = TypeVar("Result")
 

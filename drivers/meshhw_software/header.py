@@ -47,6 +47,7 @@ class KeyHeader(_Header, frozen=True, tag="key"):
     algorithm: Algorithm
     form: SecretForm
     public: Annotated[bytes, Meta(max_length=1024)]
+    udf: Text
     label: Text
     uses: Annotated[tuple[Operation, ...], Meta(max_length=4)]
     created: Text

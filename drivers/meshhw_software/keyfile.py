@@ -14,6 +14,7 @@ from meshhw import files
 from meshhw.algorithms import Operation, PrivateKey
 from meshhw.errors import IntegrityError, KeyNotFound
 from meshhw.keystore import box
+from meshhw.udf.key import fingerprint
 from meshhw_software import header
 from meshhw_software.header import KeyHeader
 from meshhw_software.sealing import refuse_self
@@ -65,6 +66,7 @@ class KeyFiles:
             algorithm=private.algorithm,
             form=private.form,
             public=public.octets,
+            udf=fingerprint(public),
             label=label,
             uses=uses,
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -75,8 +75,9 @@ class CardsPart:
             self._insert_fido2(f"fido2-{number}", next(free))
 
     def _insert_fido2(self, name: str, reader: VirtualReader) -> None:
-        card = VirtualCtapToken.insert(CtapCard(), self._daemon, reader)
-        self._keep(name, "fido2", card, f"{new_pin()}\n")
+        card, pin = VirtualCtapToken.insert(CtapCard(), self._daemon, reader), new_pin()
+        card.set_pin(pin)
+        self._keep(name, "fido2", card, f"{pin}\n")
 
     def _keep(self, name: str, family: str, card: VirtualCard, secrets: str) -> None:
         self._held[name] = _Card(card)

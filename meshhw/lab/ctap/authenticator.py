@@ -35,6 +35,11 @@ class Authenticator:
         """Power was lost and is back."""
         self.context.session = Session(self._protocols)
 
+    def erase(self) -> None:
+        """Forget every credential and the PIN."""
+        self.context.lasting = Lasting(capacity=self.context.lasting.capacity)
+        self.restart()
+
     def process(self, message: bytes, *, touched: bool) -> bytes:
         """The response: a status octet and CBOR. Raises TouchNeeded when it must be touched first."""
         self.context.touched = touched
@@ -81,8 +86,7 @@ class Authenticator:
         if time.monotonic() - self.context.session.since > RESET_SECONDS:
             raise CtapRefusal(status.NOT_ALLOWED)
         self.context.need_touch()
-        self.context.lasting = Lasting(capacity=self.context.lasting.capacity)
-        self.restart()
+        self.erase()
         return {}
 
     def _info(self) -> dict[int, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable
 
@@ -112,13 +111,12 @@ def _try(context: Context, protocol: PinProtocol, pin_hash: bytes) -> None:
 def _store(context: Context, padded: bytes) -> None:
     pin = padded.rstrip(b"\0")
     try:
-        characters = len(pin.decode())
+        text = pin.decode()
     except UnicodeDecodeError as error:
         raise CtapRefusal(status.PIN_POLICY_VIOLATION) from error
-    if len(padded) != _PADDED_PIN or characters < SHORTEST_PIN or len(pin) == _PADDED_PIN:
+    if len(padded) != _PADDED_PIN or len(text) < SHORTEST_PIN or len(pin) == _PADDED_PIN:
         raise CtapRefusal(status.PIN_POLICY_VIOLATION)
-    context.lasting.pin_hash = hashlib.sha256(pin).digest()[:16]
-    context.lasting.pin_retries = PIN_RETRIES
+    context.lasting.set_pin(text)
 
 
 _SUBCOMMANDS: dict[int, Callable[[Context, Request], Answer]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ class Lasting:
     counter: int = 0
     credentials: list[Credential] = field(default_factory=list)
     wrapper: Wrapper = field(default_factory=Wrapper)
+
+    def set_pin(self, pin: str) -> None:
+        """Keep the PIN's digest, with all its tries."""
+        self.pin_hash = hashlib.sha256(pin.encode()).digest()[:16]
+        self.pin_retries = PIN_RETRIES
 
     def count(self) -> int:
         """The signature counter, one higher each time."""

@@ -63,6 +63,10 @@ class VirtualCtapToken:
         self.card, self.link = other, CardLink(other, self.reader)
         self.put_back()
 
+    def set_pin(self, pin: str) -> None:
+        """As its owner would have done."""
+        self.card.authenticator.context.lasting.set_pin(pin)
+
     def lock_pin(self) -> None:
         """As if someone else had tried wrong PINs."""
         self.card.authenticator.context.lasting.pin_retries = 0
@@ -75,6 +79,10 @@ class VirtualCtapToken:
     def lose_credentials(self) -> None:
         """As if someone else had deleted what the card keeps."""
         self.card.authenticator.context.lasting.credentials.clear()
+
+    def clear(self) -> None:
+        """As if its owner had erased it."""
+        self.card.authenticator.erase()
 
     def heal(self) -> None:
         """Undo what a fault did: plans, lock, fullness, and the unwilling finger."""

@@ -1,0 +1,176 @@
+"""A card in a PC/SC reader, for python-fido2: shared, left as it is, and held only while it works.
+
+Others may use the card between operations and select another application; each transaction therefore begins
+with the selection of the FIDO application. This module needs pyscard; import it late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from fido2.pcsc import CtapPcscDevice
+from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no types
+
+from meshhw.errors import TokenBusy, WireCode
+from meshhw.keystore.waiting import POLL_SECONDS, wait_for
+
+BUSY_SECONDS = 3.0
+"""How long another program's hold on the card is waited for."""
+_ANY = scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
+_HEADERS = {scard.SCARD_PROTOCOL_T0: scard.SCARD_PCI_T0, scard.SCARD_PROTOCOL_T1: scard.SCARD_PCI_T1}
+
+
+class PcscError(OSError):
+    """The reader, the card or the PC/SC service is gone."""
+
+
+class _Handle:
+    """The calls of PC/SC on one connection."""
+
+    def __init__(self, reader: str) -> None:
+        self._reader = reader
+        self._context = self._card = self._protocol = 0
+
+    def open(self, end: float) -> None:
+        """Connect, while somebody keeps the card to himself until `end`, and begin a transaction."""
+        code, self._context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        _check(code)
+        while True:
+            code, self._card, self._protocol = scard.SCardConnect(
+                self._context, self._reader, scard.SCARD_SHARE_SHARED, _ANY
+            )
+            if code & 0xFFFFFFFF != scard.SCARD_E_SHARING_VIOLATION or time.monotonic() > end:
+                break
+            time.sleep(POLL_SECONDS)
+        try:
+            _check(code)
+            self.begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """Waits, for ever if need be, until no other program is in a transaction."""
+        _check(scard.SCardBeginTransaction(self._card))
+
+    def end(self) -> None:
+        scard.SCardEndTransaction(self._card, scard.SCARD_LEAVE_CARD)
+
+    def transmit(self, command: list[int]) -> list[int]:
+        code, answer = scard.SCardTransmit(self._card, _HEADERS[self._protocol], command)
+        _check(code)
+        if len(answer) < 2:
+            raise PcscError("the card gave no status word")
+        return [octet & 0xFF for octet in answer]
+
+    def close(self) -> None:
+        if self._card:
+            scard.SCardDisconnect(self._card, scard.SCARD_LEAVE_CARD)  # ends a transaction too
+        if self._context:
+            scard.SCardReleaseContext(self._context)
+        self._context = self._card = 0
+
+
+class Card:
+    """One connection, with what `CtapPcscDevice` asks of pyscard's connections."""
+
+    def __init__(self, reader: str) -> None:
+        self.reader = reader
+        self._handle: _Handle | None = None
+        self._held = False
+
+    def connect(self) -> None:
+        """Connect and begin a transaction. Raises PcscError, TokenBusy.
+
+        pcscd lets nobody connect while another program is in a transaction, so this too may have to wait.
+        """
+        end = time.monotonic() + BUSY_SECONDS
+        handle = _Handle(self.reader)
+        wait_for(lambda: handle.open(end), lambda: self._patience(end), handle.close)
+        self._handle, self._held = handle, True
+
+    def begin(self) -> bool:
+        """Keep others out; false when they were out already. Raises PcscError, TokenBusy."""
+        if self._held:
+            return False
+        end = time.monotonic() + BUSY_SECONDS
+        handle = self._open_handle
+        wait_for(handle.begin, lambda: self._patience(end), handle.end)
+        self._held = True
+        return True
+
+    def end(self) -> None:
+        """Let others in; the card keeps its state."""
+        if self._held:
+            self._held = False
+            self._open_handle.end()
+
+    def transmit(self, command: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
+        """One APDU: data, SW1, SW2. Raises PcscError."""
+        octets = self._open_handle.transmit(command)
+        return octets[:-2], octets[-2], octets[-1]
+
+    def disconnect(self) -> None:
+        """Let the card go, as it is; once more, or when the service is gone, is fine."""
+        self.end()
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    @property
+    def _open_handle(self) -> _Handle:
+        if self._handle is None:
+            raise PcscError("the card is not connected")
+        return self._handle
+
+    def _patience(self, end: float) -> None:
+        if time.monotonic() > end:
+            raise TokenBusy(f"another program holds the card in {self.reader}")
+
+
+class CardDevice(CtapPcscDevice):
+    """An authenticator on a card. It is in a transaction when it was made, until `end`."""
+
+    def __init__(self, reader: str) -> None:
+        """Raises PcscError, TokenBusy, and what python-fido2 raises when the card holds no authenticator."""
+        self._held_card = Card(reader)
+        try:
+            super().__init__(self._held_card, reader)
+        except BaseException:
+            self._held_card.disconnect()
+            raise
+
+    def begin(self) -> None:
+        """Keep others out, and select the FIDO application again."""
+        if self._held_card.begin():
+            self._select()
+
+    def end(self) -> None:
+        """Let others in."""
+        self._held_card.end()
+
+    def close(self, release: bool = False) -> None:
+        """Disconnect."""
+        self._held_card.disconnect()
+
+
+def readers() -> Iterator[str]:
+    """The names of the readers; none where no PC/SC service answers."""
+    code, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    if code:
+        return
+    try:
+        code, names = scard.SCardListReaders(context, [])
+    finally:
+        scard.SCardReleaseContext(context)
+    if not code:
+        yield from names
+
+
+def _check(code: int) -> None:
+    if code:
+        number = code & 0xFFFFFFFF
+        if number == scard.SCARD_E_SHARING_VIOLATION:
+            raise TokenBusy("another program keeps the card to itself", code=WireCode("PC/SC", number))
+        raise PcscError(f"PC/SC {number:#x}")
