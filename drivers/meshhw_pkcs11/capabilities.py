@@ -13,6 +13,7 @@ from pkcs11.exceptions import PKCS11Error
 from meshhw.algorithms import Algorithm, Family, Operation, Tier
 from meshhw.keystore.api import Capabilities
 from meshhw_pkcs11.discovery import CKF_WRITE_PROTECTED, Found
+from meshhw_pkcs11.errors import fold
 from meshhw_pkcs11.keytypes import EC_MONTGOMERY, EC_MONTGOMERY_KEY_PAIR_GEN, KeyForm, form_for
 
 if TYPE_CHECKING:
@@ -57,16 +58,23 @@ _FACTS: tuple[tuple[str, Facts], ...] = (
 
 
 class Abilities:
-    """One token's abilities, asked once."""
+    """One token's abilities; its mechanism list is read once, when it is first needed."""
 
     def __init__(self, found: Found) -> None:
-        """Reads the mechanism list. Raises what python-pkcs11 raises."""
+        """Nothing is asked of the token yet."""
         wrapper = found.library.wrapper
         maker = f"{wrapper.manufacturer_id} {wrapper.library_description} {found.library.spec.path}"
         self.facts = next((facts for name, facts in _FACTS if name in maker), Facts())
         self.writable = not int(found.token.flags) & CKF_WRITE_PROTECTED
         self._slot: Slot = found.token.slot
-        self._mechanisms = frozenset(map(int, self._slot.get_mechanisms()))
+        self._name = found.name
+
+    @cached_property
+    def _mechanisms(self) -> frozenset[int]:
+        try:
+            return frozenset(map(int, self._slot.get_mechanisms()))
+        except PKCS11Error as error:
+            raise fold(error, self._name) from error
 
     def has(self, mechanism: int) -> bool:
         """Whether the token lists a mechanism."""

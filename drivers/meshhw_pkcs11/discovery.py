@@ -8,20 +8,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pkcs11.exceptions import PKCS11Error
+
 from meshhw.errors import Ambiguous, MeshError, OperationTimeout, TokenNotFound
 from meshhw.keystore.api import TokenInfo
 from meshhw.keystore.deadline import gather
 from meshhw.keystore.uri import TokenURI
 from meshhw_pkcs11 import modules
+from meshhw_pkcs11.cryptoki import CryptokiError
 from meshhw_pkcs11.errors import fold
-from meshhw_pkcs11.library import Library, library
+from meshhw_pkcs11.library import Library, library, loaded
 from meshhw_pkcs11.modules import ModuleSpec
 
 if TYPE_CHECKING:
     from pkcs11 import Token
 
 LIST_SECONDS = 8.0
-OPEN_SECONDS = 60.0
 CKF_WRITE_PROTECTED = 0x2
 CKF_TOKEN_INITIALIZED = 0x400
 # Modules that show what another driver of this project serves natively, and the library that driver needs.
@@ -100,6 +102,14 @@ def look(
     return [(spec, _told(spec, answer)) for spec, answer in answers]
 
 
+def _look_here(spec: ModuleSpec) -> list[Found] | MeshError:
+    """What one module shows, asked in this thread for as long as it takes."""
+    try:
+        return _tokens_of(spec)
+    except (PKCS11Error, CryptokiError, MeshError) as error:
+        return _told(spec, error)
+
+
 def _told(spec: ModuleSpec, answer: list[Found] | Exception) -> list[Found] | MeshError:
     if isinstance(answer, OperationTimeout):
         return OperationTimeout(f"{spec.path}: {answer.message}")
@@ -118,11 +128,11 @@ def listed(specs: Iterable[ModuleSpec]) -> list[Found]:
 
 
 def find(uri: TokenURI, seconds: float | None = None) -> Found:
-    """The one token that a URI names, sought for `seconds` at most.
+    """The one token that a URI names, sought for `seconds` at most; without, in the caller's own thread.
 
     Raises TokenNotFound, Ambiguous, DriverUnavailable, OperationTimeout.
     """
-    fitting, reasons = _fitting(uri, OPEN_SECONDS if seconds is None else seconds)
+    fitting, reasons = _fitting(uri, seconds)
     if not fitting:
         raise TokenNotFound(f"no PKCS#11 token fits {_bare(uri)}", hint=_hint(reasons))
     if len(fitting) > 1:
@@ -134,12 +144,14 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
     return fitting[0]
 
 
-def _fitting(uri: TokenURI, seconds: float) -> tuple[list[Found], list[MeshError]]:
+def _fitting(uri: TokenURI, seconds: float | None) -> tuple[list[Found], list[MeshError]]:
     named = _specs(uri)
     bare = TokenURI(uri.scheme, uri.path)
     fitting: list[Found] = []
     reasons: list[MeshError] = []
-    for _, answer in look(named, seconds):
+    alone = len(named) == 1 and seconds is None
+    answers = [_look_here(named[0])] if alone else [said for _, said in look(named, seconds or LIST_SECONDS)]
+    for answer in answers:
         if isinstance(answer, MeshError):
             reasons.append(answer)
         else:
@@ -157,13 +169,14 @@ def _usable(found: Found, name: TokenURI) -> bool:
 def _specs(uri: TokenURI) -> tuple[ModuleSpec, ...]:
     path, name = uri.get("module-path"), uri.get("module-name")
     if path is not None:
-        return (modules.at(path),)
+        known = loaded(path)
+        return (modules.at(path) if known is None else known.spec,)
     return (modules.named(name),) if name is not None else modules.configured()
 
 
 def _tokens_of(spec: ModuleSpec) -> list[Found]:
-    loaded = library(spec)
-    return [Found(loaded, token) for token in loaded.tokens()]
+    module = library(spec)
+    return [Found(module, token) for token in module.tokens()]
 
 
 def _served_natively(found: Found) -> bool:
@@ -174,13 +187,13 @@ def _served_natively(found: Found) -> bool:
     return False
 
 
-def _kind(loaded: Library) -> str:
-    maker = loaded.wrapper.manufacturer_id.lower()
-    if any(name in maker for name in ("softhsm", "mozilla")) or "opencryptoki" in loaded.spec.path:
+def _kind(module: Library) -> str:
+    maker = module.wrapper.manufacturer_id.lower()
+    if any(name in maker for name in ("softhsm", "mozilla")) or "opencryptoki" in module.spec.path:
         return "softtoken"
     if any(name in maker for name in ("opensc", "yubico")):
         return "smartcard"
-    return "tpm" if "tpm" in loaded.spec.path else "hsm"
+    return "tpm" if "tpm" in module.spec.path else "hsm"
 
 
 def _bare(uri: TokenURI) -> str:

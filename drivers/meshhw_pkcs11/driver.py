@@ -38,14 +38,9 @@ class Pkcs11Driver:
         """Open one token. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
         _require()
         from meshhw_pkcs11 import discovery, token
-        from meshhw_pkcs11.errors import fold
-        from meshhw_pkcs11.session import FAULTS
 
         found = discovery.find(uri, options.deadline)
-        try:
-            return token.open_token(found, _full_name(found, uri), options)
-        except FAULTS as error:
-            raise fold(error, found.name) from error
+        return token.open_token(found, _full_name(found, uri), options)
 
 
 def _full_name(found: Found, uri: TokenURI) -> TokenURI:

@@ -86,6 +86,10 @@ class Pkcs11Key:
         """The PIN, when it was not given yet or is wanted each time."""
         return Needs(pin=self._session.login.needed or self._described.always_authenticate)
 
+    def remember(self, found: Any) -> None:
+        """The token's object, which was just seen, so that the first use need not look for it."""
+        self._cached, self._epoch = found, self._session.epoch
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._uri}>"
 

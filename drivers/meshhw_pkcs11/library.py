@@ -91,10 +91,16 @@ _libraries: dict[str, Library] = {}
 
 def library(spec: ModuleSpec) -> Library:
     """The loaded module. Raises DriverUnavailable."""
-    known = _libraries.get(spec.path)
+    known = loaded(spec.path)
     if known is None:  # no lock is held here: a module that hangs at its start must not stop the others
-        known = _libraries.setdefault(spec.path, Library(spec))
+        known = _libraries.setdefault(os.path.realpath(spec.path), Library(spec))
+    _libraries[spec.path] = known  # by the name that will be asked for again
     return known
+
+
+def loaded(path: str) -> Library | None:
+    """The module at `path`, by whatever of its names, if this process has loaded it."""
+    return _libraries.get(path) or _libraries.get(os.path.realpath(path))
 
 
 def _after_fork() -> None:

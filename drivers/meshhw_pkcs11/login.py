@@ -44,7 +44,7 @@ class Login:
         self._interaction = interaction
         self._limit = limit
         self._pin: str | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     @property
     def needed(self) -> bool:
@@ -56,7 +56,7 @@ class Login:
         """Log in if the token wants it and nobody is. Raises PinIncorrect, PinLocked, PinRequired,
         TokenMismatch, and what the module's functions raise.
         """
-        with self._lock:
+        with self.lock:
             if self.done:
                 return
             token = self._limit.run(self._checked_token)
@@ -78,7 +78,7 @@ class Login:
 
     def forget(self) -> None:
         """Forget the PIN too."""
-        with self._lock:
+        with self.lock:
             self.done = False
             self._pin = None
 

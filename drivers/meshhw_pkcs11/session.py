@@ -7,11 +7,13 @@ so the last one to close logs out.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakSet
 
 from pkcs11.exceptions import PKCS11Error
 
@@ -39,6 +41,9 @@ _STUCK = 0x90
 _OUTDATED = frozenset({0x60, 0x82, 0x101})
 
 
+_sessions: WeakSet[Session] = WeakSet()
+
+
 class Session:
     """What the keys and functions of one open token run their calls through."""
 
@@ -50,9 +55,15 @@ class Session:
         self.limit = Limit(found.name, options.deadline)
         self._found = found
         self._login = Login(found, uri, options.interaction, self.limit)
-        self._lock = threading.RLock()
         self._generation = 0
         self._open: pkcs11.Session | None = None
+        self.renew_locks()
+        _sessions.add(self)
+
+    def renew_locks(self) -> None:
+        """A child of fork may have copied a lock that another thread of its parent held."""
+        self._lock = threading.RLock()
+        self._login.lock = threading.RLock()
 
     @property
     def login(self) -> Login:
@@ -201,3 +212,11 @@ class Session:
             if self.limit.poisoned:
                 self._found.library.abandon()
             raise
+
+
+def _after_fork() -> None:
+    for session in list(_sessions):
+        session.renew_locks()
+
+
+os.register_at_fork(after_in_child=_after_fork)

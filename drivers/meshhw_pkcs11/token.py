@@ -21,7 +21,6 @@ from meshhw.keystore.api import (
     TouchPolicy,
 )
 from meshhw.keystore.uri import KeyURI, TokenURI
-from meshhw_pkcs11 import making
 from meshhw_pkcs11.administer import AdministersToken
 from meshhw_pkcs11.capabilities import Abilities
 from meshhw_pkcs11.data import StoresDataObjects
@@ -30,7 +29,6 @@ from meshhw_pkcs11.errors import code_of, wire_code
 from meshhw_pkcs11.keys import Pkcs11Key, key_class
 from meshhw_pkcs11.objects import Described, describe, private_keys, public_candidates, public_objects
 from meshhw_pkcs11.proof import belongs
-from meshhw_pkcs11.scalars import loadable
 from meshhw_pkcs11.sealing import SealsSecrets
 from meshhw_pkcs11.session import Session
 
@@ -115,7 +113,7 @@ class Pkcs11Token:
             attributes["object"] = described.label
         if described.id:
             attributes["id"] = described.id
-        return key_class(described.algorithm, described.uses)(
+        key = key_class(described.algorithm, described.uses)(
             self.session,
             self._uri.key(**attributes),
             described,
@@ -123,6 +121,8 @@ class Pkcs11Token:
             recorder=self._options.recorder,
             oaep_sha256=self._abilities.facts.oaep_sha256,
         )
+        key.remember(found)
+        return key
 
     def _object(self, session: pkcs11.Session, uri: KeyURI) -> Any:
         found = _named(session, uri)
@@ -144,6 +144,8 @@ class GeneratesKeys(Pkcs11Token):
 
     def generate(self, spec: KeySpec) -> Pkcs11Key:
         """A new key pair, private, sensitive and not extractable. Raises NotSupported, TokenFull."""
+        from meshhw_pkcs11 import making  # most commands make no key: they start sooner without
+
         self._check(spec, Operation.GENERATE)
         form = None if spec.algorithm.family == "rsa" else self._abilities.form(spec.algorithm)
         plain = self._abilities.facts.plain_templates
@@ -169,6 +171,9 @@ class ImportsKeys(GeneratesKeys):
 
     def import_key(self, private: PrivateKey, spec: KeySpec) -> Pkcs11Key:
         """Import as private, sensitive and not extractable. Raises NotSupported, FormatError, TokenFull."""
+        from meshhw_pkcs11 import making
+        from meshhw_pkcs11.scalars import loadable
+
         if private.algorithm is not spec.algorithm:
             raise NotSupported(f"a key of {private.algorithm} cannot be imported as {spec.algorithm}")
         self._check(spec, Operation.IMPORT)
@@ -214,7 +219,7 @@ class GeneratingDataToken(GeneratingToken, StoresDataObjects):
 
 
 def open_token(found: Found, uri: TokenURI, options: OpenOptions) -> Pkcs11Token:
-    """The token with the powers that it has. Raises what python-pkcs11 raises."""
+    """The token with the powers that it has."""
     abilities = Abilities(found)
     if not (abilities.writable and abilities.facts.generates):
         return Pkcs11Token(found, uri, options, abilities)
