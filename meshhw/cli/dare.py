@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from meshhw.cli import archives, sequences
 from meshhw.cli.common import context, verbs
+from meshhw.cli.envelopekeys import open_keys
 from meshhw.cli.streams import PIPE, reading, writing
 
 if TYPE_CHECKING:
     from meshhw.dare.findings import Finding
     from meshhw.dare.header import ContentMeta
     from meshhw.dare.read import Opened
-    from meshhw.managers.openers import Keys
-    from meshhw.managers.threshold.use import ThresholdPrivateKey
 
 app = verbs("Envelopes, sequences and archives: encode, decode, verify, prove.")
 
@@ -57,7 +57,7 @@ def encode(
 
     cli = context()
     readers = [recipient(name, cli.home, cli.open_options) for name in encrypt or []]
-    with _keys() as keys:
+    with open_keys() as keys:
         signers = [keys.signer(name) for name in sign or []]
         announce(*(key for key in signers if isinstance(key, Key)))
         outline = Outline(readers, signers, content=_content(file), compat=compat)
@@ -95,7 +95,7 @@ def decode(
 
         raise UsageError("--json and data cannot both go to stdout", hint="name a file to write")
     with (
-        _keys(key or [], response or []) as keys,
+        open_keys(key or [], response or []) as keys,
         reading(file) as (source, _),
         writing(out, private=True, sync=sync) as target,
     ):
@@ -116,16 +116,24 @@ def verify(
     content: Annotated[
         Path | None, typer.Option("--detached", metavar="FILE", help="What a detached signature is over.")
     ] = None,
+    proof: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A proof that must lead to this sequence or head.")
+    ] = None,
 ) -> None:
-    """Check an envelope's signatures, without decrypting it."""
+    """Check an envelope's signatures without decrypting it; or a sequence or archive from end to end."""
     from meshhw.cli.inputs import public_key_in
     from meshhw.dare.read import read_stream
     from meshhw.errors import SignatureInvalid
     from meshhw.udf import fingerprint
 
     wanted = [public_key_in(path) for path in signer or []]
+    if sequences.is_sequence(file):
+        sequences.verify(Path(file), wanted, proof)
+        return
     with reading(file) as (source, _), _over(content) as over:
         opened = read_stream(source, None, known=wanted, detached=over)
+    if proof is not None:
+        sequences.check_proof_against_head(proof, Path(file), wanted or list(opened.signers))
     for public in wanted:
         if public not in opened.signers:
             raise SignatureInvalid(f"{fingerprint(public)} did not sign this")
@@ -161,29 +169,11 @@ def info(file: Source) -> None:
     context().output.show(value, lambda: _as_text(value))
 
 
-@contextmanager
-def _keys(files: Sequence[Path] = (), responses: Sequence[Path] = ()) -> Iterator[Keys]:
-    from meshhw.cli.inputs import private_key_in
-    from meshhw.dare.local import LocalKey
-    from meshhw.managers.openers import Keys
-
-    cli = context()
-    local = [LocalKey(private_key_in(path)) for path in files]
-    with _answered(responses) as shared, Keys(cli.home, cli.open_options, [*shared, *local]) as keys:
-        yield keys
-
-
-@contextmanager
-def _answered(responses: Sequence[Path]) -> Iterator[Sequence[ThresholdPrivateKey]]:
-    """The threshold keys that other machines' holders have answered for."""
-    if not responses:
-        yield ()
-        return
-    from meshhw.managers.threshold.asking import answered_keys
-
-    cli = context()
-    with answered_keys(responses, cli.home, cli.open_options) as keys:
-        yield keys
+app.command("append")(sequences.append)
+app.command("list")(sequences.list_frames)
+app.command("prove")(sequences.prove)
+app.command("archive")(archives.archive)
+app.command("extract")(archives.extract)
 
 
 @contextmanager

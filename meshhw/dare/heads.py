@@ -17,17 +17,28 @@ from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare import merkle
 from meshhw.dare.envelope import Envelope
-from meshhw.dare.header import Binary, authenticated_octets, parse_header, timestamp, to_members, view
+from meshhw.dare.header import (
+    Binary,
+    ContentMeta,
+    authenticated_octets,
+    parse_content_meta,
+    parse_header,
+    timestamp,
+    to_members,
+    view,
+)
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import verify_envelope
 from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, octets_in
 from meshhw.dare.sequence_check import frame_leaf
+from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.dare.signing import SignatureForm, Signer
 from meshhw.dare.write import seal
 from meshhw.errors import FormatError, IntegrityError, SignatureInvalid, StateError
 from meshhw.jsonbcd import Limits, Value, decode, encode_base64url, to_json
 
 _LIMITS = Limits(depth=16, token=1 << 20, items=1 << 12, total=2 << 20)
+HEAD_TYPE = "application/mmm/sequence-head"
 _MEMORY_LIMIT = 16 << 20
 
 
@@ -141,6 +152,32 @@ def verify_head(envelope: Envelope, trusted: Sequence[PublicKey]) -> SequenceHea
         raise SignatureInvalid("the head is not signed by a key that is trusted here")
     wire = view(_tagged(envelope.body, "SequenceHead"), _HeadWire)
     return SequenceHead(wire.sequence_id, merkle.Head(wire.index, wire.tree_digest))
+
+
+def seal_head(writer: SequenceWriter, signers: Sequence[Signer]) -> int:
+    """Append the signed head of everything so far as a frame in clear, and return that frame's index."""
+    writer.flush()
+    envelope = sign_head(head_of(writer), signers)
+    content = ContentMeta(content_type=HEAD_TYPE)
+    return writer.append(envelope.octets(), Outline(content=content), in_clear=True)
+
+
+def sealed_head(sequence: SequenceFile) -> tuple[SequenceHead, tuple[PublicKey, ...]] | None:
+    """The head that the last frame holds, and who signed it; None when the last frame holds none.
+
+    Raises SignatureInvalid, FormatError; IntegrityError when it is not the head of what is before it.
+    """
+    last = sequence.frame(len(sequence) - 1)
+    if parse_content_meta(last.header.content_meta).content_type != HEAD_TYPE:
+        return None
+    envelope = Envelope.parse(b"".join(sequence.body(last)))
+    signers = verify_envelope(envelope).signers
+    head = verify_head(envelope, signers)
+    before = sequence.frame(last.index - 1)
+    expected = SequenceHead(sequence.sequence_id, merkle.Head(before.index, before.tree_digest))
+    if head != expected:
+        raise IntegrityError("the signed head is not that of the frames before it")
+    return head, signers
 
 
 class HeadMemory:

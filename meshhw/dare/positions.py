@@ -20,8 +20,9 @@ _WIDTH = 8
 class Positions:
     """The positions of a sequence's frames, in order."""
 
-    def __init__(self, path: Path, identity: bytes) -> None:
-        self._path = path.with_name(path.name + ".idx")
+    def __init__(self, path: Path | None, identity: bytes) -> None:
+        """Those of the sequence at `path`; without one they are kept in memory alone."""
+        self._path = path.with_name(path.name + ".idx") if path else None
         self._head = _MAGIC + identity.ljust(16, b"\0")
         self._array = array("Q")
         self._stored = -1
@@ -45,6 +46,8 @@ class Positions:
 
     def load(self) -> None:
         """Read the file; a missing, foreign or damaged one leaves nothing."""
+        if self._path is None:
+            return
         with suppress(OSError):
             octets = self._path.read_bytes()
             if octets.startswith(self._head):
@@ -56,7 +59,7 @@ class Positions:
 
     def store(self) -> None:
         """Write what is new. A file that cannot be written is no fault: it is rebuilt when it is needed."""
-        if self._stored == len(self._array):
+        if self._path is None or self._stored == len(self._array):
             return
         fresh = self._array[max(self._stored, 0) :]
         if sys.byteorder == "little":

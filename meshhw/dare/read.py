@@ -75,6 +75,10 @@ class Heading:
             return cbc.decrypt_stream(*legacy_key_and_iv(self.seed, self.salt), pieces)
         return pieces
 
+    def plain_length(self, stored: int) -> int:
+        """Octets of the payload of a stored body; of the form of 2022 at most. Raises FormatError."""
+        return segments.plain_length(stored) if self.cipher is Cipher.SEGMENTED else stored
+
     def texts(self) -> tuple[ContentMeta, tuple[bytes, ...]]:
         """Content metadata and annotations, decrypted where they are encrypted."""
         hidden = [*([self.header.cloaked] if self.header.cloaked else []), *self.header.annotations]

@@ -86,8 +86,9 @@ class Frame:
 class SequenceFile:
     """A sequence file that is read. Close it, or use it as a context."""
 
-    def __init__(self, path: Path, *, flags: int = os.O_RDONLY) -> None:
-        """Raises FormatError for what is no sequence, OSError."""
+    def __init__(self, path: Path, *, flags: int = os.O_RDONLY, keeps_positions: bool = True) -> None:
+        """`keeps_positions`: whether `NAME.idx` beside the file is used. Raises FormatError for what is no
+        sequence, OSError."""
         self.path = path
         self._descriptor = -1
         self._descriptor = os.open(path, flags | os.O_CLOEXEC)
@@ -95,7 +96,7 @@ class SequenceFile:
             self._view = FileView(self._descriptor)
             self.first = self._frame_at(0, span_at(self._view, 0, self._view.size()))
             self._understand()
-            self.positions = Positions(path, self.sequence_id)
+            self.positions = Positions(path if keeps_positions else None, self.sequence_id)
             self.positions.load()
             self.end = 0
             self.torn_at: int | None = None

@@ -68,7 +68,14 @@ def create(path: Path, creation: Creation | None = None) -> None:
 class SequenceWriter(SequenceFile):
     """A sequence of ours that is appended to. It holds the file's lock from opening to closing."""
 
-    def __init__(self, path: Path, readers: Readers = (), *, lock_timeout: float = _LOCK_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        readers: Readers = (),
+        *,
+        lock_timeout: float = _LOCK_SECONDS,
+        keeps_positions: bool = True,
+    ) -> None:
         """`readers` are those of this session. A torn tail is cut away: `repaired` tells how many octets.
 
         Raises StateError when another writer holds the lock, FormatError, IntegrityError for a tail that is
@@ -84,20 +91,20 @@ class SequenceWriter(SequenceFile):
         self.repaired = 0
         self._gate = _locked(path, lock_timeout)
         try:
-            super().__init__(path, flags=os.O_RDWR)
+            super().__init__(path, flags=os.O_RDWR, keeps_positions=keeps_positions)
             self._prepare_to_append()
         except BaseException:
             self._release()
             raise
 
-    def append(self, payload: bytes, outline: Outline | None = None) -> int:
+    def append(self, payload: bytes, outline: Outline | None = None, *, in_clear: bool = False) -> int:
         """Add a frame and return its index. It reaches the file with `flush`, at the latest with `close`.
 
-        With readers in the session it is encrypted. Raises StateError when the disk refuses, and what signers
-        raise; nothing is added then.
+        With readers in the session it is encrypted, unless it shall be `in_clear`. Raises StateError when the
+        disk refuses, and what signers raise; nothing is added then.
         """
         index = self._next_index()
-        prepared = self._prepared(outline or Outline(), index)
+        prepared = self._prepared(outline or Outline(), index, in_clear=in_clear)
         body = b"".join(prepared.body(BytesIO(payload)))
         trailer = self._trailer_of(prepared, hashlib.sha512(body).digest(), index)
         octets = frame(canonical(prepared.members), body, canonical(trailer))
@@ -193,11 +200,11 @@ class SequenceWriter(SequenceFile):
         if self.kind is SequenceKind.CHAIN:
             self._chain = octets_in(last.trailer_members, "ChainDigest") or merkle.ZEROS
 
-    def _prepared(self, outline: Outline, index: int) -> Prepared:
+    def _prepared(self, outline: Outline, index: int, *, in_clear: bool = False) -> Prepared:
         info: dict[str, Value] = {"Index": index}
         if self.kind.has_pointers:
             info["TreePosition"] = self.positions[merkle.previous(index)]
-        exchange = self._session_exchange(index)
+        exchange = None if in_clear else self._session_exchange(index)
         if exchange is not None and not exchange.recipients:
             info["ExchangePosition"] = self._exchange_index
         extra: dict[str, Value] = {**outline.extra, "SequenceInfo": info}

@@ -1,0 +1,235 @@
+"""Archives: a directory as one encrypted, signed sequence, read at any place, that grows by what changed.
+
+A frame a file; at the end of each session an index frame with every name, and the signed head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+
+from meshhw.dare.archive_entry import Entry, EntryKind, apply, entry_members, safe_name, safe_target, scan
+from meshhw.dare.exchange import KeyFinder, RecipientKey
+from meshhw.dare.header import ContentMeta, view
+from meshhw.dare.heads import HEAD_TYPE, seal_head
+from meshhw.dare.output import replacing
+from meshhw.dare.policy import readers_of, session_policy
+from meshhw.dare.prepare import Outline
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_read import SequenceReader
+from meshhw.dare.sequence_write import Creation, SequenceWriter, create
+from meshhw.dare.signing import Signer
+from meshhw.errors import FormatError, IntegrityError, KeyNotFound, MeshError, StateError
+from meshhw.jsonbcd import Limits, Value, decode, to_json
+
+CONTENT_TYPE = "application/mmm-archive"
+INDEX_TYPE = "application/mmm/sequence-index"
+_STREAMED = 1 << 20
+_INDEX_LIMITS = Limits(depth=8, token=1 << 16, items=1 << 25, total=1 << 30)
+Told = Callable[[str], object]
+
+
+def make_archive(
+    root: Path,
+    path: Path,
+    readers: Sequence[RecipientKey] = (),
+    signers: Sequence[Signer] = (),
+    told: Told = str,
+) -> int:
+    """Archive a directory into a new file, which is there whole or not at all; the number of entries.
+
+    Raises StateError when the file exists, UsageError for what cannot be archived, and what signers raise.
+    """
+    if path.exists():
+        raise StateError(f"{path} is there already", hint="--update adds to it what has changed")
+    beside = path.with_name(f".{path.name}.part")
+    beside.unlink(missing_ok=True)
+    create(beside, Creation(content_type=CONTENT_TYPE, policy=session_policy(readers)))
+    try:
+        with SequenceWriter(beside, readers, keeps_positions=False) as writer:
+            count = _add(writer, scan(root), {}, signers, told)
+            writer.flush(sync=True)
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return count
+
+
+def update_archive(
+    root: Path, path: Path, finder: KeyFinder, signers: Sequence[Signer] = (), told: Told = str
+) -> int:
+    """Append what changed since: new and changed files, and the deletion of those that are gone.
+
+    It is encrypted to the keys of the archive. Raises KeyNotFound and the like when the names in it cannot be
+    decrypted, FormatError, IntegrityError.
+    """
+    with SequenceFile(path, keeps_positions=False) as archive:
+        readers = readers_of(archive)
+    with SequenceWriter(path, readers, keeps_positions=False) as writer:
+        known = read_index(writer, SequenceReader(writer, finder))
+        count = _add(writer, scan(root), known, signers, told)
+        writer.flush(sync=True)
+    return count
+
+
+def read_index(archive: SequenceFile, reader: SequenceReader) -> dict[str, Entry]:
+    """Every name with its entry: from the index frame at the end, else by reading every header."""
+    last = len(archive) - 1
+    for index in range(last, max(last - 2, 0), -1):
+        frame = archive.frame(index)
+        content, _ = reader.heading(frame).texts()
+        if content.content_type == INDEX_TYPE:
+            return _parse_index(reader.open(index).payload)
+        if content.content_type != HEAD_TYPE:
+            break
+    return _scan_headers(archive, reader)
+
+
+def extract(archive: SequenceFile, reader: SequenceReader, entries: Iterable[Entry], target: Path) -> None:
+    """Write entries below `target`, each file whole or not at all, links last.
+
+    Raises IntegrityError for names and links that would leave the directory, and for what does not decrypt.
+    """
+    ordered = sorted(entries, key=lambda entry: (entry.kind == EntryKind.SYMLINK, entry.unique_id))
+    names = [(entry, safe_name(entry.unique_id)) for entry in ordered]
+    target.mkdir(parents=True, exist_ok=True)
+    directories = []
+    for entry, name in names:
+        place = target / name
+        _make_parents(target, place)
+        if entry.kind == EntryKind.DIRECTORY:
+            _make_directory(place)
+            directories.append((place, entry))
+            continue
+        _check_frame(archive, reader, entry)
+        if entry.kind == EntryKind.SYMLINK:
+            link = reader.open(entry.index).payload.decode("utf-8", "replace")
+            place.unlink(missing_ok=True)
+            place.symlink_to(safe_target(name, link))
+        else:
+            with replacing(place, private=True) as file:
+                reader.stream(archive.frame(entry.index), file.write)
+        apply(place, entry)
+    for place, entry in reversed(directories):  # last, since what is written in them changes their times
+        apply(place, entry)
+
+
+def _add(
+    writer: SequenceWriter,
+    found: Iterable[tuple[Path, Entry]],
+    known: Mapping[str, Entry],
+    signers: Sequence[Signer],
+    told: Told,
+) -> int:
+    entries: dict[str, Entry] = {}
+    changes = 0
+    for path, entry in found:
+        before = known.get(entry.unique_id)
+        if before is not None and entry.is_same(before):
+            entries[entry.unique_id] = before
+            continue
+        told(entry.unique_id)
+        index = _append(writer, path, entry, "Update" if before else "New")
+        entries[entry.unique_id] = _at(entry, index)
+        changes += 1
+    for name in known.keys() - entries.keys():
+        writer.append(b"", Outline(content=ContentMeta(filename=name, event="Delete")))
+        changes += 1
+    if changes or not known:
+        _append_index(writer, entries)
+        if signers:
+            seal_head(writer, signers)
+    return changes
+
+
+def _append(writer: SequenceWriter, path: Path, entry: Entry, event: str) -> int:
+    outline = Outline(content=entry.content(event))
+    if entry.kind == EntryKind.DIRECTORY:
+        return writer.append(b"", outline)
+    if entry.kind == EntryKind.SYMLINK:
+        return writer.append(str(path.readlink()).encode(), outline)
+    with path.open("rb", buffering=0) as file:
+        if entry.size >= _STREAMED:
+            return writer.append_stream(file, entry.size, outline)
+        payload = file.readall()
+    if len(payload) != entry.size:
+        raise StateError(f"{path} changed while it was read", hint="repeat when nothing writes to it")
+    return writer.append(payload, outline)
+
+
+def _append_index(writer: SequenceWriter, entries: Mapping[str, Entry]) -> None:
+    held = [entry_members(entry) for entry in entries.values()]
+    value: dict[str, Value] = {"SequenceIndex": {"Full": True, "Positions": held}}
+    content = ContentMeta(content_type=INDEX_TYPE)
+    payload = to_json(value)
+    writer.append_stream(BytesIO(payload), len(payload), Outline(content=content))
+
+
+def _parse_index(octets: bytes) -> dict[str, Entry]:
+    value = decode(octets, _INDEX_LIMITS)
+    inner = value.get("SequenceIndex") if isinstance(value, Mapping) else None
+    held = inner.get("Positions") if isinstance(inner, Mapping) else None
+    if not isinstance(held, list) or not all(isinstance(item, Mapping) for item in held):
+        raise FormatError("the archive's index is damaged")
+    entries = (view(item, Entry) for item in held if isinstance(item, Mapping))
+    return {entry.unique_id: entry for entry in entries}
+
+
+def _scan_headers(archive: SequenceFile, reader: SequenceReader) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for frame in archive.frames(1):
+        heading = reader.heading(frame)
+        content, _ = heading.texts()
+        if content.event == "Delete" and content.filename:
+            entries.pop(content.filename, None)
+        elif content.filename:
+            entry = Entry.of_content(content, heading.plain_length(frame.body_length), frame.index)
+            entries[entry.unique_id] = entry
+    return entries
+
+
+def _check_frame(archive: SequenceFile, reader: SequenceReader, entry: Entry) -> None:
+    """The index may only point to the frame that has the name itself."""
+    if not 0 < entry.index < len(archive):
+        raise IntegrityError("the archive's index points outside of it")
+    content, _ = reader.heading(archive.frame(entry.index)).texts()
+    if content.filename != entry.unique_id or (content.content_type or "") != entry.kind:
+        raise IntegrityError(f"the archive's index leads to another file than {entry.unique_id[:80]!r}")
+
+
+def _make_parents(target: Path, place: Path) -> None:
+    for parent in reversed(place.parents):
+        if target in parent.parents:
+            _make_directory(parent)
+
+
+def _make_directory(place: Path) -> None:
+    """A real directory: a link in its place would lead writing elsewhere."""
+    if place.is_symlink():
+        raise IntegrityError(f"{place} is a link", hint="extract to an empty directory")
+    with suppress(FileExistsError):
+        place.mkdir()
+    if not place.is_dir():
+        raise MeshError(f"{place} is in the way", hint="extract to an empty directory")
+
+
+def _at(entry: Entry, index: int) -> Entry:
+    return msgspec.structs.replace(entry, index=index)
+
+
+def choose(entries: Mapping[str, Entry], names: Sequence[str]) -> list[Entry]:
+    """The entries of these names and below them; all without names. Raises KeyNotFound."""
+    if not names:
+        return list(entries.values())
+    chosen: dict[str, Entry] = {}
+    for name in names:
+        plain = name.rstrip("/")
+        fitting = [entry for key, entry in entries.items() if key == plain or key.startswith(plain + "/")]
+        if not fitting:
+            raise KeyNotFound(f"the archive holds no {name!r}", hint="`meshhw dare list --names` shows them")
+        chosen |= {entry.unique_id: entry for entry in fitting}
+    return list(chosen.values())

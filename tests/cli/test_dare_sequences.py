@@ -1,0 +1,87 @@
+"""`meshhw dare append, list, prove, archive, extract` and the check of whole sequences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshhw.algorithms import Algorithm, PrivateKey
+from meshhw.dare.keys import private_to_jose, public_to_jose
+from meshhw.dare.local import LocalKey
+from meshhw.jsonbcd import to_json
+
+PUBLISHED = Path(__file__).parents[1] / "vectors" / "files"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    private = PrivateKey(Algorithm.X25519, bytes(range(32)))
+    (tmp_path / "private.json").write_bytes(to_json(private_to_jose(private)))
+    (tmp_path / "public.json").write_bytes(to_json(public_to_jose(LocalKey(private).public)))
+    (tmp_path / "one").write_bytes(b"one")
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    (tmp_path / "tree" / "sub" / "file").write_bytes(b"content")
+    return tmp_path
+
+
+def test_append_list_prove_verify(meshhw: Any, files: Path) -> None:
+    for number in (1, 2, 3):
+        extra = ["--encrypt", f"{files}/public.json"] if number == 1 else []
+        done = meshhw("dare", "append", f"{files}/log", f"{files}/one", *extra)
+        assert done.stdout == f"{number}\n", done.stderr
+    rows = json.loads(meshhw("dare", "list", f"{files}/log", "--json").stdout)
+    assert [row["form"] for row in rows] == ["clear", "A256GCM-S", "A256GCM-S", "A256GCM-S"]
+    done = meshhw("dare", "prove", f"{files}/log", "2", "--out", f"{files}/proof")
+    assert done.returncode == 0
+    checked = meshhw("dare", "verify", f"{files}/log", "--proof", f"{files}/proof", "--json")
+    assert json.loads(checked.stdout)["frames"] == 4
+    (files / "proof").write_text((files / "proof").read_text().replace('"Index":2', '"Index":1'))
+    assert meshhw("dare", "verify", f"{files}/log", "--proof", f"{files}/proof").returncode == 6
+    assert meshhw("dare", "prove", f"{files}/log", "9").returncode == 2
+
+
+def test_a_torn_tail_is_listed_but_not_verified(meshhw: Any, files: Path) -> None:
+    meshhw("dare", "append", f"{files}/log", f"{files}/one")
+    octets = (files / "log").read_bytes()
+    (files / "log").write_bytes(octets[:-1])
+    done = meshhw("dare", "list", f"{files}/log", "--json")
+    assert done.returncode == 0
+    assert "ends inside a frame" in done.stderr
+    assert len(json.loads(done.stdout)) == 1
+    assert meshhw("dare", "verify", f"{files}/log").returncode == 6
+    mended = meshhw("dare", "append", f"{files}/log", f"{files}/one")
+    assert "torn tail" in mended.stderr
+    assert meshhw("dare", "verify", f"{files}/log").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["Test1Merkle", "Test1Chain", "TestBasicBookMark.dcon"])
+def test_published_sequences_are_listed_and_judged(meshhw: Any, name: str) -> None:
+    rows = json.loads(meshhw("dare", "list", str(PUBLISHED / name), "--json").stdout)
+    assert rows[0]["index"] == 0
+    digests = json.loads(meshhw("dare", "verify", str(PUBLISHED / name), "--json").stdout)["digests"]
+    assert "wrong" not in digests
+
+
+def test_archive_and_extract(meshhw: Any, files: Path) -> None:
+    archive = f"{files}/archive"
+    done = meshhw("dare", "archive", f"{files}/tree", archive, "--encrypt", f"{files}/public.json")
+    assert done.returncode == 0, done.stderr
+    names = meshhw("dare", "list", archive, "--names", "--key", f"{files}/private.json", "--json")
+    assert [row["name"] for row in json.loads(names.stdout)] == ["sub", "sub/file"]
+    hidden = meshhw("dare", "list", archive)
+    assert "sub" not in hidden.stdout
+    out = meshhw(
+        "dare", "extract", archive, f"{files}/out", "sub/file", "--key", f"{files}/private.json", "--json"
+    )
+    assert json.loads(out.stdout)["extracted"] == 1
+    assert (files / "out" / "sub" / "file").read_bytes() == b"content"
+    assert meshhw("dare", "extract", archive, f"{files}/out2").returncode == 3
+    (files / "tree" / "new").write_bytes(b"new")
+    update = meshhw("dare", "archive", f"{files}/tree", archive, "--update", "--key", f"{files}/private.json")
+    assert update.stdout == "entries written: 1\n", update.stderr
+    assert meshhw("dare", "verify", archive).returncode == 0
+    again = meshhw("dare", "archive", f"{files}/tree", archive, "--encrypt", f"{files}/public.json")
+    assert again.returncode == 1
