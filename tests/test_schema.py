@@ -24,6 +24,7 @@ EXTENSIONS = {
     "KeyData": {"Mode", "Attestation", "AttestationFormat"},
     "Profile": {"Suite", "Version"},
     "ProfileAccount": {"AdministratorSignatures"},
+    "RequestConnection": {"Expires"},
     "MeshResponse": {"Status", "StatusDescription"},
 }
 

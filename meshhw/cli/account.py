@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.algorithms import Suite
+from meshhw.cli.account_devices import Account, admin, connect
 from meshhw.cli.common import context, verbs
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
 app = verbs("A person's Mesh account: its keys, devices and escrow.")
 
-Account = Annotated[
-    str | None, typer.Option("--account", metavar="ADDRESS", help="Which account, when there are several.")
-]
+app.command("connect")(connect)
+app.add_typer(admin, name="admin")
 
 
 @app.command("create")

@@ -134,6 +134,46 @@ def delete(udf: Annotated[str, typer.Argument(metavar="UDF")]) -> None:
     cli.output.show({"deleted": record.udf}, f"{record.udf} is deleted, its keys are destroyed")
 
 
+@app.command("request")
+def request(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The account to be connected to.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the request goes.")],
+    device: Annotated[
+        str | None, typer.Option(metavar="UDF", help="Which device, when there are several.")
+    ] = None,
+) -> None:
+    """Ask an account's administrator to connect this device; show the witness to be compared."""
+    from meshhw.dare.output import replacing
+    from meshhw.managers.account.request import make_request, witness_of
+    from meshhw.managers.host import Host
+
+    cli = context()
+    host = Host(cli.home)
+    envelope = make_request(host, host.profile(device, "ProfileDevice"), address, cli.open_options)
+    with replacing(out) as target:
+        target.write(envelope.octets())
+    value = {"file": str(out), "witness": witness_of(envelope)}
+    cli.output.show(value, f"the request is in {out}; its witness is\n{value['witness']}")
+
+
+@app.command("complete")
+def complete(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `meshhw account connect` wrote.")],
+) -> None:
+    """Install the administrator's answer: this device then belongs to the account."""
+    from meshhw.cli.account_devices import MAX_REQUEST
+    from meshhw.cli.inputs import read_octets
+    from meshhw.managers.account.complete import complete as install
+    from meshhw.managers.host import Host
+
+    cli = context()
+    found = install(Host(cli.home), read_octets(file, MAX_REQUEST), cli.open_options)
+    roles = list(found.connection.roles)
+    value = {"account": found.udf, "address": found.address, "device": found.device.udf, "roles": roles}
+    cli.output.show(value, f"connected to {found.address} ({found.udf}) as {', '.join(roles)}")
+
+
 @contextmanager
 def _manager() -> Iterator[DeviceManager]:
     from meshhw.managers.device import DeviceManager

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshhw.algorithms import Operation, Suite
+from meshhw.algorithms import Family, Operation, Suite
 from meshhw.errors import KeyNotFound, StateError
-from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.api import OpenOptions, SignsDigest
 from meshhw.keystore.placement import Plan, Role
 from meshhw.managers.host import Host, ProfileRecord, now
 from meshhw.managers.keymaking import KeyMaker, MadeKey, destroy
 from meshhw.managers.profilemaking import ROOT, ProfileRequest, deriving, plan_profile, signer_of
 from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile, sign_assertion
-from meshhw.schema.keydata import key_data
+from meshhw.schema.keydata import DIRECT, TWEAKED, key_data
 from meshhw.schema.profile import ProfileDevice
 from meshhw.udf import Seed, fingerprint
 
@@ -101,7 +101,7 @@ def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> Profile
         suite=None if suite is Suite.S448 else suite.value,
         profile_signature=key_data(keys[ROOT].public),
         encryption=key_data(keys["encryption"].public),
-        signature=key_data(keys["signature"].public),
+        signature=key_data(keys["signature"].public, mode=_signature_mode(keys["signature"])),
         authentication=key_data(keys["authentication"].public),
     )
     udf = fingerprint(keys[ROOT].public)
@@ -116,3 +116,9 @@ def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> Profile
         keys=tuple(item.handle() for item in made),
         label=label,
     )
+
+
+def _signature_mode(made: MadeKey) -> str:
+    """How the key will sign inside an account: ECDSA keys that sign digests are tweaked (R3, R4)."""
+    nist = made.place.algorithm.family is Family.WEIERSTRASS
+    return TWEAKED if nist and isinstance(made.key, SignsDigest) else DIRECT

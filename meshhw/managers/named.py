@@ -17,7 +17,10 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import KeyNotFound
 from meshhw.keystore.api import OpenOptions
 
-MODULES = {"threshold": "meshhw.managers.threshold.named"}
+MODULES = {
+    "threshold": "meshhw.managers.threshold.named",
+    "account": "meshhw.managers.account.named",
+}
 
 
 class Named(Protocol):

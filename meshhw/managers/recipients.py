@@ -11,6 +11,7 @@ from meshhw.dare.keyfile import read_public
 from meshhw.errors import FormatError, KeyNotFound, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers import named
+from meshhw.managers.account.named import recipient as account_recipient
 from meshhw.managers.host import Host
 from meshhw.managers.keys import opened
 from meshhw.schema.assertion import open_profile
@@ -64,6 +65,8 @@ def _known(name: str, home: Path, options: OpenOptions) -> RecipientKey:
         return RecipientKey(host.profile(name).key(ENCRYPTION_ROLE).public_key)
     with suppress(KeyNotFound):
         return RecipientKey(host.key(name)[1].public_key)
+    with suppress(KeyNotFound):
+        return account_recipient(name, home)
     try:
         with opened(name, home, options) as found:
             return RecipientKey(found.key.public)

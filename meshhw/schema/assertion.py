@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from meshhw.algorithms import Family, PublicKey
 from meshhw.dare.envelope import Envelope
-from meshhw.dare.exchange import KeyRing
+from meshhw.dare.exchange import KeyFinder, KeyRing, RecipientKey
 from meshhw.dare.findings import Finding
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.prepare import Outline
@@ -25,7 +25,7 @@ from meshhw.errors import IntegrityError, SignatureInvalid
 from meshhw.schema.codec import decode, encode, encode_binary
 from meshhw.schema.core import MeshObject
 from meshhw.schema.keydata import public_key
-from meshhw.schema.profile import Assertion, Profile
+from meshhw.schema.profile import Profile
 from meshhw.udf import fingerprint
 
 CONTENT_TYPE = "application/mmm/object"
@@ -42,29 +42,35 @@ class Verified(Generic[T]):
     findings: tuple[Finding, ...] = ()
 
 
-def sign_assertion(value: Assertion, signer: Signer, name: str, *, binary: bool = False) -> Envelope:
-    """The envelope of an assertion, signed once and verified before it is returned.
+def sign_assertion(value: MeshObject, signer: Signer, name: str, *, binary: bool = False) -> Envelope:
+    """The envelope of an object in clear, signed once and verified before it is returned.
 
     `name` becomes EnvelopeId and UniqueId; `binary` writes the body in JSON-B, as assertions for devices are.
     Raises SignatureInvalid, NotSupported and what the key raises.
     """
-    content = ContentMeta(
-        unique_id=name,
-        message_type=type(value).__name__,
-        content_type=CONTENT_TYPE,
-        created=datetime.now(UTC).replace(microsecond=0),
-    )
     published = signer.public.algorithm.family is Family.EDWARDS
-    outline = Outline(signers=[signer], content=content, envelope_id=name, compat=published)
+    outline = Outline(signers=[signer], content=_content(value, name), envelope_id=name, compat=published)
     return seal(encode_binary(value) if binary else encode(value), outline)
 
 
-def open_assertion(envelope: Envelope, expected: type[T], signers: Sequence[PublicKey]) -> Verified[T]:
-    """The object in an envelope that one of `signers` has signed.
+def enclose(value: MeshObject, signer: Signer, reader: PublicKey, name: str) -> Envelope:
+    """The envelope of an object for one reader alone: encrypted in the secure form, and signed.
 
-    Raises SignatureInvalid, FormatError for another class, IntegrityError for a MessageType that lies.
+    Raises InvalidPublicKey for a bad reader's key, and what the signer's key raises.
     """
-    opened = open_envelope(envelope, KeyRing(), known=signers)
+    outline = Outline(readers=[RecipientKey(reader)], signers=[signer], content=_content(value, name))
+    return seal(encode(value), outline)
+
+
+def open_assertion(
+    envelope: Envelope, expected: type[T], signers: Sequence[PublicKey], keys: KeyFinder | None = None
+) -> Verified[T]:
+    """The object in an envelope that one of `signers` has signed, decrypted with one of `keys` if it must be.
+
+    Raises SignatureInvalid, FormatError for another class, IntegrityError for a MessageType that lies,
+    KeyNotFound and DecryptionFailed.
+    """
+    opened = open_envelope(envelope, keys or KeyRing(), known=signers)
     value = _read(opened, expected)
     for signer in opened.signers:
         if signer in signers:
@@ -90,6 +96,15 @@ def open_profile(envelope: Envelope, expected: type[P]) -> Verified[P]:
 def profile_udf(profile: Profile) -> str:
     """The profile's name: the fingerprint of its ProfileSignature. Raises FormatError, IntegrityError."""
     return fingerprint(public_key(profile.profile_signature, "ProfileSignature"))
+
+
+def _content(value: MeshObject, name: str) -> ContentMeta:
+    return ContentMeta(
+        unique_id=name,
+        message_type=type(value).__name__,
+        content_type=CONTENT_TYPE,
+        created=datetime.now(UTC).replace(microsecond=0),
+    )
 
 
 def _read(opened: Opened, expected: type[T]) -> T:

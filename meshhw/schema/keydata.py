@@ -10,6 +10,9 @@ from meshhw.schema.core import MeshObject
 from meshhw.schema.key import Key, KeyData
 from meshhw.udf import Era, fingerprint, same_name
 
+DIRECT, TWEAKED = "direct", "tweaked"
+"""Values of KeyData's `Mode`: the token's own key, and an ECDSA key under a multiplicative activation."""
+
 
 def key_data(public: PublicKey, *, mode: str | None = None) -> KeyData:
     """The KeyData of a public key under its fingerprint."""

@@ -69,6 +69,8 @@ class RequestConnection(MessagePinValidated):
     """A device asks to be connected."""
 
     account_address: str | None = None
+    expires: datetime | None = None
+    """Extension: when an administrator must no longer take it."""
 
 
 class AcknowledgeConnection(Message):

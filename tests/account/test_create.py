@@ -18,12 +18,13 @@ from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.manager import AccountManager, checked_address
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.host import Host, ProfileRecord
-from meshhw.managers.profilemaking import VAULT, ProfileRequest
+from meshhw.managers.profilemaking import ProfileRequest
 from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile
 from meshhw.schema.keydata import keys_of
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import Seed, fingerprint
+from tests.account.vaults import cheap_vault
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors/schema_account_seed_alice.json").read_text())
 SEED = Seed.parse(VECTOR["seed_udf"])
@@ -37,14 +38,15 @@ class Home:
         self.path = path
         self.host = Host(path)
         self.options = OpenOptions(Scripted({PinKind.VAULT: "a passphrase"}))
+        self.tokens = cheap_vault(path, self.options)
         self.accounts = AccountManager(self.host, self.options)
 
     def create(self, *, native: bool = False, seed: Seed | None = None, **request: object) -> ProfileRecord:
-        wanted = ProfileRequest(tokens=[VAULT], seed=seed, **request)  # type: ignore[arg-type]  # passed through
+        wanted = ProfileRequest(tokens=self.tokens, seed=seed, **request)  # type: ignore[arg-type]  # passed through
         return self.accounts.create(self.accounts.plan(ALICE, wanted, native=native))
 
     def vault_keys(self) -> int:
-        token = registry.open_token(VAULT, self.options)
+        token = registry.open_token(self.tokens[0], self.options)
         try:
             return len(token.keys())
         finally:
@@ -111,16 +113,16 @@ def test_each_suite_and_each_way_makes_a_profile_that_verifies(home: Home, suite
 
 
 def test_native_keys_are_told_to_have_no_way_back(home: Home) -> None:
-    native = home.accounts.plan(ALICE, ProfileRequest(tokens=[VAULT]), native=True)
+    native = home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens), native=True)
     assert "nothing brings these keys back" in native.told[-1]
-    seeded = home.accounts.plan(ALICE, ProfileRequest(tokens=[VAULT]))
+    seeded = home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens))
     assert "account escrow" in seeded.told[-1]
     with pytest.raises(UsageError):
-        home.accounts.plan(ALICE, ProfileRequest(tokens=[VAULT], seed=SEED), native=True)
+        home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens, seed=SEED), native=True)
 
 
 def test_an_account_that_cannot_be_recorded_leaves_nothing(home: Home) -> None:
-    new = home.accounts.plan(ALICE, ProfileRequest(tokens=[VAULT]))
+    new = home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens))
     state = home.path / "host.json"
     state.write_text('{"version": 2}')
     state.chmod(0o600)
@@ -133,8 +135,8 @@ def test_an_account_that_cannot_be_recorded_leaves_nothing(home: Home) -> None:
 def test_an_account_is_made_once(home: Home) -> None:
     home.create(seed=SEED)
     with pytest.raises(StateError, match="already"):
-        home.accounts.plan(ALICE.upper(), ProfileRequest(tokens=[VAULT]))
-    again = home.accounts.plan("other@example.com", ProfileRequest(tokens=[VAULT], seed=SEED))
+        home.accounts.plan(ALICE.upper(), ProfileRequest(tokens=home.tokens))
+    again = home.accounts.plan("other@example.com", ProfileRequest(tokens=home.tokens, seed=SEED))
     with pytest.raises(StateError, match="already"):
         home.accounts.create(again)
     assert home.vault_keys() == 6
@@ -142,7 +144,7 @@ def test_an_account_is_made_once(home: Home) -> None:
 
 def test_required_hardware_refuses_the_vault(home: Home) -> None:
     with pytest.raises(NotSupported):
-        home.accounts.plan(ALICE, ProfileRequest(tokens=[VAULT], require_hardware=True))
+        home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens, require_hardware=True))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from meshhw.managers.account.recovering import saved_profile
 from meshhw.managers.account.sheets import pdf, png, terminal, write_sheets
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, ProfileRecord
-from meshhw.managers.profilemaking import VAULT, ProfileRequest
+from meshhw.managers.profilemaking import ProfileRequest
 from meshhw.threshold.secret import split
 from meshhw.udf import Seed, Specifier
+from tests.account.vaults import cheap_vault
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors/schema_account_seed_alice.json").read_text())
 SEED = Seed.parse(VECTOR["seed_udf"])
@@ -36,11 +37,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def account(host: Host, *, native: bool = False, **request: object) -> ProfileRecord:
     with AccountManager(host, OPTIONS) as manager:
-        wanted = ProfileRequest(tokens=[VAULT], **request)  # type: ignore[arg-type]  # passed through
+        wanted = ProfileRequest(tokens=cheap_vault(host.home, OPTIONS), **request)  # type: ignore[arg-type]  # passed through
         return manager.create(manager.plan("alice@example.com", wanted, native=native))
 
 
-@pytest.mark.parametrize("pair", combinations(VECTOR["shares"], 2))
+@pytest.mark.parametrize("pair", list(combinations(VECTOR["shares"], 2)))
 def test_any_two_published_shares_give_the_published_account(pair: tuple[str, str]) -> None:
     found = escrow.recovered_seed(pair)
     assert found.seed == SEED
@@ -75,7 +76,7 @@ def test_impossible_numbers_are_refused(host: Host, threshold: int, count: int) 
 def test_keys_that_no_share_brings_back_are_named(host: Host) -> None:
     record = account(host)
     with DeviceManager(host, OPTIONS) as devices:
-        device = devices.create(ProfileRequest(tokens=[VAULT], label="laptop"))
+        device = devices.create(ProfileRequest(tokens=cheap_vault(host.home, OPTIONS), label="laptop"))
     named = escrow.not_covered(host, record)
     assert [line.split(" (")[0] for line in named] == [f"{key.role} of laptop" for key in device.keys]
 

@@ -66,3 +66,48 @@ def test_escrow_and_recovery_on_a_bare_machine(meshhw: Meshhw, pins: dict[str, s
     refused = meshhw("account", "recover", "-", env=pins | {"MESHHW_HOME": str(tmp_path / "x")}, text=one)
     assert refused.returncode == 6
     assert "Traceback" not in refused.stderr
+
+
+def test_a_second_device_is_connected_by_files(meshhw: Meshhw, pins: dict[str, str], tmp_path: Path) -> None:
+    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    ask, answer, letter = (str(tmp_path / name) for name in ("ask.dare", "answer.dare", "letter.dare"))
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
+    asked = meshhw("device", "request", "alice@example.com", "--out", ask, "--json", env=phone)
+    witness = json.loads(asked.stdout)["witness"]
+
+    connect = ("account", "connect", ask, "--roles", "web", "--out", answer)
+    assert meshhw(*connect, "--witness", "MAAA-AAAA", env=pins).returncode == 6
+    assert meshhw(*connect, env=pins).returncode == 1
+    assert not Path(answer).exists()
+    assert meshhw(*connect, "--witness", witness, env=pins).returncode == 0
+    completed = meshhw("device", "complete", answer, env=phone)
+    assert completed.returncode == 0, completed.stderr
+    assert "as web" in completed.stdout
+
+    note = tmp_path / "note.txt"
+    note.write_text("for all of Alice's devices")
+    assert meshhw("dare", "encode", str(note), letter, "--encrypt", "alice@example.com").returncode == 0
+    for env in (pins, phone):
+        opened = tmp_path / "opened.txt"
+        decoded = meshhw("dare", "decode", letter, str(opened), env=env)
+        assert decoded.returncode == 0, decoded.stderr
+        assert opened.read_text() == "for all of Alice's devices"
+        opened.unlink()
+
+
+def test_administrators_are_listed_added_and_removed(
+    meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
+) -> None:
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    [first] = json.loads(meshhw("account", "admin", "list", "--json").stdout)
+    key = tmp_path / "key.json"
+    key.write_text(
+        '{"PublicKeyECDH":{"crv":"Ed25519","Public":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}'
+    )
+    assert meshhw("account", "admin", "add", str(key), env=pins).returncode == 0
+    assert len(json.loads(meshhw("account", "admin", "list", "--json").stdout)) == 2
+    assert meshhw("account", "admin", "remove", first["udf"], env=pins).returncode == 1
+    assert meshhw("account", "admin", "remove", first["udf"], "--yes", env=pins).returncode == 0
+    [left] = json.loads(meshhw("account", "admin", "list", "--json").stdout)
+    assert left["algorithm"] == "Ed25519"

@@ -41,6 +41,13 @@ class _Composed:
     """What composed keys have of their base key."""
 
     base: Key
+    published: PublicKey | None = field(default=None, kw_only=True)
+    """The base public key as its profile has it: the token of an X448 key does not know its sign."""
+
+    @property
+    def base_public(self) -> PublicKey:
+        """The base public key that the activation is added to."""
+        return self.published or self.base.public
 
     @property
     def uri(self) -> KeyURI:
@@ -71,7 +78,7 @@ class ComposedAgreement(_Composed):
     @property
     def public(self) -> PublicKey:
         """base public + activation * B."""
-        return composed_public(self.base.public, self.activation)
+        return composed_public(self.base_public, self.activation)
 
     def unwrap(self, peer: PublicKey, kdf_info: bytes, wrapped: bytes) -> bytes:
         """RFC 3394 unwrap under the agreement, with one question to the token. Raises DecryptionFailed."""
@@ -103,7 +110,7 @@ class ComposedAgreement(_Composed):
         return decode_checked(curve_named(self.algorithm), peer.octets)
 
     def _holder(self) -> KeyHolder:
-        return KeyHolder(0, self.base, base_point(self.base.public))
+        return KeyHolder(0, self.base, base_point(self.base_public))
 
     def _sums(self, point: Point, partial: Partial) -> Iterator[Point]:
         own = multiply(point, self.activation)
@@ -120,7 +127,7 @@ class TweakedSignature(_Composed):
     @property
     def public(self) -> PublicKey:
         """factor * base public."""
-        return tweaked_public(self.base.public, self.factor)
+        return tweaked_public(self.base_public, self.factor)
 
     def sign(self, message: bytes) -> bytes:
         """r || s with s low over SHA-256 (P-256) or SHA-384 (P-384) of the message."""

@@ -15,6 +15,7 @@ import msgspec
 
 from meshhw import files
 from meshhw.algorithms import Algorithm, PrivateKey, PublicKey
+from meshhw.dare.envelope import Envelope
 from meshhw.errors import DecryptionFailed, FormatError
 from meshhw.keystore.api import OpenOptions, Token
 from meshhw.managers.account.sealedfile import sealed, unsealed
@@ -62,6 +63,11 @@ class AccountDirectory:
     def write_profile(self, envelope: bytes) -> None:
         """Keep the signed profile."""
         files.replace(self.path / PROFILE, envelope)
+
+    def profile(self) -> Envelope | None:
+        """The signed profile that is kept here. Raises FormatError."""
+        data = files.read_private(self.path / PROFILE, _LIMIT)
+        return None if data is None else Envelope.parse(data)
 
     def write_seed(self, token: Token, seed: Seed) -> None:
         """Seal the seed to a token."""

@@ -1,0 +1,65 @@
+"""Completing a connection on the device: the administrator's answer is checked whole before it is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyFinder
+from meshhw.dare.read import open_envelope
+from meshhw.errors import IntegrityError, SignatureInvalid
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.connect import ACCEPT
+from meshhw.managers.account.membership import Membership, install
+from meshhw.managers.account.request import Pending, pending_requests
+from meshhw.managers.host import Host
+from meshhw.managers.openers import Keys
+from meshhw.schema.codec import decode
+from meshhw.schema.message import RespondConnection
+from meshhw.udf.message import response_id
+
+
+def complete(host: Host, octets: bytes, options: OpenOptions) -> Membership:
+    """Install the answer to a request of this machine.
+
+    Raises KeyNotFound when it is for no device here, SignatureInvalid when no administrator signed it, and
+    IntegrityError when it answers nothing that was asked, is of another account, or gives other keys.
+    """
+    with Keys(host.home, options) as keys:
+        answer, signers = _opened(octets, keys)
+    path, pending = _asked(host, answer)
+    if answer.result != ACCEPT or answer.cataloged_device is None:
+        path.unlink(missing_ok=True)
+        raise IntegrityError(f"the administrator's answer is {(answer.result or 'nothing')[:32]!r}")
+    found = Membership(host, answer.cataloged_device)
+    if not set(signers) & set(administrators(found.profile)):
+        raise SignatureInvalid("the answer is not signed by an administrator of the account")
+    _require_asked(found, pending)
+    found.common(options)  # opens every layer, and so proves that this device can use all that it was given
+    install(host, found)
+    path.unlink(missing_ok=True)
+    return found
+
+
+def _opened(octets: bytes, keys: KeyFinder) -> tuple[RespondConnection, tuple[PublicKey, ...]]:
+    """The answer, and by which keys it is signed; whose they are is not known yet."""
+    opened = open_envelope(Envelope.parse(octets), keys)
+    if not opened.signers:
+        raise SignatureInvalid("nobody signed the answer")
+    return decode(opened.payload, RespondConnection), opened.signers
+
+
+def _asked(host: Host, answer: RespondConnection) -> tuple[Path, Pending]:
+    for path, pending in pending_requests(host.home):
+        if response_id(pending.message_id) == answer.message_id:
+            return path, pending
+    raise IntegrityError("this answers no request of this machine, or one that was completed already")
+
+
+def _require_asked(found: Membership, pending: Pending) -> None:
+    if found.device.udf != pending.device:
+        raise IntegrityError("the answer is for another device than the one that asked")
+    if found.address != pending.address:
+        raise IntegrityError(f"the answer is of {found.address!r}, {pending.address!r} was asked")

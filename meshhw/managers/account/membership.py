@@ -1,0 +1,176 @@
+"""This device's place in an account: what its administrator gave it, and the keys that follow from it.
+
+`cataloged.json` is kept as it came: all that is secret in it is encrypted to this device's keys, so every use
+asks the token again. The activation opens with the base key, the account's keys with the connected key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from meshhw import files
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing
+from meshhw.dare.keys import SeedKey, private_from_jose
+from meshhw.dare.local import LocalKey
+from meshhw.dare.signing import Signer
+from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
+from meshhw.keystore.api import OpenOptions, Signs
+from meshhw.managers.account.activation import Use, scalar, tweak
+from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
+from meshhw.managers.account.connected import connected_keys, require_same
+from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.host import Host, ProfileRecord
+from meshhw.managers.keys import opened
+from meshhw.schema.activation import ActivationAccount, ActivationCommon
+from meshhw.schema.assertion import open_assertion, open_profile, profile_udf
+from meshhw.schema.codec import decode, encode, to_tagged
+from meshhw.schema.connection import ConnectionDevice
+from meshhw.schema.core import Enveloped, MeshObject
+from meshhw.schema.entry import CatalogedDevice
+from meshhw.schema.key import KeyData
+from meshhw.schema.keydata import TWEAKED, public_key
+from meshhw.schema.profile import ProfileDevice, ProfileUser
+from meshhw.udf import Seed
+
+CATALOGED = "cataloged.json"
+_LIMIT = 1 << 20
+M = TypeVar("M", bound=MeshObject)
+
+
+class Membership:
+    """One device of this home in one account. Everything was signed by an administrator of the profile."""
+
+    def __init__(self, host: Host, entry: CatalogedDevice) -> None:
+        """Check the entry's signatures. Raises SignatureInvalid, IntegrityError, FormatError, and KeyNotFound
+        when the device is not of this home."""
+        self._host = host
+        self.entry = entry
+        self.profile = open_profile(_envelope(entry.enveloped_profile_user, "profile"), ProfileUser).value
+        self.udf = profile_udf(self.profile)
+        self._administrators = administrators(self.profile)
+        connection = _envelope(entry.enveloped_connection_device, "connection")
+        self.connection = open_assertion(connection, ConnectionDevice, self._administrators).value
+        if self.connection.profile_udf != self.udf:
+            raise IntegrityError("the connection is to another account than the profile beside it")
+        self.device: ProfileRecord = host.profile(entry.device_udf, "ProfileDevice")
+
+    @property
+    def address(self) -> str:
+        """The account's address."""
+        return self.profile.account_address or ""
+
+    @contextmanager
+    def encryption(self, options: OpenOptions) -> Iterator[ComposedAgreement]:
+        """The connected encryption key, its token open until the end; two questions to the token to open one
+        envelope: one for the activation, one for the envelope.
+
+        Raises IntegrityError when base and activation do not give the connection's keys.
+        """
+        handle = self.device.key("encryption")
+        with opened(handle.uri, self._host.home, options) as base:
+            seed = self._activation(KeyRing([base.key]))
+            part = scalar(seed, Use.ENCRYPTION, handle.algorithm)
+            yield ComposedAgreement(base.key, part, published=handle.public_key)
+
+    @contextmanager
+    def signer(self, options: OpenOptions) -> Iterator[Signer]:
+        """The connected signature key: the token's own, or under its activation. Raises NotSupported."""
+        handle = self.device.key("signature")
+        with opened(handle.uri, self._host.home, options) as found:
+            if self.connection.signature is not None and self.connection.signature.mode == TWEAKED:
+                seed = self.activation(options)
+                yield TweakedSignature(found.key, tweak(seed, handle.public_key), published=handle.public_key)
+            elif isinstance(found.key, Signs):
+                yield found.key
+            else:
+                raise NotSupported("the device's signature key does not sign")
+
+    def activation(self, options: OpenOptions) -> Seed:
+        """The activation's seed, opened with the base encryption key."""
+        with opened(self.device.key("encryption").uri, self._host.home, options) as base:
+            return self._activation(KeyRing([base.key]))
+
+    def common(self, options: OpenOptions) -> ActivationCommon:
+        """The keys of the account that this device was granted, opened with its connected key."""
+        envelope = _envelope(self.entry.enveloped_activation_common, "activation of the account's keys")
+        with self.encryption(options) as key:
+            return open_assertion(envelope, ActivationCommon, self._administrators, KeyRing([key])).value
+
+    def _activation(self, ring: KeyRing) -> Seed:
+        envelope = _envelope(self.entry.enveloped_activation_account, "activation")
+        found = open_assertion(envelope, ActivationAccount, self._administrators, ring).value
+        if found.account_udf != self.udf or not found.activation_key:
+            raise IntegrityError("the activation is of another account")
+        seed = Seed.parse(found.activation_key)
+        device = open_profile(Envelope.parse(self.device.envelope), ProfileDevice).value
+        require_same(connected_keys(device, seed), self.connection)
+        return seed
+
+
+def memberships(host: Host) -> list[Membership]:
+    """The accounts that devices of this home belong to. Raises what a damaged one raises."""
+    paths = sorted((host.home / "accounts").glob(f"*/{CATALOGED}"))
+    return [
+        Membership(host, decode(files.read_private(path, _LIMIT) or b"", CatalogedDevice)) for path in paths
+    ]
+
+
+def membership(host: Host, name: str | None = None) -> Membership:
+    """The one in the account of that address or UDF; without a name the only one. Raises KeyNotFound."""
+    found = [item for item in memberships(host) if name in (None, item.address, item.udf)]
+    if len(found) != 1:
+        raise KeyNotFound(
+            f"{len(found)} connected accounts fit" if found else "no device here belongs to that account",
+            hint="`meshhw account show` lists what is here",
+        )
+    return found[0]
+
+
+def install(host: Host, found: Membership) -> None:
+    """Keep a membership. Raises IntegrityError when an older profile of the account would replace a newer."""
+    directory = AccountDirectory(host.home, found.udf)
+    with directory.making():
+        held = directory.profile()
+        if held is not None:
+            _require_newer(open_profile(held, ProfileUser).value, found.profile)
+        profile = _envelope(found.entry.enveloped_profile_user, "profile")
+        directory.write_profile(profile.octets())
+        files.replace(directory.path / CATALOGED, encode(found.entry))
+
+
+def private_key(data: KeyData | None, what: str) -> LocalKey:
+    """The private key that a role has granted, checked against its fingerprint.
+
+    Raises KeyNotFound when it was not granted, FormatError, IntegrityError.
+    """
+    if data is None or data.private_parameters is None:
+        raise KeyNotFound(f"this device was not granted the account's {what} key")
+    private = private_from_jose(to_tagged(data.private_parameters))
+    if isinstance(private, SeedKey):
+        raise FormatError(f"the account's {what} key is a seed")
+    return LocalKey(private)
+
+
+def account_encryption(found: Membership) -> PublicKey:
+    """The key that letters to the account are encrypted to."""
+    return public_key(found.profile.common_encryption, "CommonEncryption")
+
+
+def _require_newer(held: ProfileUser, offered: ProfileUser) -> None:
+    if (held.version or 0) > (offered.version or 0):
+        raise IntegrityError(
+            f"the account's profile has version {offered.version or 0}, version {held.version} was seen here"
+        )
+    if held.version == offered.version and held != offered:
+        raise IntegrityError(f"two different profiles of the account have version {held.version or 0}")
+
+
+def _envelope(enveloped: Enveloped[M] | None, what: str) -> Envelope:
+    if enveloped is None:
+        raise FormatError(f"the {what} is missing")
+    return Envelope.from_array(enveloped.array)
