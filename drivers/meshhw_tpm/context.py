@@ -36,7 +36,7 @@ class Context:
         self._primary: Handle | None = None
         self._primary_persistent = False
         self._session: Handle | None = None
-        self._persistent: dict[int, Handle] = {}
+        self._persistent: dict[int, tuple[Handle, bytes]] = {}
         self.primary_name = b""
         try:
             if pending:
@@ -144,8 +144,13 @@ class Context:
 
     def persistent(self, handle: int) -> Handle:
         """The object at a persistent handle; asked for once per connection."""
+        return self.persistent_named(handle)[0]
+
+    def persistent_named(self, handle: int) -> tuple[Handle, bytes]:
+        """The object at a persistent handle, and its name."""
         if handle not in self._persistent:
-            self._persistent[handle] = self.esapi.tr_from_tpmpublic(handle)
+            known = self.esapi.tr_from_tpmpublic(handle)
+            self._persistent[handle] = known, bytes(self.esapi.tr_get_name(known))
         return self._persistent[handle]
 
     def forget_persistent(self, handle: int) -> None:
@@ -153,7 +158,7 @@ class Context:
         known = self._persistent.pop(handle, None)
         if known is not None:
             with suppress(self.tss.TSS2_Exception):
-                self.esapi.tr_close(known)
+                self.esapi.tr_close(known[0])
 
     def handles(self, first: int) -> list[int]:
         """The handles of one range that are in use."""
@@ -221,8 +226,8 @@ class Context:
             return True
         if SRK_HANDLE not in self.handles(SRK_HANDLE)[:1]:
             return False
-        handle = self.persistent(SRK_HANDLE)
-        if bytes(self.esapi.tr_get_name(handle)) != name:
+        handle, found = self.persistent_named(SRK_HANDLE)
+        if found != name:
             return False
         self._primary, self._primary_persistent, self.primary_name = handle, True, name
         return True

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
@@ -25,7 +26,7 @@ from meshhw_tpm.context import Context
 from meshhw_tpm.pins import Pins
 from meshhw_tpm.source import Source
 from meshhw_tpm.templates import HASH_NAMES
-from meshhw_tpm.tss import Handle, Structure
+from meshhw_tpm.tss import Handle, Structure, tss
 
 T = TypeVar("T")
 Command = Callable[[Context, Handle, Handle], T]
@@ -109,8 +110,8 @@ class _Signing(TpmKey):
             raise UsageError(f"{self.algorithm} signs a {hash_name} digest, not {len(digest)} octets")
 
         def command(context: Context, handle: Handle, session: Handle) -> bytes:
-            scheme = _ecdsa(context, hash_name)
-            made = context.esapi.sign(handle, digest, scheme, no_ticket(context), session1=session)
+            scheme = _signature_scheme(_ECDSA, hash_name)
+            made = context.esapi.sign(handle, digest, scheme, no_ticket(), session1=session)
             pair = made.signature.ecdsa
             return _fixed(self.algorithm, bytes(pair.signatureR), bytes(pair.signatureS))
 
@@ -147,10 +148,8 @@ class _RsaSigning(TpmKey):
         digest = hashlib.sha256(message).digest()
 
         def command(context: Context, handle: Handle, session: Handle) -> bytes:
-            t = context.tss
-            details = t.TPMU_SIG_SCHEME(rsapss=t.TPMS_SCHEME_HASH(hashAlg=t.TPM2_ALG.SHA256))
-            scheme = t.TPMT_SIG_SCHEME(scheme=t.TPM2_ALG.RSAPSS, details=details)
-            made = context.esapi.sign(handle, digest, scheme, no_ticket(context), session1=session)
+            scheme = _signature_scheme(_RSAPSS, "SHA256")
+            made = context.esapi.sign(handle, digest, scheme, no_ticket(), session1=session)
             return bytes(made.signature.rsapss.sig)
 
         return self._use(Operation.SIGN, command, secret=False)
@@ -226,15 +225,16 @@ def key_class(area: PublicArea) -> type[TpmKey] | None:
     if area.public is None or area.has(Attributes.RESTRICTED):
         return None
     family = area.public.algorithm.family
-    signs = area.has(Attributes.SIGN) and _scheme_fits(area, _signature_scheme(area))
-    decrypts = area.has(Attributes.DECRYPT) and _scheme_fits(area, _decryption_scheme(area))
+    signs = area.has(Attributes.SIGN) and _scheme_fits(area, _signing(area))
+    decrypts = area.has(Attributes.DECRYPT) and _scheme_fits(area, _decrypting(area))
     return _CLASSES.get((family, signs, decrypts))
 
 
 def run_command(context: Context, source: Source, auth: bytes, command: Command[T], *, secret: bool) -> T:
     """Open, authorise as the key asks, run one command and flush."""
     with source.opened(context) as handle:
-        context.esapi.tr_set_auth(handle, auth)
+        if auth:
+            context.esapi.tr_set_auth(handle, auth)
         if source.policy:
             with policy.session(context, source.policy) as session:
                 return command(context, handle, session)
@@ -253,16 +253,20 @@ def recorded(recorder: UseRecorder, uri: KeyURI, operation: Operation) -> Iterat
     recorder.record(uri, operation, "ok")
 
 
-def no_ticket(context: Context) -> Structure:
+@cache
+def no_ticket() -> Structure:
     """The proof that a digest was made by the TPM, for keys that do not ask for it."""
-    t = context.tss
+    t = tss()
     return t.TPMT_TK_HASHCHECK(tag=t.TPM2_ST.HASHCHECK, hierarchy=t.TPM2_RH.NULL)
 
 
-def _ecdsa(context: Context, hash_name: str) -> Structure:
-    t = context.tss
-    details = t.TPMU_SIG_SCHEME(ecdsa=t.TPMS_SCHEME_HASH(hashAlg=getattr(t.TPM2_ALG, hash_name)))
-    return t.TPMT_SIG_SCHEME(scheme=t.TPM2_ALG.ECDSA, details=details)
+@cache
+def _signature_scheme(scheme: int, hash_name: str) -> Structure:
+    """ECDSA or RSA-PSS with this digest; made once, since a structure takes as long as half a command."""
+    t = tss()
+    hashed = t.TPMS_SCHEME_HASH(hashAlg=getattr(t.TPM2_ALG, hash_name))
+    details = t.TPMU_SIG_SCHEME(ecdsa=hashed) if scheme == _ECDSA else t.TPMU_SIG_SCHEME(rsapss=hashed)
+    return t.TPMT_SIG_SCHEME(scheme=scheme, details=details)
 
 
 def _fixed(algorithm: Algorithm, r: bytes, s: bytes) -> bytes:
@@ -274,11 +278,11 @@ def _fixed(algorithm: Algorithm, r: bytes, s: bytes) -> bytes:
     return r.rjust(size, b"\0") + min(number, order - number).to_bytes(size, "big")
 
 
-def _signature_scheme(area: PublicArea) -> int:
+def _signing(area: PublicArea) -> int:
     return _RSAPSS if area.public and area.public.algorithm.family is Family.RSA else _ECDSA
 
 
-def _decryption_scheme(area: PublicArea) -> int:
+def _decrypting(area: PublicArea) -> int:
     return _OAEP_SCHEME if area.public and area.public.algorithm.family is Family.RSA else _ECDH
 
 

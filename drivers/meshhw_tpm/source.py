@@ -81,11 +81,11 @@ class HandleSource:
     @contextmanager
     def opened(self, context: Context) -> Iterator[Handle]:
         try:
-            handle = context.persistent(self.handle)
+            handle, name = context.persistent_named(self.handle)
         except context.tss.TSS2_Exception:
             context.forget_persistent(self.handle)
             raise
-        if bytes(context.esapi.tr_get_name(handle)) != self.area.name:
+        if name != self.area.name:
             raise KeyNotFound(f"another object is at the TPM's handle 0x{self.handle:08x} now")
         yield handle
 
