@@ -11,6 +11,7 @@ import pytest
 from meshhw.algorithms import Algorithm, Operation
 from meshhw.conformance.model import Counter
 from meshhw.keystore.api import Attests, Generates, KeySpec, OpenOptions, Token
+from meshhw.keystore.home import VARIABLE
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
@@ -66,6 +67,14 @@ def _swtpm(request: pytest.FixtureRequest) -> Candidate:
     return Candidate(tpm.open(), lambda: sum(tpm.proxy.counts.values()))
 
 
+def _ctap(request: pytest.FixtureRequest) -> Candidate:
+    home = request.getfixturevalue("tmp_path") / "home"
+    request.getfixturevalue("monkeypatch").setenv(VARIABLE, str(home))
+    virtual = request.getfixturevalue("ctap_card")
+    virtual.set_pin(PIN)
+    return Candidate(virtual.open(OpenOptions(Scripted({PinKind.USER: PIN}))), lambda: len(virtual.card.log))
+
+
 def _piv(personality: str) -> Callable[[pytest.FixtureRequest], Candidate]:
     def candidate(request: pytest.FixtureRequest) -> Candidate:
         virtual = request.getfixturevalue("insert_card")(personality)
@@ -109,6 +118,7 @@ CANDIDATES: dict[str, Callable[[pytest.FixtureRequest], Candidate]] = {
     "nss": _nss,
     "opencryptoki": _opencryptoki,
     "swtpm": _swtpm,
+    "ctap": _ctap,
     **{f"piv-{name}": _piv(name) for name in PERSONALITIES},
     **{name: _over_card(name) for name in PKCS11_OVER_CARDS},
 }
