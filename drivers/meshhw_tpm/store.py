@@ -113,7 +113,7 @@ class Store:
         if not labels:
             return "; secrets sealed by it cannot be opened any more"
         shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
-        return f"; lost are {len(labels)} keys ({shown}) and all that was sealed by it"
+        return f"; lost with it: {shown}, and all that was sealed by it"
 
     def own_keys(self) -> Iterator[tuple[Path, KeyFile]]:
         """Every key file with its path."""
