@@ -6,19 +6,36 @@ A family that cannot suffer a fault says why (`Unable`); the table in docs/relia
 from __future__ import annotations
 
 import threading
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshhw.algorithms import Algorithm, Operation
-from meshhw.keystore.api import Generates, Key, KeySpec, OpenOptions, PinPolicy, Token
+from meshhw.conformance.independent import check_signature
+from meshhw.keystore.api import (
+    Administers,
+    Generates,
+    Key,
+    KeySpec,
+    OpenOptions,
+    PinPolicy,
+    Seals,
+    Signs,
+    Token,
+)
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
+from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
+from meshhw.lab.ctap.card import CtapCard
+from meshhw.lab.ctap.state import PIN_RETRIES
+from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.token import PIN, VirtualPivToken
@@ -34,8 +51,28 @@ VERIFY, AUTHENTICATE = 0x20, 0x87
 SLOTS = (0x9A, 0x9C, 0x9D, 0x9E, *range(0x82, 0x96))
 
 
+MESSAGE = b"what is signed"
+
+
 class Unable(Exception):
     """This family of tokens cannot suffer this, for that reason."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that a token keeps, and the use of it that is checked for being right."""
+
+    use: Callable[[], None]
+    kept: Any
+    """What finds it again on the token opened anew."""
+    key: Key | None = None
+
+    @property
+    def key_uri(self) -> str:
+        """The name of the key. Raises Unable where there is none."""
+        if self.key is None:
+            raise Unable("an authenticator seals secrets; it holds no key that a command names")
+        return str(self.key.uri)
 
 
 class Family(ABC):
@@ -67,6 +104,14 @@ class Family(ABC):
     def open(self, person: Scripted | None = None, **options: Any) -> Token:
         """The opened token."""
         return open_token(self.uri, OpenOptions(interaction=person or self.person(), **options))
+
+    def subject(self, token: Token, former: Subject | None = None) -> Subject:
+        """A new P-256 key that signs, or the `former` one again."""
+        if former is not None:
+            key = token.key(former.kept)
+            return Subject(lambda: signs_rightly(key), key.uri, key)
+        made = self.make_key(token)
+        return Subject(lambda: signs_rightly(made), made.uri, made)
 
     def make_key(self, token: Token) -> Key:
         """A P-256 key that signs."""
@@ -128,6 +173,12 @@ class Family(ABC):
     @abstractmethod
     def forget_pins(self) -> None:
         """Count PINs from zero."""
+
+
+def signs_rightly(key: Key) -> None:
+    """Sign, and check by an independent library."""
+    assert isinstance(key, Signs)
+    check_signature(key.public, MESSAGE, key.sign(MESSAGE))
 
 
 class Pkcs11Family(Family):
@@ -321,6 +372,90 @@ def _piv(request: pytest.FixtureRequest) -> Family:
     return PivFamily(request.getfixturevalue("piv_card"))
 
 
+class CtapFamily(Family):
+    """A virtual FIDO2 card. Its work is to open what it sealed."""
+
+    wrong_pin = "1234-nop"
+
+    def __init__(self, virtual: VirtualCtapToken) -> None:
+        self._virtual, self._own = virtual, virtual.card
+        self._before = PIN_RETRIES
+        token = self.open()
+        assert isinstance(token, Administers)
+        token.change_pin(PinKind.USER)
+        token.close()
+
+    def subject(self, token: Token, former: Subject | None = None) -> Subject:
+        assert isinstance(token, Seals)
+        blob = token.seal(MESSAGE, b"fault") if former is None else former.kept
+
+        def use() -> None:
+            assert token.unseal(blob, b"fault") == MESSAGE
+
+        return Subject(use, blob)
+
+    @property
+    def uri(self) -> TokenURI:
+        return TokenURI.make("fido2", aaguid=str(uuid.UUID(bytes=self._own.aaguid)))
+
+    @property
+    def pin(self) -> str:
+        return "1234-pin"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self._virtual.env
+
+    def pull(self) -> None:
+        self._virtual.pull()
+
+    def slow_down(self, seconds: float) -> None:
+        self._own.faults.plan(Kind.DELAY, seconds, ins=CTAP_MESSAGE, times=1000)
+
+    def put_back(self) -> None:
+        if self._virtual.card is self._own:
+            self._virtual.put_back()
+        else:
+            self._virtual.swap(self._own)
+
+    def swap(self) -> None:
+        self._virtual.swap(CtapCard(aaguid=self._own.aaguid))  # another one of the same model
+
+    def lock(self) -> None:
+        self._virtual.lock_pin()
+
+    def nearly_lock(self) -> None:
+        self._own.authenticator.context.lasting.pin_retries = 1
+
+    def hang(self) -> None:
+        self._own.faults.plan(Kind.HANG, ins=CTAP_MESSAGE)
+
+    def strange_answer(self) -> int:
+        self._own.faults.plan(Kind.STATUS, 0x6F42, ins=CTAP_MESSAGE)
+        return 0x7F  # CTAP1_ERR_OTHER: what the protocol makes of a status word that it does not know
+
+    def fill(self) -> None:
+        raise Unable("an authenticator keeps nothing for the secrets that it seals")
+
+    def heal(self) -> None:
+        self._virtual.heal()
+
+    def pins_received(self) -> int:
+        return self._before - self._tries()
+
+    def forget_pins(self) -> None:
+        self._before = self._tries()
+
+    def _tries(self) -> int:
+        left: int = self._virtual.card.authenticator.context.lasting.pin_retries
+        return left
+
+
+def _ctap(request: pytest.FixtureRequest) -> Family:
+    request.getfixturevalue("tpm_home")  # a state directory of the test's own
+    return CtapFamily(request.getfixturevalue("ctap_card"))
+
+
 def _softhsm(request: pytest.FixtureRequest) -> Family:
     token, trouble = request.getfixturevalue("troubled_softhsm")
     return Pkcs11Family(token, trouble, shim.control_of(Path(token.module_path)))
@@ -341,4 +476,5 @@ FAMILIES: dict[str, Callable[[pytest.FixtureRequest], Family]] = {
     "nss": _nss,
     "swtpm": _swtpm,
     "piv": _piv,
+    "ctap": _ctap,
 }

@@ -17,19 +17,17 @@ from meshhw_fido2.errors import BROKEN_ANSWERS, LOST, fold
 from meshhw_fido2.transport import Place
 
 T = TypeVar("T")
-TOUCH_SECONDS = 60.0
-"""What a command that waits for a touch may take beyond the limit; authenticators wait about 30 s."""
-_CMD = Ctap2.CMD
-_TOUCHED = frozenset({_CMD.MAKE_CREDENTIAL, _CMD.GET_ASSERTION, _CMD.RESET, _CMD.SELECTION})
+GRACE = 1.0
+"""Seconds beyond the limit in which a cancelled authenticator may still answer before it is given up."""
 
 
 class Bounded(CtapDevice):
-    """A device whose calls end within a limit."""
+    """A device whose calls end within a limit: one that waits for a touch is told to stop, then given up."""
 
-    def __init__(self, device: CtapDevice, limit: Limit) -> None:
+    def __init__(self, device: CtapDevice, limit: Limit, seconds: float | None) -> None:
         self.device = device
         self._limit = limit
-        self._seconds = limit.seconds
+        self._seconds = seconds
 
     @property
     def capabilities(self) -> int:
@@ -42,10 +40,20 @@ class Bounded(CtapDevice):
         event: threading.Event | None = None,
         on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
-        if self._seconds is not None:
-            waits = bool(data) and data[0] in _TOUCHED
-            self._limit.seconds = self._seconds + (TOUCH_SECONDS if waits else 0.0)
-        return self._limit.run(lambda: self.device.call(cmd, data, event, on_keepalive))
+        if self._seconds is None:
+            return self.device.call(cmd, data, event, on_keepalive)
+        stop = event or threading.Event()
+        timer = threading.Timer(self._seconds, stop.set)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._limit.run(lambda: self.device.call(cmd, data, stop, on_keepalive))
+        except CtapError as error:
+            if error.code == CtapError.ERR.KEEPALIVE_CANCEL and not timer.is_alive():
+                raise CtapError(CtapError.ERR.ACTION_TIMEOUT) from error
+            raise
+        finally:
+            timer.cancel()
 
     def begin(self) -> None:
         """Keep other programs out until `end`."""
@@ -71,6 +79,8 @@ class Connection:
 
     def __init__(self, place: Place, limit: Limit, find: Callable[[], Place | None]) -> None:
         self._place: Place | None = place
+        self._seconds = limit.seconds
+        limit.seconds = None if limit.seconds is None else limit.seconds + GRACE
         self._limit = limit
         self._find = find
         self._device: Bounded | None = None
@@ -135,7 +145,7 @@ class Connection:
         if self._place is None:
             raise TokenRemoved("the authenticator was removed")
         if self._device is None:
-            self._device = Bounded(self._limit.run(self._place.open), self._limit)
+            self._device = Bounded(self._limit.run(self._place.open), self._limit, self._seconds)
         self._device.begin()
         if self._ctap is None:
             self._ctap = Ctap2(self._device)
