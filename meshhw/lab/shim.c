@@ -72,7 +72,7 @@ enum {
 
 /* The control file; shim.py has the same layout. All numbers are the machine's own. */
 enum { LABEL = 32, TARGETS = 256 };
-enum { PULLED = 1, SWAPPED = 2, LOCKED = 4, FINAL_TRY = 8, FULL = 16, READ_ONLY = 32, BUSY = 64 };
+enum { PULLED = 1, SWAPPED = 2, LOCKED = 4, FINAL_TRY = 8, FULL = 16, READ_ONLY = 32, BUSY = 64, MONTGOMERY = 128 };
 struct target {
     char label[LABEL];       /* of a token, padded with blanks as in CK_TOKEN_INFO; all zero: not in use */
     volatile uint32_t state; /* PULLED… */
@@ -101,6 +101,19 @@ struct slot_info {
 
 static struct control *control;
 static void *real[COUNT];
+
+struct attribute {
+    ulong_t type;
+    void *value;
+    ulong_t length;
+};
+struct mechanism {
+    ulong_t mechanism;
+    void *parameter;
+    ulong_t length;
+};
+enum { CKA_KEY_TYPE = 0x100, CKA_EC_PARAMS = 0x180, CKK_EC_EDWARDS = 0x40, CKK_EC_MONTGOMERY = 0x41 };
+enum { CKM_EC_EDWARDS_KEY_PAIR_GEN = 0x1055, CKM_EC_MONTGOMERY_KEY_PAIR_GEN = 0x1056 };
 
 struct open_session {
     ulong_t handle, slot;
@@ -312,6 +325,114 @@ static ulong_t slot_info(const ulong_t *a)
     return rv;
 }
 
+/* MONTGOMERY: a module that keeps X25519 and X448 keys under CKK_EC_EDWARDS speaks as the standard has it. */
+
+static int is_montgomery_slot(ulong_t slot)
+{
+    struct target *t = target_of_slot(slot);
+    return t && t->state & MONTGOMERY;
+}
+
+static int is_montgomery_session(ulong_t handle)
+{
+    pthread_mutex_lock(&lock);
+    struct open_session *s = session_of(handle);
+    struct target *t = s ? target_of(s->label) : NULL;
+    pthread_mutex_unlock(&lock);
+    return t && t->state & MONTGOMERY;
+}
+
+static ulong_t mechanism_list(const ulong_t *a)
+{
+    ulong_t found[1024], count = 1023, *out = (ulong_t *)a[1], *room = (ulong_t *)a[2];
+    ulong_t asked[] = {a[0], (ulong_t)found, (ulong_t)&count}, rv;
+
+    if (!is_montgomery_slot(a[0]))
+        return forward(F_GetMechanismList, a);
+    rv = forward(F_GetMechanismList, asked);
+    if (rv != CKR_OK)
+        return rv;
+    found[count++] = CKM_EC_MONTGOMERY_KEY_PAIR_GEN;
+    if (out && *room < count)
+        rv = CKR_BUFFER_TOO_SMALL;
+    else if (out)
+        memcpy(out, found, count * sizeof *found);
+    *room = count;
+    return rv;
+}
+
+static ulong_t mechanism_info(const ulong_t *a)
+{
+    ulong_t asked[] = {a[0], a[1], a[2]};
+    if (a[1] == CKM_EC_MONTGOMERY_KEY_PAIR_GEN && is_montgomery_slot(a[0]))
+        asked[1] = CKM_EC_EDWARDS_KEY_PAIR_GEN;
+    return forward(F_GetMechanismInfo, asked);
+}
+
+/* A copy of a template in the module's own words; the copy is `room` attributes long. */
+static struct attribute *edwards_template(const ulong_t template, ulong_t count, struct attribute *copy, ulong_t room)
+{
+    static ulong_t edwards = CKK_EC_EDWARDS;
+
+    if (!template || count > room)
+        return (struct attribute *)template;
+    memcpy(copy, (void *)template, count * sizeof *copy);
+    for (ulong_t i = 0; i < count; i++)
+        if (copy[i].type == CKA_KEY_TYPE && *(ulong_t *)copy[i].value == CKK_EC_MONTGOMERY)
+            copy[i].value = &edwards;
+    return copy;
+}
+
+static ulong_t with_template(int f, const ulong_t *a)
+{
+    struct attribute copy[64];
+    ulong_t asked[] = {a[0], (ulong_t)edwards_template(a[1], a[2], copy, 64), a[2], a[3]};
+    return forward(f, is_montgomery_session(a[0]) ? asked : a);
+}
+
+static ulong_t key_pair(const ulong_t *a)
+{
+    struct attribute public[64], private[64];
+    struct mechanism how = *(struct mechanism *)a[1];
+    ulong_t asked[8];
+
+    if (!is_montgomery_session(a[0]))
+        return forward(F_GenerateKeyPair, a);
+    if (how.mechanism == CKM_EC_MONTGOMERY_KEY_PAIR_GEN)
+        how.mechanism = CKM_EC_EDWARDS_KEY_PAIR_GEN;
+    memcpy(asked, a, sizeof asked);
+    asked[1] = (ulong_t)&how;
+    asked[2] = (ulong_t)edwards_template(a[2], a[3], public, 64);
+    asked[4] = (ulong_t)edwards_template(a[4], a[5], private, 64);
+    return forward(F_GenerateKeyPair, asked);
+}
+
+/* Whether CKA_EC_PARAMS names curve25519 or curve448 (RFC 8410: 1.3.101.110 and .111). */
+static int is_montgomery_object(ulong_t session, ulong_t object)
+{
+    unsigned char params[64] = {0};
+    struct attribute one = {CKA_EC_PARAMS, params, sizeof params};
+    ulong_t asked[] = {session, object, (ulong_t)&one, 1};
+
+    if (forward(F_GetAttributeValue, asked) != CKR_OK)
+        return 0;
+    return params[0] == 0x13 ? params[2] == 'c' : params[0] == 6 && (params[4] == 0x6e || params[4] == 0x6f);
+}
+
+static ulong_t attribute_values(const ulong_t *a)
+{
+    struct attribute *asked = (struct attribute *)a[2];
+    ulong_t rv = forward(F_GetAttributeValue, a);
+
+    if (!is_montgomery_session(a[0]))
+        return rv;
+    for (ulong_t i = 0; i < a[3]; i++)
+        if (asked[i].type == CKA_KEY_TYPE && asked[i].value && asked[i].length == sizeof(ulong_t)
+            && *(ulong_t *)asked[i].value == CKK_EC_EDWARDS && is_montgomery_object(a[0], a[1]))
+            *(ulong_t *)asked[i].value = CKK_EC_MONTGOMERY;
+    return rv;
+}
+
 static ulong_t list_functions(void **list);
 
 static ulong_t run(int f, const ulong_t *a)
@@ -324,6 +445,12 @@ static ulong_t run(int f, const ulong_t *a)
     case F_GetSlotList: return slot_list(a);
     case F_GetTokenInfo: return token_info(a);
     case F_GetSlotInfo: return slot_info(a);
+    case F_GetMechanismList: return mechanism_list(a);
+    case F_GetMechanismInfo: return mechanism_info(a);
+    case F_CreateObject: /* fall through */
+    case F_FindObjectsInit: return with_template(f, a);
+    case F_GetAttributeValue: return attribute_values(a);
+    case F_GenerateKeyPair: return key_pair(a);
     case F_OpenSession: return open_session(a);
     case F_CloseSession: return close_session(a);
     default: return forward(f, a);

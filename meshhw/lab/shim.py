@@ -42,6 +42,8 @@ class State(IntFlag):
     FULL = 16
     READ_ONLY = 32
     BUSY = 64
+    MONTGOMERY = 128
+    """No trouble: X25519 and X448 keys are CKK_EC_MONTGOMERY, whatever the module itself calls them."""
 
 
 class Control:
