@@ -20,8 +20,10 @@ from meshhw.errors import IntegrityError, MeshError, SignatureInvalid
 from meshhw.keystore import attestation
 from meshhw.keystore.api import Attests, Generates, Imports, Key, KeySpec, PinPolicy
 from meshhw.keystore.attestation import Attestation
-from meshhw.keystore.tpm_credential import make_challenge
+from meshhw.keystore.tpm_credential import check_endorsement, make_challenge
+from meshhw.lab.skipping import or_skip
 from meshhw.lab.swtpm import SoftwareTpm
+from meshhw.lab.tpm_maker import certificates
 
 P = TypeVar("P")
 
@@ -140,6 +142,27 @@ def test_the_challenge_shows_that_both_keys_are_in_one_tpm(swtpm_token: Software
     assert not challenge.answered(bytes(32))
     token.close()
     assert swtpm_token.loaded() <= 1
+
+
+def test_the_maker_vouches_for_the_endorsement_key(swtpm_token: SoftwareTpm) -> None:
+    with or_skip(lambda: SoftwareTpm(endorsed=True)) as tpm:
+        token = power(tpm.open(), TpmToken)
+        shown = token.attester()
+        assert shown.certificate is not None
+        issuer, root = certificates(tpm.authority)
+        chain = (shown.certificate, issuer)
+        assert check_endorsement(shown.endorsement, chain, [root]) == "CN=swtpm-localca"
+        challenge = make_challenge(shown.endorsement, shown.attestation.name)
+        assert challenge.answered(token.answer_challenge(challenge.blob, challenge.seed))
+        stranger = power(swtpm_token.open(), TpmToken).attester()
+        for key, certs, roots in (
+            (stranger.endorsement, chain, [root]),
+            (shown.endorsement, chain[:1], [root]),
+            (shown.endorsement, chain, []),
+            (shown.endorsement, (), [root]),
+        ):
+            with pytest.raises(SignatureInvalid):
+                check_endorsement(key, certs, roots)
 
 
 def test_another_tpm_cannot_answer_the_challenge(swtpm_token: SoftwareTpm) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from meshhw.algorithms import Algorithm
 from meshhw.conformance import independent
-from meshhw.errors import DecryptionFailed, InvalidURI, PinIncorrect, PinRequired, TokenFault
+from meshhw.errors import DecryptionFailed, InvalidURI, PinIncorrect, PinRequired, TokenFault, TokenFull
 from meshhw.keystore.api import (
     Administers,
     Agrees,
@@ -81,6 +81,31 @@ def test_cold_signature_and_what_a_persistent_primary_saves(swtpm_token: Softwar
     assert counts == {"Sign": 1}
 
 
+def test_the_storage_primary_becomes_persistent_on_request(swtpm_token: SoftwareTpm) -> None:
+    plain = swtpm_token.open()
+    key = make(plain)
+    plain.close()
+    opened(swtpm_token, primary="persistent").close()
+    opened(swtpm_token, primary="persistent").close()
+    assert swtpm_token.loaded() == 0
+    swtpm_token.restart()
+    with swtpm_token.proxy.counting() as counts:
+        power(open_token(key.uri.token).key(key.uri), Signs).sign(MESSAGE)
+    assert "CreatePrimary" not in counts
+    assert swtpm_token.loaded() == 0  # no slot is spent on it
+    swtpm_token.own("owner's word")  # and the owner's password is not needed for it any more
+    independent.check_signature(
+        key.public, MESSAGE, power(open_token(swtpm_token.uri).key(key.uri), Signs).sign(MESSAGE)
+    )
+
+
+def test_a_taken_handle_is_not_overwritten(swtpm_token: SoftwareTpm) -> None:
+    taken = make(swtpm_token.open(), place="0x81000001")
+    with pytest.raises(TokenFull):
+        opened(swtpm_token, primary="persistent")
+    assert swtpm_token.open().key(taken.uri).public == taken.public
+
+
 # Promise: secrets travel encrypted, unless the token's URI says otherwise.
 
 
@@ -106,9 +131,10 @@ def test_an_eavesdropper_learns_nothing(swtpm_token: SoftwareTpm, sessions: str)
     assert private.octets not in everything
 
 
-def test_the_switch_is_strict() -> None:
+@pytest.mark.parametrize("switch", ["sessions", "primary"])
+def test_the_switches_are_strict(switch: str) -> None:
     with pytest.raises(InvalidURI):
-        open_token(TokenURI.make("tpm2", {"sessions": "maybe"}, tcti="none"))
+        open_token(TokenURI.make("tpm2", {switch: "maybe"}, tcti="none"))
 
 
 # Promise: what is bound to the machine's measurements opens under these alone.

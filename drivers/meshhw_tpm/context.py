@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from meshhw.errors import TokenFull
 from meshhw.keystore.tpm_public import parse_public
 from meshhw_tpm import templates
 from meshhw_tpm.errors import BAD_AUTH, tpm_code
@@ -68,6 +69,25 @@ class Context:
         if self._primary is None:
             self.open_primary(self.primary_name)
         return self._primary
+
+    def keep_primary(self) -> None:
+        """Make the storage primary persistent at its conventional handle.
+
+        Raises TokenFull when something else is there.
+        """
+        primary = self.primary
+        if self._primary_persistent:
+            return
+        if SRK_HANDLE in self.handles(SRK_HANDLE)[:1]:
+            raise TokenFull(
+                f"another object is at the TPM's handle 0x{SRK_HANDLE:08x}",
+                hint="leave primary= out of the URI: the storage primary is then made when it is needed",
+            )
+        with self.owner_session() as session:
+            owner = self.tss.ESYS_TR.RH_OWNER
+            self.esapi.tr_close(self.esapi.evict_control(owner, primary, SRK_HANDLE, session1=session))
+        if self._use_persistent_primary(self.primary_name):
+            self.flush(primary)
 
     def password(self) -> Handle:
         """The pseudo-session for commands that carry no secret."""

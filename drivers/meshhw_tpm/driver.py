@@ -72,6 +72,8 @@ class TpmDriver:
         connection = Connection(tcti, expected, sessions=settings.sessions, deadline=options.deadline)
         try:
             store = Store(_identify(connection, uri, options))
+            if settings.keep_primary:
+                connection.run(Context.keep_primary)
             info = connection.run(lambda context: _describe(context, tcti, uri))
             connection.lock_directory = store.root
             admin.finish_change(store.directory)
@@ -126,10 +128,12 @@ def _text(word: int) -> str:
 
 
 def _settings(uri: TokenURI) -> Settings:
-    sessions, pcrs = uri.get("sessions"), uri.get("pcrs")
+    sessions, pcrs, primary = uri.get("sessions"), uri.get("pcrs"), uri.get("primary")
     if sessions not in (None, "on", "off"):
         raise InvalidURI(f"sessions={sessions} in the URI", hint="write sessions=on or sessions=off")
-    return Settings(sessions != "off", Pcrs.parse(pcrs) if pcrs else None)
+    if primary not in (None, "persistent"):
+        raise InvalidURI(f"primary={primary} in the URI", hint="write primary=persistent or leave it out")
+    return Settings(sessions != "off", primary is not None, Pcrs.parse(pcrs) if pcrs else None)
 
 
 def _best(tried: Sequence[TpmToken | MeshError]) -> MeshError | None:

@@ -12,6 +12,7 @@ from meshhw_tpm import errors
 from meshhw_tpm.attesting import attestation_key
 from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import Context
+from meshhw_tpm.der import SEQUENCE, Elements
 from meshhw_tpm.tss import Handle, Structure
 
 _KINDS = ("EK-ECC256", "EK-RSA2048")
@@ -67,7 +68,7 @@ def _template(context: Context) -> tuple[bytes | None, Structure]:
     for kind in _KINDS:
         certificate, template = context.tss.utils.create_ek_template(kind, read)
         if certificate:
-            return bytes(certificate), template
+            return _trimmed(bytes(certificate)), template
     return None, context.tss.utils.create_ek_template(_KINDS[0], read)[1]
 
 
@@ -100,3 +101,10 @@ def _endorsement_policy(context: Context) -> Iterator[Handle]:
         yield session
     finally:
         context.flush(session)
+
+
+def _trimmed(certificate: bytes) -> bytes:
+    """The certificate without what fills up its place in the TPM's memory."""
+    elements = Elements(certificate)
+    elements.take(SEQUENCE)
+    return certificate[: elements.position]

@@ -31,6 +31,7 @@ class Settings:
     """What the query of the token's URI says."""
 
     sessions: bool = True
+    keep_primary: bool = False
     pcrs: Pcrs | None = None
 
 

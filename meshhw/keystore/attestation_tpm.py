@@ -48,7 +48,7 @@ def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
     """
     area, attested = split_statement(attestation.statement)
     certified = parse_certified(attested)
-    signer = _anchored(attestation.chain, roots)
+    signer = anchored(attestation.chain, roots)
     _check_signature(signer, attested, attestation.signature)
     if certified.name != area.name:
         raise SignatureInvalid("the attestation is of another key")
@@ -113,10 +113,13 @@ def _padding(scheme: int, digest: hashes.HashAlgorithm) -> padding.AsymmetricPad
     return padding.PSS(padding.MGF1(digest), padding.PSS.AUTO)
 
 
-def _anchored(chain: Sequence[bytes], roots: Sequence[bytes]) -> x509.Certificate:
-    """The signer's certificate, if it is a root or leads to one. Raises SignatureInvalid."""
+def anchored(chain: Sequence[bytes], roots: Sequence[bytes]) -> x509.Certificate:
+    """The first certificate of a chain (DER), if it is a root or leads to one.
+
+    Raises SignatureInvalid, FormatError.
+    """
     if not chain:
-        raise SignatureInvalid("the attestation has no certificate of its signer")
+        raise SignatureInvalid("there is no certificate of the TPM's key")
     signer, *others = [_certificate(der) for der in chain]
     if chain[0] in roots:
         return signer
@@ -128,8 +131,8 @@ def _anchored(chain: Sequence[bytes], roots: Sequence[bytes]) -> x509.Certificat
             return signer
         current = issuer
     raise SignatureInvalid(
-        "nobody that is trusted vouches for the TPM's attestation key",
-        hint="trust its certificate after a challenge of its endorsement key, or have it certified",
+        "nobody that is trusted vouches for the TPM's key",
+        hint="trust its certificate after a challenge of the endorsement key, or have it certified",
     )
 
 

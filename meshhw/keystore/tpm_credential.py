@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes
@@ -18,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from meshhw.algorithms import Algorithm
-from meshhw.errors import NotSupported
+from meshhw.errors import NotSupported, SignatureInvalid
+from meshhw.keystore.attestation_tpm import anchored
 from meshhw.keystore.tpm_public import PublicArea
 from meshhw.pubkeys import to_cryptography
 
@@ -42,6 +44,18 @@ class Challenge:
     def answered(self, answer: bytes) -> bool:
         """Whether the TPM holds both keys."""
         return hmac.compare_digest(answer, self.expected)
+
+
+def check_endorsement(endorsement: PublicArea, chain: Sequence[bytes], roots: Sequence[bytes]) -> str:
+    """Whose TPM the endorsement key is in: the issuer's name, from a chain up to one of the maker's roots.
+
+    `chain` is DER certificates, the endorsement key's first. Raises SignatureInvalid, FormatError.
+    """
+    certificate = anchored(chain, roots)
+    key = certificate.public_key()
+    if endorsement.public is None or to_cryptography(endorsement.public) != key:
+        raise SignatureInvalid("the endorsement certificate is of another key")
+    return certificate.issuer.rfc4514_string()
 
 
 def make_challenge(endorsement: PublicArea, attestation_name: bytes) -> Challenge:

@@ -65,7 +65,7 @@ SCHEMES: dict[str, Scheme] = {
             "tpm2",
             token=("name", "tcti"),
             key=("handle", "file", "id"),
-            query=("pin-source", "sessions", "pcrs"),
+            query=("pin-source", "sessions", "pcrs", "primary"),
         ),
         Scheme("fido2", token=("aaguid", "serial", "path"), key=("credential",)),
         Scheme("software", token=("vault",), key=("id",), query=("pin-source", "sealed-by")),

@@ -22,6 +22,7 @@ from meshhw.keystore.uri import TokenURI
 from meshhw.lab import tpm_wire
 from meshhw.lab.ports import free_pair
 from meshhw.lab.process import Daemon, find_program
+from meshhw.lab.tpm_maker import endorse
 from meshhw.lab.tpm_proxy import TpmProxy
 
 if TYPE_CHECKING:
@@ -38,14 +39,20 @@ class SoftwareTpm:
     Raises DriverUnavailable where swtpm is not installed.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
-        """Keep the state below `directory`; None makes a private temporary one that goes with the TPM."""
+    def __init__(self, directory: Path | None = None, *, endorsed: bool = False) -> None:
+        """Keep the state below `directory`; None makes a private temporary one that goes with the TPM.
+
+        `endorsed` gives it an endorsement certificate, which takes a second (see `authority`).
+        """
         self._temporary = None if directory else tempfile.TemporaryDirectory(prefix="meshhw-tpm-")
         self.directory = directory or Path(self._temporary.name if self._temporary else "")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.pin = f"{secrets.randbelow(10**8):08d}"
         self._program = find_program("swtpm", "swtpm")
         self._generation = 0
+        if endorsed:
+            self.state.mkdir(mode=0o700, exist_ok=True)
+            endorse(self.state, self.authority)
         self._port, self._daemon = self._first_start()
         self.proxy = TpmProxy(self._port)
 
@@ -82,6 +89,11 @@ class SoftwareTpm:
     def pid(self) -> int:
         """The process id of the daemon that runs now."""
         return self._daemon.pid
+
+    @property
+    def authority(self) -> Path:
+        """Where the authority that endorsed it keeps its certificates (`tpm_maker.certificates`)."""
+        return self.directory / "authority"
 
     @property
     def state(self) -> Path:
