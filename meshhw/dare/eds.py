@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from meshhw.dare import cbc
 from meshhw.dare.kdf import eds_key, legacy_key_and_iv
 from meshhw.errors import DecryptionFailed, FormatError
-from meshhw.jsonbcd import Limits, Reader, to_jsonb
+from meshhw.jsonbcd import tags, to_jsonb
 
 _NONCE = bytes(12)
-_LIMITS = Limits(depth=1, items=4)
+_EMPTY = bytes((tags.BINARY, 0))
+_TAGS = tuple(bytes((tags.BINARY + selector,)) for selector in range(4))
 MAX_COUNT = 255
 
 
@@ -29,15 +30,22 @@ def write_eds(prefix: bytes, data: bytes) -> bytes:
 
 def read_eds(octets: bytes) -> tuple[bytes, bytes]:
     """Salt prefix and data. Raises FormatError."""
-    reader = Reader(octets, _LIMITS)
-    items = []
-    while not reader.at_end():
-        items.append(reader.value())
-    if len(items) == 3 and items[2] == b"":
-        items.pop()
-    if len(items) != 2 or not isinstance(items[0], bytes) or not isinstance(items[1], bytes):
+    prefix, at = _binary(octets, 0)
+    data, at = _binary(octets, at)
+    if octets[at:] not in (b"", _EMPTY):
         raise FormatError("an annotation is two binaries, a salt prefix and the data")
-    return items[0], items[1]
+    return prefix, data
+
+
+def _binary(octets: bytes, at: int) -> tuple[bytes, int]:
+    """One JSON-B binary, and where it ends."""
+    if octets[at : at + 1] not in _TAGS:
+        raise FormatError("an annotation is two binaries, a salt prefix and the data")
+    start = at + 1 + tags.length_octets(octets[at])
+    end = start + int.from_bytes(octets[at + 1 : start], "big")
+    if end > len(octets):
+        raise FormatError("an annotation is cut short")
+    return octets[start:end], end
 
 
 def prefixes(count: int) -> list[bytes]:

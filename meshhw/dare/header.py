@@ -147,6 +147,15 @@ def parse_content_meta(octets: bytes | None) -> ContentMeta:
     """The content metadata of `ContentMetaData` or of an opened `cloaked`. Raises FormatError."""
     if not octets:
         return ContentMeta()
+    if b'"UniqueID"' in octets:
+        return _lenient_content_meta(octets)
+    try:  # what we write is plain JSON, and every entry of a catalog passes here
+        return msgspec.json.decode(octets, type=ContentMeta)
+    except msgspec.MsgspecError:
+        return _lenient_content_meta(octets)
+
+
+def _lenient_content_meta(octets: bytes) -> ContentMeta:
     value = decode(octets, lenient=True)
     if not isinstance(value, Mapping):
         raise FormatError("the content metadata is not an object")

@@ -94,13 +94,16 @@ class Heading:
         return parse_content_meta(self.header.content_meta), texts
 
 
-def open_heading(members: Members, ring: KeyFinder | None, *, seed: bytes | None = None) -> Heading:
+def open_heading(
+    members: Members, ring: KeyFinder | None, *, seed: bytes | None = None, header: Header | None = None
+) -> Heading:
     """Understand a header; with a ring, or the `seed` of an exchange elsewhere, unwrap and check its MAC.
 
-    Raises FormatError, KeyNotFound, DecryptionFailed and what the keys raise.
+    `header` is the typed view of one that is spelled as ours are, where it is at hand. Raises FormatError,
+    KeyNotFound, DecryptionFailed and what the keys raise.
     """
-    members, older = today(members)
-    header = parse_header(members)
+    members, older = (members, False) if header else today(members)
+    header = header or parse_header(members)
     cipher = cipher_of(header)
     findings = [Finding.OLDER_NAMES] if older else []
     if cipher is Cipher.SEGMENTED and older:

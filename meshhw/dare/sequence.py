@@ -62,7 +62,7 @@ class Frame:
     @cached_property
     def header(self) -> Header:
         """The typed header. Raises FormatError."""
-        return parse_header(today(self.members)[0])
+        return parse_header(self.members if self.exact else today(self.members)[0])
 
     @cached_property
     def trailer(self) -> Trailer:
@@ -227,7 +227,7 @@ class SequenceFile:
 def _object(octets: bytes) -> Members:
     """A header or trailer: quickly when it is plain JSON, leniently when it is not."""
     try:
-        value: Value = json.loads(octets.decode(), object_pairs_hook=_unique, parse_float=_no_float)
+        value: Value = _DECODER.decode(octets.decode())
     except (ValueError, RecursionError):
         value = decode(octets, _LIMITS, lenient=True)
     if not isinstance(value, dict):
@@ -244,6 +244,9 @@ def _unique(pairs: list[tuple[str, Value]]) -> Mapping[str, Value]:
 
 def _no_float(text: str) -> float:
     raise ValueError(f"{text} is not an integer")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
 
 
 def octets_in(members: Mapping[str, Value], name: str) -> bytes | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from meshhw.dare.background import BackgroundDigest
 from meshhw.dare.checks import check_signatures, digest_name, gather
 from meshhw.dare.exchange import KeyFinder, KeyRing
+from meshhw.dare.header import ContentMeta
 from meshhw.dare.prepare import Cipher
 from meshhw.dare.read import Heading, Opened, Sink, cipher_of, open_heading, pour
 from meshhw.dare.sequence import Frame, SequenceFile
@@ -37,8 +38,9 @@ class SequenceReader:
         """
         if self.sequence.is_ours:
             self.require_ours(frame)
+        header = frame.header if frame.exact else None
         if cipher_of(frame.header) is Cipher.NONE:
-            return open_heading(frame.members, None)
+            return open_heading(frame.members, None, header=header)
         position = self._exchange_of(frame)
         if position not in self._seeds:
             at = frame if position == frame.index else self.sequence.frame(position)
@@ -47,7 +49,11 @@ class SequenceReader:
             if len(self._seeds) >= _KEPT_SEEDS:
                 self._seeds.clear()
             self._seeds[position] = open_heading(at.members, self._finder).seed
-        return open_heading(frame.members, None, seed=self._seeds[position])
+        return open_heading(frame.members, None, seed=self._seeds[position], header=header)
+
+    def content(self, frame: Frame) -> ContentMeta:
+        """A frame's content metadata, its header's MAC checked. Raises as `heading`."""
+        return self.heading(frame).texts()[0]
 
     def stream(self, frame: Frame, sink: Sink) -> Opened:
         """A frame's payload into `sink`, which keeps it back until this returns.

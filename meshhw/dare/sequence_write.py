@@ -151,6 +151,14 @@ class SequenceWriter(SequenceFile):
         if not self._broken:
             self.positions.store()
 
+    def begin_session(self) -> bytes:
+        """The seed of this session, which begins with the next frame if it has not begun. Raises UsageError
+        without readers."""
+        exchange = self._session_exchange(len(self))
+        if exchange is None:
+            raise UsageError("a session without readers has no seed")
+        return exchange.seed
+
     def end_session(self) -> None:
         """Begin a new key exchange with the next frame."""
         self._exchange = None
@@ -218,7 +226,7 @@ class SequenceWriter(SequenceFile):
         if self._exchange is None:
             self._exchange, self._exchange_index = Exchange.fresh(self._readers), index
             return self._exchange
-        return self._exchange.continued()
+        return self._exchange if index == self._exchange_index else self._exchange.continued()
 
     def _trailer_of(self, prepared: Prepared, payload_digest: bytes, index: int) -> Members:
         signed = prepared.trailer(payload_digest) or {}

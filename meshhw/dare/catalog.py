@@ -1,0 +1,199 @@
+"""Catalogs: sequences of New, Update and Delete events of entries with a primary key (DARE section 3.6).
+
+The state is what replaying the events in order gives; the last event of a key counts.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyFinder, RecipientKey
+from meshhw.dare.header import ContentMeta, KeyValue, parse_content_meta
+from meshhw.dare.heads import HEAD_TYPE, head_of, sign_head
+from meshhw.dare.kdf import hkdf_sha512
+from meshhw.dare.key_index import KeyIndex
+from meshhw.dare.policy import readers_of, session_policy
+from meshhw.dare.prepare import Cipher, Outline
+from meshhw.dare.read import cipher_of
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_read import SequenceReader
+from meshhw.dare.sequence_write import Creation, SequenceWriter, create
+from meshhw.dare.signing import Signer
+from meshhw.errors import FormatError, KeyNotFound, UsageError
+
+CONTENT_TYPE = "application/mmm-catalog"
+NEW, UPDATE, DELETE = "New", "Update", "Delete"
+_INDEX_INFO = b"meshhw/catalog-index/1"
+_INDEX_BATCH = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A live entry: its primary key, its octets, its attributes, and the frame that holds it."""
+
+    key: str
+    payload: bytes
+    key_values: tuple[KeyValue, ...]
+    index: int
+
+
+def create_catalog(path: Path, readers: Sequence[RecipientKey] = ()) -> None:
+    """Make an empty catalog. Raises StateError when it is there."""
+    create(path, Creation(content_type=CONTENT_TYPE, policy=session_policy(readers)))
+
+
+class Catalog:
+    """A catalog that is read and, when `writable`, written. Its index is brought up to date on opening."""
+
+    def __init__(self, path: Path, finder: KeyFinder | None = None, *, writable: bool = True) -> None:
+        """Raises FormatError, KeyNotFound when the entries' names cannot be decrypted, StateError when
+        another writer holds the catalog."""
+        self._sequence = self._opened(path) if writable else SequenceFile(path)
+        try:
+            self._reader = SequenceReader(self._sequence, finder)
+            self._index = KeyIndex(path, self._sequence.sequence_id, self._index_secret())
+            self._catch_up()
+        except BaseException:
+            self._sequence.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def sequence(self) -> SequenceFile:
+        """The sequence beneath."""
+        return self._sequence
+
+    def get(self, key: str) -> CatalogEntry:
+        """The live entry of that key. Raises KeyNotFound."""
+        found = self._live(key)
+        if found is not None and found.key != key:  # the index is of another copy of the file
+            self._index.clear()
+            self._catch_up()
+            found = self._live(key)
+        if found is None:
+            raise KeyNotFound(f"the catalog has no entry {key!r}", hint="list its entries")
+        return found
+
+    def entries(self) -> Iterator[CatalogEntry]:
+        """All live entries in the order of their last change."""
+        for index in self._index.live():
+            yield self._entry(index)
+
+    def put(self, key: str, payload: bytes, key_values: Sequence[KeyValue] = ()) -> int:
+        """Add or replace an entry; the frame's index. Raises UsageError without a key, or opened to read."""
+        place = self._index.get(key)
+        event = UPDATE if place is not None and place.live else NEW
+        return self._append(key, payload, event, tuple(key_values))
+
+    def delete(self, key: str) -> int:
+        """Delete an entry; the frame's index. Raises KeyNotFound."""
+        self.get(key)
+        return self._append(key, b"", DELETE, ())
+
+    def flush(self, *, sync: bool = False) -> None:
+        """Write what was changed, and its index."""
+        self._writer.flush(sync=sync)
+        self._index.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._sequence.close()
+        self._index.flush()
+        self._index.close()
+
+    def compact(self, target: Path, signers: Sequence[Signer] = ()) -> None:
+        """Write the live entries alone into a new catalog. Its first frame is the old one's head, signed: who
+        trusts the signer knows what the new catalog stands for. Raises StateError when `target` exists."""
+        readers = readers_of(self._sequence)
+        create_catalog(target, readers)
+        with SequenceWriter(target, readers) as writer:
+            link = sign_head(head_of(self._sequence), signers)
+            content = ContentMeta(content_type=HEAD_TYPE)
+            writer.append(link.octets(), Outline(content=content), in_clear=True)
+            for entry in self.entries():
+                meta = ContentMeta(unique_id=entry.key, event=NEW, key_values=entry.key_values)
+                writer.append(entry.payload, Outline(content=meta))
+            writer.flush(sync=True)
+
+    @property
+    def _writer(self) -> SequenceWriter:
+        if not isinstance(self._sequence, SequenceWriter):
+            raise UsageError("the catalog was opened for reading")
+        return self._sequence
+
+    def _append(self, key: str, payload: bytes, event: str, key_values: tuple[KeyValue, ...]) -> int:
+        if not key:
+            raise UsageError("an entry has a key")
+        place = self._index.get(key)
+        content = ContentMeta(
+            unique_id=key,
+            event=event,
+            key_values=key_values,
+            first=place.first if place and event != NEW else None,
+            previous=place.last if place and event != NEW else None,
+        )
+        index = self._writer.append(payload, Outline(content=content))
+        self._index.put(key, index, live=event != DELETE)
+        return index
+
+    def _live(self, key: str) -> CatalogEntry | None:
+        place = self._index.get(key)
+        return self._entry(place.last) if place is not None and place.live else None
+
+    def _entry(self, index: int) -> CatalogEntry:
+        opened = self._reader.open(index)
+        if opened.content.unique_id is None:
+            raise FormatError(f"frame {index} is no entry")
+        return CatalogEntry(opened.content.unique_id, opened.payload, opened.content.key_values, index)
+
+    def _catch_up(self) -> None:
+        """Read the frames that the index does not know, all of them when it knows more than there are."""
+        if self._index.frames > len(self._sequence):
+            self._index.clear()
+        for frame in self._sequence.frames(max(self._index.frames, 1)):
+            content = self._reader.content(frame)
+            if content.unique_id is not None:
+                self._index.put(content.unique_id, frame.index, live=content.event != DELETE)
+            if frame.index % _INDEX_BATCH == 0:
+                self._index.flush()
+        self._index.frames = len(self._sequence)
+
+    def _index_secret(self) -> bytes:
+        """From the first session's seed; the first encrypted frame is 1, or 2 after a link to an old head."""
+        for frame in self._sequence.frames(1, 3):
+            if cipher_of(frame.header) is not Cipher.NONE:
+                return hkdf_sha512(self._reader.heading(frame).seed, _INDEX_INFO, 32)
+        if readers_of(self._sequence):  # a reader finds nothing to index yet
+            fresh = isinstance(self._sequence, SequenceWriter)
+            seed = self._writer.begin_session() if fresh else secrets.token_bytes(32)
+            return hkdf_sha512(seed, _INDEX_INFO, 32)
+        return self._sequence.sequence_id.ljust(32, b"\0")
+
+    @staticmethod
+    def _opened(path: Path) -> SequenceWriter:
+        with SequenceFile(path) as existing:
+            readers = readers_of(existing)
+        return SequenceWriter(path, readers)
+
+
+def linked_head(sequence: SequenceFile) -> Envelope | None:
+    """The signed head of the catalog that this one continues, if it does."""
+    if len(sequence) < 2:
+        return None
+    frame = sequence.frame(1)
+    if parse_content_meta(frame.header.content_meta).content_type != HEAD_TYPE:
+        return None
+    return Envelope.parse(b"".join(sequence.body(frame)))

@@ -1,0 +1,146 @@
+"""Catalogs: the last event of a key counts, however the index beside the file fares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshhw.algorithms import Algorithm, PrivateKey
+from meshhw.dare.catalog import Catalog, create_catalog, linked_head
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.header import KeyValue
+from meshhw.dare.heads import head_of, verify_head
+from meshhw.dare.local import LocalKey
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_check import check_sequence
+from meshhw.dare.sequence_read import SequenceReader
+from meshhw.errors import KeyNotFound, StateError, UsageError
+
+KEY = LocalKey(PrivateKey(Algorithm.X448, bytes(range(56))))
+SIGNER = LocalKey(PrivateKey(Algorithm.ED25519, bytes(range(32))))
+RING = KeyRing([KEY])
+READERS = [RecipientKey(KEY.public)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    create_catalog(tmp_path / "c.dcat", READERS)
+    with Catalog(tmp_path / "c.dcat", RING) as catalog:
+        for number in range(30):
+            catalog.put(f"key {number}", b"first %d" % number, [KeyValue("site", "example.com")])
+        catalog.put("key 3", b"second")
+        catalog.delete("key 4")
+        catalog.put("key 5", b"second")
+        catalog.delete("key 5")
+        catalog.put("key 5", b"third")
+    return tmp_path / "c.dcat"
+
+
+def state(path: Path) -> dict[str, bytes]:
+    with Catalog(path, RING, writable=False) as catalog:
+        return {entry.key: entry.payload for entry in catalog.entries()}
+
+
+EXPECTED = {f"key {n}": b"first %d" % n for n in range(30) if n != 4} | {
+    "key 3": b"second",
+    "key 5": b"third",
+}
+
+
+def test_the_last_event_counts(path: Path) -> None:
+    assert state(path) == EXPECTED
+    with Catalog(path, RING) as catalog:
+        assert catalog.get("key 3").payload == b"second"
+        assert catalog.get("key 7").key_values == (KeyValue("site", "example.com"),)
+        for absent in ("key 4", "absent"):
+            with pytest.raises(KeyNotFound):
+                catalog.get(absent)
+            with pytest.raises(KeyNotFound):
+                catalog.delete(absent)
+        with pytest.raises(UsageError):
+            catalog.put("", b"x")
+
+
+def test_events_carry_first_and_previous(path: Path) -> None:
+    with SequenceFile(path) as sequence:
+        reader = SequenceReader(sequence, RING)
+        update, delete = reader.content(sequence.frame(31)), reader.content(sequence.frame(32))
+        assert (update.event, update.first, update.previous) == ("Update", 4, 4)
+        assert (delete.event, delete.first, delete.previous) == ("Delete", 5, 5)
+        check_sequence(sequence, reader)
+
+
+@pytest.mark.parametrize("damage", ["absent", "garbage", "other", "older"])
+def test_the_index_is_rebuilt(path: Path, tmp_path: Path, damage: str) -> None:
+    beside = path.with_name("c.dcat.keys")
+    older = beside.read_bytes()
+    with Catalog(path, RING) as catalog:
+        catalog.put("late", b"late")
+    if damage == "absent":
+        beside.unlink()
+    elif damage == "garbage":
+        beside.write_bytes(b"garbage" * 1000)
+    elif damage == "older":
+        beside.write_bytes(older)
+    else:
+        create_catalog(tmp_path / "other")
+        with Catalog(tmp_path / "other") as other:
+            other.put("key 1", b"of another catalog")
+        beside.write_bytes((tmp_path / "other.keys").read_bytes())
+    assert state(path) == EXPECTED | {"late": b"late"}
+
+
+def test_names_stand_in_clear_nowhere(path: Path) -> None:
+    for file in path.parent.iterdir():
+        assert b"key 1" not in file.read_bytes()
+        assert b"example.com" not in file.read_bytes()
+
+
+def test_a_reader_writes_nothing_and_a_second_writer_waits(path: Path) -> None:
+    with Catalog(path, RING, writable=False) as catalog, pytest.raises(UsageError):
+        catalog.put("x", b"x")
+    from meshhw.dare.sequence_write import SequenceWriter
+
+    with Catalog(path, RING), pytest.raises(StateError):
+        SequenceWriter(path, lock_timeout=0.05)
+
+
+def test_compaction_links_to_the_old_head(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "compact.dcat"
+    with Catalog(path, RING) as catalog:
+        head = head_of(catalog.sequence)
+        catalog.compact(target, [SIGNER])
+    assert state(target) == EXPECTED
+    with SequenceFile(target) as sequence:
+        link = linked_head(sequence)
+        assert link
+        assert verify_head(link, [SIGNER.public]) == head
+        assert len(sequence) == 2 + len(EXPECTED)
+    with SequenceFile(path) as sequence:
+        assert linked_head(sequence) is None
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["put", "delete", "reopen"])), max_size=20))
+def test_replay_is_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("catalog") / "c"
+    create_catalog(path)
+    expected: dict[str, bytes] = {}
+    catalog = Catalog(path)
+    for number, (key, event) in enumerate(events):
+        if event == "put":
+            expected[key] = b"%d" % number
+            catalog.put(key, expected[key])
+        elif event == "delete" and key in expected:
+            del expected[key]
+            catalog.delete(key)
+        elif event == "reopen":
+            catalog.close()
+            catalog = Catalog(path)
+    assert {entry.key: entry.payload for entry in catalog.entries()} == expected
+    catalog.close()
