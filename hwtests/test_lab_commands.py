@@ -109,6 +109,16 @@ def test_faults_reach_other_programs_and_end(home: Home, fault: str, status: int
     assert len((home.path / "signature").read_bytes()) == 64
 
 
+def test_a_uris_own_pin_source_is_honoured(home: Home) -> None:
+    home.run("lab", "up", "--softhsm", "1")
+    home.use_lab()
+    del home.env["MESHHW_PIN_SOURCE"]
+    assert home.run("token", "keys", "pkcs11:token=softhsm-1").returncode == 4
+    source = home.path / "lab" / "pins" / "softhsm-1"
+    for written in (f"file:{source}", str(source), f"file://{source}"):
+        assert home.json("token", "keys", f"pkcs11:token=softhsm-1?pin-source={written}") == []
+
+
 def test_erased_tokens_are_empty(home: Home) -> None:
     home.run("lab", "up", "--softhsm", "1")
     home.use_lab()

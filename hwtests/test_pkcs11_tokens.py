@@ -10,7 +10,7 @@ import pytest
 from meshhw_pkcs11 import discovery, modules
 
 from meshhw.algorithms import Algorithm
-from meshhw.errors import DecryptionFailed, NotSupported, OperationTimeout, PinIncorrect
+from meshhw.errors import DecryptionFailed, NotSupported, OperationTimeout, PinIncorrect, TokenBusy
 from meshhw.keystore.api import KeySpec, OpenOptions
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.registry import driver, open_token
@@ -107,6 +107,35 @@ def test_the_pin_is_changed(pkcs11_token: Pkcs11Token) -> None:
     token = pkcs11_token.open(interaction=Scripted({PinKind.USER: "87654321"}))
     assert token.keys() == []
     token.close()
+
+
+def test_a_deadline_holds_for_every_function_and_hinders_none(softhsm_token: Pkcs11Token) -> None:
+    token: Any = softhsm_token.open(interaction=person(softhsm_token, softhsm_token.pin), deadline=20.0)
+    with token.hold():
+        key = token.generate(KeySpec(Algorithm.P256))
+        assert key.agree(key.public)
+        assert token.unseal(token.seal(b"secret", b""), b"") == b"secret"
+        token.store_data("name", b"data")
+        assert token.load_data("name") == b"data"
+        assert token.retries_left(PinKind.USER) is None
+        assert token.protection(key.uri).extractable is False
+    token.change_pin(PinKind.USER)
+    token.unlock()
+    token.delete(key.uri)
+    assert token.keys() == []
+    token.reset()
+    token.close()
+
+
+def test_a_token_in_use_is_not_reset(softhsm_token: Pkcs11Token) -> None:
+    user: Any = softhsm_token.open()
+    key = user.generate(KeySpec(Algorithm.P256))
+    token: Any = softhsm_token.open()
+    with pytest.raises(TokenBusy):
+        token.reset()
+    assert len(key.sign(b"message")) == 64
+    token.close()
+    user.close()
 
 
 def test_a_wrong_old_pin_changes_nothing(softhsm_token: Pkcs11Token) -> None:

@@ -56,7 +56,7 @@ class AdministersToken:
             PinKind.USER: (CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED),
             PinKind.SO: (CKF_SO_PIN_FINAL_TRY, CKF_SO_PIN_LOCKED),
         }.get(kind, (0, 0))
-        flags = self.session.run(lambda _session: self.session.login.flags(), login=False)
+        flags = self.session.flags()
         if flags & locked:
             return 0
         return 1 if flags & final else None

@@ -47,6 +47,9 @@ _TABLE: dict[int, tuple[str, type[MeshError], str]] = {
     0xB1: ("SESSION_COUNT", errors.TokenBusy, "the token has no session left"),
     0xB3: ("SESSION_HANDLE_INVALID", errors.TokenRemoved, "the session with the token was lost"),
     0xB5: ("SESSION_READ_ONLY", errors.TokenReadOnly, "the token cannot be written"),
+    0xB6: ("SESSION_EXISTS", errors.TokenBusy, "another session with the token is open"),
+    0xB7: ("SESSION_READ_ONLY_EXISTS", errors.TokenBusy, "another session with the token is open"),
+    0xB8: ("SESSION_READ_WRITE_SO_EXISTS", errors.TokenBusy, "the security officer is logged in"),
     0xD0: ("TEMPLATE_INCOMPLETE", errors.NotSupported, "the token wants more attributes for such a key"),
     0xD1: ("TEMPLATE_INCONSISTENT", errors.NotSupported, "the token does not take such a key"),
     0xE0: ("TOKEN_NOT_PRESENT", errors.TokenRemoved, "the token was removed"),
@@ -54,6 +57,7 @@ _TABLE: dict[int, tuple[str, type[MeshError], str]] = {
     0xE2: ("TOKEN_WRITE_PROTECTED", errors.TokenReadOnly, "the token is write-protected"),
     0x101: ("USER_NOT_LOGGED_IN", errors.PinRequired, "the token wants its PIN first"),
     0x102: ("USER_PIN_NOT_INITIALIZED", errors.PinRequired, "the token has no user PIN yet"),
+    0x104: ("USER_ANOTHER_ALREADY_LOGGED_IN", errors.TokenBusy, "another user is logged in"),
     0x110: ("WRAPPED_KEY_INVALID", errors.DecryptionFailed, "the wrapped key does not unwrap"),
     0x112: ("WRAPPED_KEY_LEN_RANGE", errors.DecryptionFailed, "the wrapped key does not unwrap"),
     0x130: ("DOMAIN_PARAMS_INVALID", errors.NotSupported, "the token does not know this curve"),
@@ -64,7 +68,11 @@ _TABLE: dict[int, tuple[str, type[MeshError], str]] = {
     0x200: ("FUNCTION_REJECTED", errors.Cancelled, "the operation was refused at the token"),
 }
 # Where python-pkcs11 spells an exception otherwise than the standard its code.
-_ALIASES = {"TOKENNOTRECOGNISED": "TOKENNOTRECOGNIZED", "FUNCTIONCANCELLED": "FUNCTIONCANCELED"}
+_ALIASES = {
+    "TOKENNOTRECOGNISED": "TOKENNOTRECOGNIZED",
+    "FUNCTIONCANCELLED": "FUNCTIONCANCELED",
+    "ANOTHERUSERALREADYLOGGEDIN": "USERANOTHERALREADYLOGGEDIN",
+}
 _BY_CLASS_NAME = {name.replace("_", ""): code for code, (name, _, _) in _TABLE.items()}
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 

@@ -89,6 +89,13 @@ class Session:
         except FAULTS as error:
             raise self._final(error) from error
 
+    def flags(self) -> int:
+        """CK_TOKEN_INFO's flags as they are now. Raises TokenMismatch when another token is there."""
+        try:
+            return self._login.flags()
+        except FAULTS as error:
+            raise self._final(error) from error
+
     def close(self) -> None:
         """Forget the PIN, log out when this is the last one, close the session. Twice is fine."""
         with self._lock:

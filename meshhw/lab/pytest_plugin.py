@@ -6,6 +6,7 @@ shared by a session's tests where making one is slow; a test that harms its toke
 
 from __future__ import annotations
 
+from meshhw.lab.fixtures_any import any_token
 from meshhw.lab.fixtures_ctap import ctap_card, insert_ctap_card
 from meshhw.lab.fixtures_piv import insert_card, pcsc_lab, piv_card
 from meshhw.lab.fixtures_pkcs11 import (
@@ -24,6 +25,7 @@ from meshhw.lab.fixtures_pkcs11 import (
 from meshhw.lab.fixtures_tpm import new_swtpm, swtpm_token, tpm_home
 
 __all__ = [
+    "any_token",
     "ctap_card",
     "insert_card",
     "insert_ctap_card",
