@@ -12,21 +12,20 @@ from meshhw.errors import NotSupported, PinIncorrect, UsageError
 from meshhw.keystore.interaction import PinKind, PinRequest
 from meshhw_piv import objects
 from meshhw_piv.codes import retries_of
-from meshhw_piv.login import (
-    ADMIN_DATA,
+from meshhw_piv.instructions import (
     CHANGE_REFERENCE,
-    MANAGED_BY_PIN,
-    MANAGEMENT_SLOT,
+    MANAGEMENT,
     PIN,
-    PRINTED,
     PUK,
+    RESET,
     RESET_RETRY,
+    SET_MANAGEMENT_KEY,
+    SET_RETRIES,
     VERIFY,
-    Login,
 )
+from meshhw_piv.login import ADMIN_DATA, MANAGED_BY_PIN, PRINTED, Login
 from meshhw_piv.session import CardSession
 
-SET_MANAGEMENT_KEY, SET_RETRIES, RESET = 0xFF, 0xFA, 0xFB
 NO_PIN = b"\xff" * 8
 """What is no PIN on any card: only to use up tries before a reset."""
 MOST_TRIES = 255
@@ -142,7 +141,7 @@ class Administration:
 
     def _set_management_key(self, key: bytes) -> None:
         kind = _kind_of(key, self._login.management_type())
-        data = bytes([kind]) + Tlv(MANAGEMENT_SLOT, key)
+        data = bytes([kind]) + Tlv(MANAGEMENT, key)
         self._session.send(SET_MANAGEMENT_KEY, 0xFF, 0xFF, data)
 
 

@@ -17,9 +17,9 @@ from meshhw.keystore.attestation_piv import policies
 from meshhw.pubkeys import from_cryptography
 from meshhw_piv import objects, slots
 from meshhw_piv.codes import ABSENT, SECURITY_NOT_SATISFIED
+from meshhw_piv.instructions import ATTEST, AUTHENTICATE, GET_METADATA, MANAGEMENT
 from meshhw_piv.session import CardSession
 
-GET_METADATA, ATTEST, AUTHENTICATE = 0xF7, 0xF9, 0x87
 UNKNOWN_INSTRUCTION = 0x6D00
 LONGEST_CERTIFICATE = 16384
 GENERATOR_P256 = bytes.fromhex(
@@ -83,7 +83,7 @@ def tells_metadata(session: CardSession) -> bool:
     if not knows_metadata(session):
         return False
     try:
-        session.send(GET_METADATA, 0, 0x9B)
+        session.send(GET_METADATA, 0, MANAGEMENT)
     except ApduError:
         return False
     return True

@@ -13,8 +13,8 @@ from yubikit.core.smartcard import AID, ApduError, SmartCardProtocol
 
 from meshhw.errors import NotSupported
 from meshhw.keystore.uri import TokenURI
+from meshhw_piv.instructions import GET_DATA, GET_SERIAL, READ_CONFIG
 
-READ_CONFIG, GET_DATA, GET_SERIAL = 0x1D, 0xCB, 0xF8
 TAG_SERIAL, TAG_VERSION = 0x02, 0x05
 CHUID, TAG_GUID = 0x5FC102, 0x34
 TAG_ALGORITHMS, TAG_ALGORITHM = 0xAC, 0x80

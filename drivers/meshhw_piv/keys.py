@@ -36,7 +36,8 @@ from meshhw.pubkeys import to_cryptography
 from meshhw_piv import facts, slots
 from meshhw_piv.codes import SECURITY_NOT_SATISFIED
 from meshhw_piv.facts import KeyFacts
-from meshhw_piv.login import AUTHENTICATE, PIN, VERIFY, Login
+from meshhw_piv.instructions import AUTHENTICATE, PIN, VERIFY
+from meshhw_piv.login import Login
 from meshhw_piv.rsa import block_for_pss, open_oaep
 from meshhw_piv.session import CardSession
 

@@ -16,17 +16,18 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked, TokenFault, WireCode
 from meshhw.keystore.interaction import PinKind, PinRequest
 from meshhw_piv.codes import SECURITY_NOT_SATISFIED, from_status, retries_of
+from meshhw_piv.instructions import (
+    AUTHENTICATE,
+    CHANGE_REFERENCE,
+    GET_DATA,
+    GET_METADATA,
+    MANAGEMENT,
+    PIN,
+    PUK,
+    VERIFY,
+)
 from meshhw_piv.session import CardSession
 
-VERIFY, CHANGE_REFERENCE, RESET_RETRY, AUTHENTICATE, GET_METADATA, GET_DATA = (
-    0x20,
-    0x24,
-    0x2C,
-    0x87,
-    0xF7,
-    0xCB,
-)
-PIN, PUK, MANAGEMENT_SLOT = 0x80, 0x81, 0x9B
 PIN_LENGTH = 8
 SHORTEST_PIN = 6
 ADMIN_DATA, PRINTED = 0x5FFF00, 0x5FC109
@@ -56,6 +57,7 @@ class Login:
 
     def retries(self) -> int | None:
         """Tries that the PIN has left; None while it is verified and the card tells no more."""
+        self._session.settle()
         left = self._counter(PIN)
         if left is not None:
             return left
@@ -67,6 +69,7 @@ class Login:
 
     def puk_retries(self) -> int | None:
         """Tries that the PUK has left, where the card has metadata."""
+        self._session.settle()
         return self._counter(PUK)
 
     def ask(self, kind: PinKind, *, new: bool = False) -> str:
@@ -125,7 +128,7 @@ class Login:
 
     def management_type(self) -> MANAGEMENT_KEY_TYPE:
         """The management key's algorithm; 3DES on cards that do not tell."""
-        metadata = self._metadata(MANAGEMENT_SLOT)
+        metadata = self._metadata(MANAGEMENT)
         return MANAGEMENT_KEY_TYPE(metadata.get(0x01, b"\x03")[0])
 
     def has_default_management_key(self) -> bool:
@@ -140,7 +143,6 @@ class Login:
 
     def _request(self, kind: PinKind, *, new: bool) -> PinRequest:
         identity = self._session.identity
-        self._session.settle()
         left = None if new else self.puk_retries() if kind is PinKind.PUK else self.retries()
         return PinRequest(kind, identity.uri, identity.label, left, new)
 
@@ -238,7 +240,7 @@ class Login:
         return True
 
     def _dialogue(self, kind: MANAGEMENT_KEY_TYPE, data: bytes) -> dict[int, bytes]:
-        answer = self._session.send(AUTHENTICATE, kind, MANAGEMENT_SLOT, Tlv(0x7C, data))
+        answer = self._session.send(AUTHENTICATE, kind, MANAGEMENT, Tlv(0x7C, data))
         return Tlv.parse_dict(Tlv.unpack(0x7C, answer))
 
 

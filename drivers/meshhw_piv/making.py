@@ -20,10 +20,10 @@ from meshhw.keystore.attestation_piv import POLICIES
 from meshhw.pubkeys import from_cryptography, to_cryptography
 from meshhw_piv import facts, objects, slots
 from meshhw_piv.facts import KeyFacts
+from meshhw_piv.instructions import GENERATE, IMPORT, MOVE
 from meshhw_piv.login import Login
 from meshhw_piv.session import CardSession
 
-GENERATE, IMPORT, MOVE = 0x47, 0xFE, 0xF6
 NOWHERE = 0xFF
 UNKNOWN_INSTRUCTION, UNKNOWN_CLASS = 0x6D00, 0x6E00
 TAG_PIN_POLICY, TAG_TOUCH_POLICY = 0xAA, 0xAB

@@ -12,10 +12,10 @@ from yubikit.core.smartcard import ApduError
 
 from meshhw.errors import NotSupported, TokenFull
 from meshhw_piv.codes import ABSENT
-from meshhw_piv.login import PIN, VERIFY, Login
+from meshhw_piv.instructions import GET_DATA, PIN, PUT_DATA, VERIFY
+from meshhw_piv.login import Login
 from meshhw_piv.session import CardSession
 
-GET_DATA, PUT_DATA = 0xCB, 0xDB
 PUBLIC = tuple(range(0x5F4D00, 0x5F4D08))
 PRIVATE = (0x5FC103, 0x5FC108, 0x5FC121)
 LONGEST = 2900

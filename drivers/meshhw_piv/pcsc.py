@@ -7,18 +7,20 @@ it is short. Both waits for another program are bounded. This module needs pysca
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no types
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
 
 from meshhw.keystore.waiting import wait_for
-from meshhw_piv.codes import CARD_GONE, SHARING_VIOLATION, PcscFault, name_of
+from meshhw_piv.codes import CARD_GONE, RESET_CARD, SHARING_VIOLATION, PcscFault, name_of
 
 BUSY_SECONDS = 3.0
 """How long another program's hold on the card is waited for."""
 POLL_SECONDS = 0.05
+RESETS = 10
+"""How often others may reset the card between this program's attempts to take it up."""
 
 _PRESENT, _MUTE = scard.SCARD_STATE_PRESENT, scard.SCARD_STATE_MUTE
 _PROTOCOLS = {
@@ -32,6 +34,10 @@ def check(result: int) -> None:
     code = result & 0xFFFFFFFF
     if code:
         raise PcscFault(code, name_of(code))
+
+
+class Impatient(PcscFault):
+    """A call into PC/SC was left behind, since another program does not let go of the card."""
 
 
 class Context:
@@ -66,6 +72,12 @@ class Context:
         check(result)
         return True, [(name, state & ~scard.SCARD_STATE_CHANGED) for name, state, _ in states]
 
+    def atr(self, reader: str) -> bytes:
+        """The answer to reset of the card in a reader."""
+        result, states = scard.SCardGetStatusChange(self.handle, 0, [(reader, scard.SCARD_STATE_UNAWARE)])
+        check(result)
+        return bytes(states[0][2])
+
     def close(self) -> None:
         """Give the context back; harmless when the service is gone."""
         scard.SCardReleaseContext(self.handle)
@@ -80,13 +92,14 @@ class Connection(SmartCardConnection):
         self._context = Context()
         self._card = 0
         try:
-            self._connect()
-            result, _, _, _, atr = scard.SCardStatus(self._card)
-            check(result)
+            # SCardStatus would wait for another's transaction; the reader's state tells the ATR at once.
+            self.atr = self._context.atr(reader)
+            wait_for(self._connect, _until_busy(), self.close)
+        except Impatient:
+            raise  # the call that was left behind closes what it opened
         except PcscFault:
             self._context.close()
             raise
-        self.atr = bytes(atr)
 
     @property
     def transport(self) -> TRANSPORT:
@@ -96,13 +109,20 @@ class Connection(SmartCardConnection):
 
     def begin(self) -> None:
         """Keep others out. Raises PcscFault (sharing violation) when they do not let go in time."""
-        end = time.monotonic() + BUSY_SECONDS
+        check(wait_for(lambda: int(scard.SCardBeginTransaction(self._card)), _until_busy(), self.drop))
 
-        def patience() -> None:
-            if time.monotonic() > end:
-                raise PcscFault(SHARING_VIOLATION, name_of(SHARING_VIOLATION))
-
-        check(wait_for(lambda: int(scard.SCardBeginTransaction(self._card)), patience, self.drop))
+    def take(self) -> bool:
+        """Begin, taking up a card that others have reset; whether they have. Raises PcscFault."""
+        for attempt in range(RESETS):
+            try:
+                self.begin()
+            except PcscFault as fault:
+                if fault.code != RESET_CARD:
+                    raise
+                self.reconnect()
+            else:
+                return attempt > 0
+        raise PcscFault(SHARING_VIOLATION, name_of(SHARING_VIOLATION))
 
     def end(self) -> None:
         """Let others in; the card keeps its state."""
@@ -127,7 +147,8 @@ class Connection(SmartCardConnection):
 
     def close(self, *, reset: bool = False) -> None:
         """Disconnect; leave the card as it is, or `reset` it."""
-        scard.SCardDisconnect(self._card, scard.SCARD_RESET_CARD if reset else scard.SCARD_LEAVE_CARD)
+        if self._card:
+            scard.SCardDisconnect(self._card, scard.SCARD_RESET_CARD if reset else scard.SCARD_LEAVE_CARD)
         self._context.close()
 
     def drop(self) -> None:
@@ -140,13 +161,26 @@ class Connection(SmartCardConnection):
         return int(scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1)
 
     def _connect(self) -> None:
+        """PC/SC refuses while another has the card alone, and blocks while another has a transaction."""
         end = time.monotonic() + BUSY_SECONDS
         while True:
-            result, self._card, self._protocol = scard.SCardConnect(
+            result, card, self._protocol = scard.SCardConnect(
                 self._context.handle, self.reader, scard.SCARD_SHARE_SHARED, self._any_protocol
             )
             busy = result & 0xFFFFFFFF == scard.SCARD_E_SHARING_VIOLATION
             if not busy or time.monotonic() > end:
                 check(result)
+                self._card = card
                 return
             time.sleep(POLL_SECONDS)
+
+
+def _until_busy() -> Callable[[], None]:
+    """Patience with other programs, which ends in a sharing violation."""
+    end = time.monotonic() + BUSY_SECONDS + POLL_SECONDS
+
+    def patience() -> None:
+        if time.monotonic() > end:
+            raise Impatient(SHARING_VIOLATION, name_of(SHARING_VIOLATION))
+
+    return patience

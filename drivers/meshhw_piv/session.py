@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from yubikit.core.smartcard import ApduError, SmartCardProtocol
+from yubikit.core import ApplicationNotAvailableError, NotSupportedError
+from yubikit.core.smartcard import AID, ApduError, SmartCardProtocol
 
 from meshhw.algorithms import PublicKey
 from meshhw.errors import (
@@ -21,6 +22,7 @@ from meshhw.errors import (
     NotSupported,
     OperationTimeout,
     TokenError,
+    TokenFault,
     TokenMismatch,
     TokenRemoved,
     TouchTimeout,
@@ -30,7 +32,6 @@ from meshhw.keystore.deadline import Limit
 from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import (
     LOST_SELECTION,
-    RESET_CARD,
     SHARING_VIOLATION,
     PcscFault,
     from_pcsc,
@@ -38,6 +39,7 @@ from meshhw_piv.codes import (
 )
 from meshhw_piv.holders import holder
 from meshhw_piv.identity import Identity, identify, select_piv
+from meshhw_piv.instructions import PIN, VERIFY
 from meshhw_piv.pcsc import Connection, Context
 
 Result = TypeVar("Result")
@@ -144,10 +146,12 @@ class CardSession:
     def close(self) -> None:
         """Log out and disconnect. The card is reset only if it keeps a PIN that this program verified."""
         with self._turn():
-            connection, self._connection = self._connection, None
-            if connection is not None and self._process == os.getpid() and not self._limit.poisoned:
-                self._log_out(connection)
             self.pin = None
+            if self._limit.poisoned:
+                return  # the call that did not return disconnects if it ever does
+            connection, self._connection = self._connection, None
+            if connection is not None and self._process == os.getpid():
+                self._log_out(connection)
             self._limit.close()
 
     def end(self) -> None:
@@ -172,10 +176,10 @@ class CardSession:
             raise self._fold(fault) from fault
         except ApduError as error:
             raise from_status(error.sw, self.identity.label, doing) from error
+        except NotSupportedError as error:  # yubikit's: longer than the card's buffer
+            raise NotSupported(f"{self.identity.label} takes no message that long: {doing}") from error
         except ValueError as error:  # what yubikit's TLV reader raises for a torn answer
-            raise NotSupported(
-                f"{self.identity.label} gives an answer that cannot be read to {doing}"
-            ) from error
+            raise TokenFault(f"{self.identity.label} gives an answer that cannot be read: {doing}") from error
         finally:
             if not self._holds:
                 self._end()
@@ -196,14 +200,11 @@ class CardSession:
 
     def _resume(self, connection: Connection) -> None:
         try:
-            connection.begin()
-        except PcscFault as fault:
-            if fault.code == RESET_CARD:
-                connection.reconnect()
-                connection.begin()
-                self._inside = True
+            was_reset = connection.take()
+            self._inside = True
+            if was_reset:
                 self.renew()
-                return
+        except PcscFault as fault:
             if fault.code == SHARING_VIOLATION:  # the waiting call disconnects when it ends
                 self._connection = None
                 self.verified = self.managed = False
@@ -260,8 +261,12 @@ class CardSession:
 
     def _end(self) -> None:
         self._fresh = False
-        if self._inside and self._connection is not None:
-            self._connection.end()
+        connection = self._connection
+        if self._inside and connection is not None:
+            connection.end()
+            if self._limit.poisoned:
+                connection.close()
+                self._connection = None
         self._inside = False
 
     def _lose(self) -> None:
@@ -284,10 +289,21 @@ class CardSession:
         return self._connection
 
     def _log_out(self, connection: Connection) -> None:
-        if self.verified or self.managed:
-            connection.close(reset=True)
-        else:
+        """Leave no PIN behind in the card: a YubiKey forgets it when another application is selected."""
+        if not (self.verified or self.managed):
             connection.close()
+            return
+        try:
+            connection.take()
+            if self.identity.yubikey:
+                self.protocol.select(AID.MANAGEMENT)
+            else:  # SP 800-73-4 part 2, 3.2.1: P1 = FF takes the PIN's verification back
+                self.send(VERIFY, 0xFF, PIN)
+            forgotten = self.identity.yubikey or not self.managed
+            connection.end()
+        except (PcscFault, ApduError, ApplicationNotAvailableError):
+            forgotten = False
+        connection.close(reset=not forgotten)
 
 
 def identified(reader: str) -> tuple[Identity, Connection]:

@@ -24,7 +24,6 @@ from meshhw_piv.session import CardSession
 Result = TypeVar("Result")
 
 LONGEST_SECRET = 4096
-ATTEST = 0xF9
 _SEAL_ORDER = (slots.KEY_MANAGEMENT, *slots.RETIRED, slots.AUTHENTICATION, slots.SIGNATURE)
 
 

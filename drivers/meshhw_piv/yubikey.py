@@ -11,9 +11,9 @@ from meshhw.keystore.api import Protection
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import facts, slots
+from meshhw_piv.instructions import ATTEST
 from meshhw_piv.token import PivToken
 
-ATTEST = 0xF9
 _NO_ATTESTATION = frozenset({0x6A80, 0x6A86, 0x6A88, 0x6D00})
 
 

@@ -12,7 +12,7 @@ from meshhw.lab.piv.applet import PREFIX, PivApplet
 from meshhw.lab.piv.attestation import Authority
 from meshhw.lab.piv.context import Context, Finger
 from meshhw.lab.piv.management import MANAGEMENT_AID, OTP_AID, ManagementApplet, OtpApplet
-from meshhw.lab.piv.personality import PERSONALITIES
+from meshhw.lab.piv.personality import PERSONALITIES, Personality
 from meshhw.lab.piv.state import Lasting
 
 SELECT = 0xA4
@@ -33,12 +33,13 @@ class Application(Protocol):
 class PivCard(FaultyCard):
     """A virtual PIV card to be put into a reader (`CardLink`), or driven directly by `transmit`.
 
-    `personality` is a name of `PERSONALITIES`. `log` holds the instruction octet of every APDU received.
+    `personality` is a name of `PERSONALITIES`, or one of one's own.
+    `log` holds the instruction octet of every APDU received.
     """
 
     def __init__(
         self,
-        personality: str = "5.7",
+        personality: str | Personality = "5.7",
         serial: int | None = None,
         *,
         authority: Authority | None = None,
@@ -46,7 +47,7 @@ class PivCard(FaultyCard):
         contactless: bool = False,
     ) -> None:
         super().__init__()
-        self.personality = PERSONALITIES[personality]
+        self.personality = PERSONALITIES[personality] if isinstance(personality, str) else personality
         self.lasting = Lasting(self.personality, serial or 10_000_000 + secrets.randbelow(20_000_000))
         self.finger = finger or Finger()
         self._contactless = contactless

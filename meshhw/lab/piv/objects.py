@@ -11,8 +11,6 @@ from meshhw.lab.piv.tlv import fields, tlv, unwrap
 TAG_LIST, DATA = 0x5C, 0x53
 DISCOVERY = 0x7E
 DISCOVERY_OBJECT = bytes.fromhex("4f0ba0000003080000100001005f2f024000")
-PIN_PROTECTED = frozenset({0x5FC109, 0x5FC103, 0x5FC108, 0x5FC121})
-"""Printed information, fingerprints, face, iris (part 1, table 2)."""
 STANDARD = range(0x5FC101, 0x5FC124)
 
 
@@ -21,7 +19,7 @@ def get_data(context: Context, command: Command) -> bytes:
     identifier = _identifier(command)
     if identifier == DISCOVERY:
         return tlv(DISCOVERY, DISCOVERY_OBJECT)
-    if identifier in PIN_PROTECTED and not context.session.pin_verified:
+    if identifier in context.lasting.personality.pin_protected and not context.session.pin_verified:
         raise CardError(apdu.SECURITY_NOT_SATISFIED)
     value = context.lasting.objects.get(identifier)
     if value is None:

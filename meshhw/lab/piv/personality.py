@@ -42,6 +42,8 @@ class Personality:
     """The status word for using a slot without a key."""
     longest_eddsa: int | None = None
     """Longest message that Ed25519 signs; None where only the buffer limits it."""
+    pin_protected: frozenset[int] = frozenset({0x5FC109, 0x5FC103, 0x5FC108, 0x5FC121})
+    """Data objects behind the PIN: printed information, fingerprints, face, iris (part 1, table 2)."""
     lists_algorithms: bool = False
     """Whether the property template of SELECT names the algorithms."""
     chuid: bool = False
