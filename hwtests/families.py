@@ -5,10 +5,13 @@ A family that cannot suffer a fault says why (`Unable`); the table in docs/relia
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from meshhw.keystore.api import (
     Seals,
     Signs,
     Token,
+    TouchPolicy,
 )
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
@@ -162,6 +166,18 @@ class Family(ABC):
     def fill(self) -> None:
         """No room is left for another key."""
 
+    def held_by_another(self) -> AbstractContextManager[str]:
+        """Another program holds the token alone; the name of that program, empty where nobody can know it."""
+        raise Unable("several programs may use this token at once, and none can keep the others out")
+
+    def touch_key(self, token: Token) -> Subject:
+        """A subject whose every use wants a touch."""
+        return self.subject(token)
+
+    def unwilling_finger(self) -> None:
+        """Nobody touches the token."""
+        raise Unable("this token has nothing to touch")
+
     @abstractmethod
     def heal(self) -> None:
         """Nothing is wrong any more (a token that was taken away is not brought back by this)."""
@@ -226,6 +242,14 @@ class Pkcs11Family(Family):
 
     def fill(self) -> None:
         self._trouble.be(State.FULL)
+
+    @contextmanager
+    def held_by_another(self) -> Iterator[str]:
+        self._trouble.be(State.BUSY)
+        try:
+            yield ""
+        finally:
+            self._trouble.clear()
 
     def heal(self) -> None:
         self._trouble.clear()
@@ -301,6 +325,28 @@ class TpmFamily(Family):
         self._tpm.proxy.reset_counts()
 
 
+HOLD = """
+import sys
+from smartcard.scard import *
+_, context = SCardEstablishContext(SCARD_SCOPE_SYSTEM)
+code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_ANY)
+print(code, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def card_held(reader: str) -> Iterator[str]:
+    """A real program with an exclusive connection to the card in that reader."""
+    arguments = [sys.executable, "-c", HOLD, reader]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "0\n"
+        yield Path(sys.executable).name
+        assert holder.poll() is None  # nobody killed it
+        holder.communicate("")
+
+
 class PivFamily(Family):
     """A virtual PIV card in a virtual reader."""
 
@@ -356,8 +402,20 @@ class PivFamily(Family):
         self._filled = [slot for slot in SLOTS if slot not in keys]
         keys.update(dict.fromkeys(self._filled, some))
 
+    def held_by_another(self) -> AbstractContextManager[str]:
+        return card_held(self._virtual.reader.name)
+
+    def unwilling_finger(self) -> None:
+        self._own.finger.willing = False
+
+    def touch_key(self, token: Token) -> Subject:
+        assert isinstance(token, Generates)
+        key = token.generate(KeySpec(Algorithm.P256, "touch", touch_policy=TouchPolicy.ALWAYS))
+        return Subject(lambda: signs_rightly(key), key.uri, key)
+
     def heal(self) -> None:
         self._virtual.heal()
+        self._own.finger.give_up()  # as if its patience were over
         while self._filled:
             self._own.lasting.keys.pop(self._filled.pop(), None)
 
@@ -436,6 +494,12 @@ class CtapFamily(Family):
 
     def fill(self) -> None:
         raise Unable("an authenticator keeps nothing for the secrets that it seals")
+
+    def held_by_another(self) -> AbstractContextManager[str]:
+        return card_held(self._virtual.reader.name)
+
+    def unwilling_finger(self) -> None:
+        self._own.finger.willing = False
 
     def heal(self) -> None:
         self._virtual.heal()

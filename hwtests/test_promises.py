@@ -20,15 +20,18 @@ import pytest
 from hwtests.families import FAMILIES, Family, Subject, Unable
 from meshhw.algorithms import Algorithm
 from meshhw.errors import (
+    Cancelled,
     OperationTimeout,
     PinFinalTry,
     PinIncorrect,
     PinLocked,
+    TokenBusy,
     TokenFault,
     TokenFull,
     TokenMismatch,
     TokenNotFound,
     TokenRemoved,
+    TouchTimeout,
 )
 from meshhw.keystore.api import Generates, KeySpec, Token
 
@@ -215,6 +218,70 @@ def test_hung(family: Family) -> None:
             subject.use()
         assert told.value.exit_status == 7
         family.heal()
+
+
+def test_held(family: Family) -> None:
+    """Held by another program: TokenBusy after a bounded wait, the holder named if it can be, not killed."""
+    with opened(family) as (_, subject):
+        subject.use()
+    try:
+        holding = family.held_by_another()
+    except Unable as reason:
+        pytest.skip(str(reason))
+    with holding as holder, at_once(8):
+        with pytest.raises(TokenBusy) as told:
+            use_anew(family, subject)
+        assert told.value.exit_status == 7
+        assert holder in (told.value.holder or "")
+    with opened(family) as (_, again):
+        again.use()
+
+
+def use_anew(family: Family, subject: Subject) -> None:
+    token = family.open()
+    try:
+        family.subject(token, subject).use()
+    finally:
+        token.close()
+
+
+def test_touch_not_given(family: Family) -> None:
+    """A touch that does not come: announced within 1 s, TouchTimeout or the deadline, usable afterwards."""
+    person = family.person()
+    with opened(family, person=person, deadline=1.5) as (token, _):
+        with suffering(family.unwilling_finger):
+            family.heal()
+            subject = family.touch_key(token)
+            subject.use()
+            person.touches.clear()
+            family.unwilling_finger()
+            watch = threading.Timer(1.0, lambda: announced.append(bool(person.touches)))
+            announced: list[bool] = []
+            watch.start()
+            with at_once(6), pytest.raises((TouchTimeout, OperationTimeout)):
+                subject.use()
+            watch.join()
+        assert announced == [True]
+    family.heal()
+    with opened(family) as (_, again):
+        again.use()
+
+
+def test_cancelled_touch(family: Family) -> None:
+    """Ctrl-C while a touch is awaited ends the wait, and leaves the token usable."""
+    person = family.person()
+    with opened(family, person=person) as (token, _), suffering(family.unwilling_finger):
+        family.heal()
+        subject = family.touch_key(token)
+        family.unwilling_finger()
+        timer = threading.Timer(0.5, lambda: setattr(person, "stop", True))
+        timer.start()
+        with at_once(4), pytest.raises(Cancelled):
+            subject.use()
+        timer.join()
+        family.heal()
+        person.stop = False
+        subject.use()
 
 
 def test_full(family: Family) -> None:

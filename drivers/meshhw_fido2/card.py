@@ -13,6 +13,7 @@ from fido2.pcsc import CtapPcscDevice
 from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no types
 
 from meshhw.errors import TokenBusy, WireCode
+from meshhw.keystore.holders import holder
 from meshhw.keystore.waiting import POLL_SECONDS, wait_for
 
 BUSY_SECONDS = 3.0
@@ -126,7 +127,8 @@ class Card:
 
     def _patience(self, end: float) -> None:
         if time.monotonic() > end:
-            raise TokenBusy(f"another program holds the card in {self.reader}")
+            who = holder()
+            raise TokenBusy(f"{who or 'another program'} holds the card in {self.reader}", holder=who)
 
 
 class CardDevice(CtapPcscDevice):

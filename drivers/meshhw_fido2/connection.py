@@ -21,6 +21,9 @@ GRACE = 1.0
 """Seconds beyond the limit in which a cancelled authenticator may still answer before it is given up."""
 
 
+_CANCELLED, _TIMED_OUT = bytes([CtapError.ERR.KEEPALIVE_CANCEL]), bytes([CtapError.ERR.ACTION_TIMEOUT])
+
+
 class Bounded(CtapDevice):
     """A device whose calls end within a limit: one that waits for a touch is told to stop, then given up."""
 
@@ -43,17 +46,20 @@ class Bounded(CtapDevice):
         if self._seconds is None:
             return self.device.call(cmd, data, event, on_keepalive)
         stop = event or threading.Event()
-        timer = threading.Timer(self._seconds, stop.set)
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            stop.set()
+
+        timer = threading.Timer(self._seconds, expire)
         timer.daemon = True
         timer.start()
         try:
-            return self._limit.run(lambda: self.device.call(cmd, data, stop, on_keepalive))
-        except CtapError as error:
-            if error.code == CtapError.ERR.KEEPALIVE_CANCEL and not timer.is_alive():
-                raise CtapError(CtapError.ERR.ACTION_TIMEOUT) from error
-            raise
+            answer = self._limit.run(lambda: self.device.call(cmd, data, stop, on_keepalive))
         finally:
             timer.cancel()
+        return _TIMED_OUT if expired.is_set() and answer == _CANCELLED else answer
 
     def begin(self) -> None:
         """Keep other programs out until `end`."""

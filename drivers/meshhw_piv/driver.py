@@ -63,7 +63,7 @@ def _need_library() -> None:
 
 
 def _why_not_one(uri: TokenURI, found: Survey) -> MeshError:
-    from meshhw_piv.holders import holder
+    from meshhw.keystore.holders import holder
 
     if found.fitting:
         names = tuple(str(identity.uri) for identity, _ in found.fitting)

@@ -29,6 +29,7 @@ from meshhw.errors import (
 )
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.deadline import Limit
+from meshhw.keystore.holders import holder
 from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import (
     LOST_SELECTION,
@@ -37,7 +38,6 @@ from meshhw_piv.codes import (
     from_pcsc,
     from_status,
 )
-from meshhw_piv.holders import holder
 from meshhw_piv.identity import Identity, identify, select_piv
 from meshhw_piv.instructions import PIN, VERIFY
 from meshhw_piv.pcsc import Connection, Context
