@@ -326,10 +326,15 @@ class TpmFamily(Family):
 
 
 HOLD = """
-import sys
+import sys, time
 from smartcard.scard import *
 _, context = SCardEstablishContext(SCARD_SCOPE_SYSTEM)
-code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_ANY)
+end = time.monotonic() + 10
+while True:
+    code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_ANY)
+    if code == 0 or time.monotonic() > end:
+        break
+    time.sleep(0.05)
 print(code, flush=True)
 sys.stdin.read()
 """
