@@ -62,6 +62,10 @@ def _opencryptoki(request: pytest.FixtureRequest) -> Candidate:
     return Candidate(request.getfixturevalue("opencryptoki_token").open())
 
 
+def _tpm2_pkcs11(request: pytest.FixtureRequest) -> Candidate:
+    return Candidate(request.getfixturevalue("tpm2_pkcs11_token").open())
+
+
 def _swtpm(request: pytest.FixtureRequest) -> Candidate:
     tpm = request.getfixturevalue("swtpm_token")
     return Candidate(tpm.open(), lambda: sum(tpm.proxy.counts.values()))
@@ -118,6 +122,7 @@ CANDIDATES: dict[str, Callable[[pytest.FixtureRequest], Candidate]] = {
     "nss": _nss,
     "opencryptoki": _opencryptoki,
     "swtpm": _swtpm,
+    "tpm2-pkcs11": _tpm2_pkcs11,
     "ctap": _ctap,
     **{f"piv-{name}": _piv(name) for name in PERSONALITIES},
     **{name: _over_card(name) for name in PKCS11_OVER_CARDS},

@@ -22,7 +22,7 @@ from meshhw.lab.fixtures_pkcs11 import (
     troubled_softhsm,
     troubled_token,
 )
-from meshhw.lab.fixtures_tpm import new_swtpm, swtpm_token, tpm_home
+from meshhw.lab.fixtures_tpm import new_swtpm, swtpm_token, tpm2_pkcs11_token, tpm_home
 
 __all__ = [
     "any_token",
@@ -41,6 +41,7 @@ __all__ = [
     "softhsm_shim",
     "softhsm_token",
     "swtpm_token",
+    "tpm2_pkcs11_token",
     "tpm_home",
     "troubled_nss",
     "troubled_softhsm",
