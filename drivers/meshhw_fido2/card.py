@@ -174,5 +174,10 @@ def _check(code: int) -> None:
     if code:
         number = code & 0xFFFFFFFF
         if number == scard.SCARD_E_SHARING_VIOLATION:
-            raise TokenBusy("another program keeps the card to itself", code=WireCode("PC/SC", number))
+            who = holder()
+            raise TokenBusy(
+                f"{who or 'another program'} keeps the card to itself",
+                holder=who,
+                code=WireCode("PC/SC", number, "SCARD_E_SHARING_VIOLATION"),
+            )
         raise PcscError(f"PC/SC {number:#x}")
