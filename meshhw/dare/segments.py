@@ -64,16 +64,21 @@ def decrypt_stream(key: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
     index = 0
     held = b""
     for piece in pieces:
-        held = held + piece if held else piece
-        whole = (len(held) - 1) // STORED
-        if whole <= 0:
+        if not piece:
             continue
-        yield _decrypt_batch(cipher, index, memoryview(held)[: whole * STORED], last=False)
+        whole = len(held) // STORED  # none of them is the last, since something follows
+        if whole:
+            yield _decrypt_batch(cipher, index, memoryview(held)[: whole * STORED])
+            index += whole
+        rest = held[whole * STORED :]
+        held = rest + piece if rest else piece
+    whole = max(len(held) - 1, 0) // STORED
+    if whole:
+        yield _decrypt_batch(cipher, index, memoryview(held)[: whole * STORED])
         index += whole
-        held = held[whole * STORED :]
     if index >= MAX_SEGMENTS:
         raise FormatError("the body has more segments than an envelope may")
-    plain = decrypt_segment(cipher, index, held, last=True)
+    plain = decrypt_segment(cipher, index, held[whole * STORED :], last=True)
     if index and not plain:
         raise DecryptionFailed("the body ends in an empty segment")
     yield plain
@@ -98,9 +103,10 @@ def _encrypt_batch(cipher: AESGCM, index: int, batch: bytes, *, last: bool) -> b
     )
 
 
-def _decrypt_batch(cipher: AESGCM, index: int, stored: memoryview, *, last: bool) -> bytes:
+def _decrypt_batch(cipher: AESGCM, index: int, stored: memoryview) -> bytes:
+    """Whole segments, none of them the last."""
     return b"".join(
-        decrypt_segment(cipher, index + i, stored[i * STORED : (i + 1) * STORED], last=last)
+        decrypt_segment(cipher, index + i, stored[i * STORED : (i + 1) * STORED], last=False)
         for i in range(len(stored) // STORED)
     )
 

@@ -25,7 +25,7 @@ from meshhw.jsonbcd import Limits, Value, canonical, decode, decode_base64url
 
 TREE = "meshhw/tree/1"
 _LIMITS = Limits(depth=MAX_NESTING + 1, token=MAX_HEADER, items=1 << 16, total=MAX_HEADER)
-_PIECE = 1 << 18
+_PIECE = 4 * 65_552
 
 
 class SequenceKind(StrEnum):

@@ -21,7 +21,8 @@ _DECIMAL = {
     tags.DECIMAL128: (16, 14, 6176, 34),
 }
 """Octets, bits of the exponent, its bias, digits of the coefficient (IEEE 754-2019 table 3.6)."""
-_STREAMED = 1 << 18
+STREAMED = 4 * 65_552
+"""Octets of a streamed piece: a whole number of the segments that envelopes' bodies are made of."""
 
 
 def read_token(source: Source, limits: Limits, *, lenient: bool) -> Scalar:
@@ -53,14 +54,23 @@ def stream_token(source: Source) -> Iterator[bytes]:
             raise source.fail(f"a chunk of a binary was expected (tag {tag:02x})")
         left = _length(source, tag)
         while left:
-            piece = source.some(min(left, _STREAMED))
-            if not piece:
-                raise source.fail(f"the data ends {left} octets too early")
+            piece = _piece(source, min(left, STREAMED))
             left -= len(piece)
             yield piece
         if tag & 0xFC == tags.BINARY:
             return
         tag = source.take(1)[0]
+
+
+def _piece(source: Source, count: int) -> bytes:
+    """Exactly `count` octets, so that all pieces but the last are of one length."""
+    piece = source.some(count)
+    while len(piece) < count:
+        more = source.some(count - len(piece))
+        if not more:
+            raise source.fail(f"the data ends {count - len(piece)} octets too early")
+        piece += more
+    return piece
 
 
 def _length(source: Source, tag: int) -> int:
