@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,15 @@ from meshhw.cli.common import context, verbs
 from meshhw.cli.secrets import read_secret, read_secrets
 
 app = verbs("Fingerprints, nonces, secrets and their shares (UDF).")
+
+
+class SeedOf(StrEnum):
+    """The profiles that a seed can be for."""
+
+    DEVICE = "device"
+    ACCOUNT = "account"
+    SERVICE = "service"
+
 
 _Bits = Annotated[int, typer.Option(help="Precision in bits, the type octet counted (at most 440).")]
 _BITS = 140
@@ -63,11 +73,19 @@ def nonce() -> None:
 
 
 @app.command("secret")
-def secret() -> None:
-    """A fresh random symmetric key. Keep it secret."""
+def secret(
+    seed_of: Annotated[
+        SeedOf | None, typer.Option("--seed-of", help="A seed, from which such a profile's keys derive.")
+    ] = None,
+) -> None:
+    """A fresh random symmetric key, or a seed of keys. Keep it secret."""
     from meshhw.udf.secret import symmetric_key
+    from meshhw.udf.seed import Seed, Specifier
 
-    name = symmetric_key().text
+    if seed_of is None:
+        name = symmetric_key().text
+    else:
+        name = Seed.generate(Specifier[f"PROFILE_{seed_of.name}"]).text
     context().output.show({"udf": name}, name)
 
 
