@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import click
@@ -54,7 +53,7 @@ class Front(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS and find_spec(COMMANDS[cmd_name].module):
+        if cmd_name in COMMANDS:
             return load(cmd_name)
         return super().get_command(ctx, cmd_name)
 

@@ -100,7 +100,7 @@ def test_a_fault_is_a_line_a_hint_and_its_status(capsys) -> None:
     assert call(wrong_pin, "trial", "run") == 4
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "meshhw: the PIN is wrong [pkcs11 CKR_PIN_INCORRECT (0xa0)]\nhint: 2 tries left\n"
+    assert err == "meshhw: the PIN is wrong [CKR_PIN_INCORRECT (0xa0)]\nhint: 2 tries left\n"
 
 
 def test_a_fault_under_json_is_still_exactly_one_value(capsys) -> None:
