@@ -35,6 +35,13 @@ def has_prime_order(point: Point) -> bool:
     return curve.cofactor == 1
 
 
+def has_small_order(point: Point) -> bool:
+    """True if the cofactor times the point is the neutral element; a few additions, no multiplication."""
+    for _ in range(point.curve.cofactor.bit_length() - 1):
+        point += point
+    return point.is_identity
+
+
 def decode_checked(curve: Curve, octets: bytes) -> Point:
     """The point of an encoding, if it may meet a secret scalar. Raises InvalidPublicKey."""
     return require_prime_order(curve.decode(octets))

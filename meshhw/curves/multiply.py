@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from Crypto.PublicKey.ECC import EccPoint  # type: ignore[attr-defined]  # documented, not re-exported
+from Crypto.PublicKey.ECC import EccPoint, EccXPoint  # type: ignore[attr-defined]  # documented, not re-exported
 from nacl import bindings
 from nacl.exceptions import RuntimeError as SodiumError
 
@@ -24,12 +24,14 @@ from meshhw.curves.maps import (
     edwards_from_curve448,
     edwards_from_curve25519,
 )
-from meshhw.curves.montgomery import CURVE448, CURVE25519
+from meshhw.curves.montgomery import CURVE448, CURVE25519, MontgomeryCurve
 from meshhw.curves.point import Curve, Point
 from meshhw.curves.scalar import field_of
 from meshhw.curves.weierstrass import P256, P384
 from meshhw.errors import InvalidPublicKey
 
+_SMALL_BITS = 16
+_X_NAMES = {"X25519": "curve25519", "X448": "curve448"}
 _QUARTER_448 = pow(4, -1, ED448.order)
 
 
@@ -39,6 +41,29 @@ def multiply(point: Point, scalar: int) -> Point:
     if point.is_identity or reduced == 0:
         return point.curve.identity
     return _BY_CURVE[point.curve](point, reduced)
+
+
+def small_multiple(point: Point, factor: int) -> Point:
+    """factor * point for a PUBLIC factor of either sign: by additions where it is small, which is quicker."""
+    if factor < 0:
+        return small_multiple(-point, -factor)
+    if factor.bit_length() > _SMALL_BITS:
+        return multiply(point, factor)
+    result = point.curve.identity
+    for bit in bin(factor)[2:]:
+        result += result
+        if bit == "1":
+            result += point
+    return result
+
+
+def x_multiple(point: Point, scalar: int) -> bytes:
+    """The x-octets of scalar * point. Raises InvalidPublicKey when that is the neutral element."""
+    reduced = scalar % point.curve.order
+    if not isinstance(point.curve, MontgomeryCurve) or point.is_identity or reduced == 0:
+        return multiply(point, scalar).x_octets()
+    product = EccXPoint(point.x, _X_NAMES[point.curve.name]) * reduced
+    return int(product.x).to_bytes(point.curve.size, "little")
 
 
 def base_multiple(curve: Curve, scalar: int) -> Point:

@@ -7,16 +7,17 @@ unknown signs there are 2^(m-1) candidates, or 2^m if some other sign is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import lcm, prod
 
-from meshhw.curves.check import require_prime_order
+from meshhw.curves.check import has_small_order
 from meshhw.curves.montgomery import MontgomeryCurve
-from meshhw.curves.multiply import multiply
+from meshhw.curves.multiply import multiply, small_multiple, x_multiple
 from meshhw.curves.point import Curve, Point
 from meshhw.curves.weierstrass import WeierstrassCurve
 from meshhw.errors import InvalidPublicKey, ShareError, UsageError
-from meshhw.threshold.shares import lagrange
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +33,27 @@ def partial_from_x(curve: Curve, index: int, x_octets: bytes) -> Partial:
     """The partial result of an x-coordinate as a token returns it.
 
     Raises ShareError, naming the holder, for zeros, a value that is not canonical or not on the curve, and
-    for a result of small or mixed order.
+    for a result of small order.
     """
     if not any(x_octets):
         raise faulty(index, "answered with zeros")
-    try:
-        return Partial(index, require_prime_order(lift_x(curve, x_octets)), sign_known=False)
-    except InvalidPublicKey as error:
-        raise faulty(index, "answered with no valid coordinate") from error
+    return _checked(index, lambda: lift_x(curve, x_octets), sign_known=False)
 
 
 def partial_from_point(curve: Curve, index: int, octets: bytes) -> Partial:
     """The partial result of a whole point. Raises ShareError as `partial_from_x` does."""
+    return _checked(index, lambda: curve.decode(octets), sign_known=True)
+
+
+def _checked(index: int, decode: Callable[[], Point], *, sign_known: bool) -> Partial:
+    """Mixed order is left to the check value, or to `FollowUp.settle`, since looking for it takes long."""
     try:
-        return Partial(index, require_prime_order(curve.decode(octets)), sign_known=True)
+        point = decode()
     except InvalidPublicKey as error:
-        raise faulty(index, "answered with no valid point") from error
+        raise faulty(index, "answered with no point of the curve") from error
+    if has_small_order(point):
+        raise faulty(index, "answered with a point of small order")
+    return Partial(index, point, sign_known)
 
 
 def lift_x(curve: Curve, x_octets: bytes) -> Point:
@@ -59,19 +65,38 @@ def lift_x(curve: Curve, x_octets: bytes) -> Point:
     raise InvalidPublicKey(f"{len(x_octets)} octets are no coordinate of {curve.name}")
 
 
-def weighted(curve: Curve, partials: Sequence[Partial], *, additive: bool = False) -> list[Partial]:
-    """The partial results times their Lagrange factors for this quorum; additive shares have none."""
-    if additive:
-        return list(partials)
-    indices = [partial.index for partial in partials]
-    return [
-        Partial(
-            partial.index,
-            multiply(partial.point, lagrange(curve.order, indices, partial.index)),
-            partial.sign_known,
+def weights(indices: Sequence[int]) -> tuple[dict[int, int], int]:
+    """Lagrange's factors at zero as small integers over a common denominator: for (1, 2) they are (2, -1) /
+    1.
+    """
+    exact = {
+        index: prod(
+            (Fraction(-other, index - other) for other in indices if other != index), start=Fraction(1)
         )
-        for partial in partials
-    ]
+        for index in indices
+    }
+    denominator = lcm(*(factor.denominator for factor in exact.values()))
+    return {index: int(factor * denominator) for index, factor in exact.items()}, denominator
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """The partial results times integers; `denominator` times the agreement is the sum of them."""
+
+    known: list[Point]
+    unknown: list[Point]
+    denominator: int
+
+    @classmethod
+    def of(cls, partials: Sequence[Partial], *, additive: bool) -> _Terms:
+        indices = [partial.index for partial in partials]
+        factors, denominator = (dict.fromkeys(indices, 1), 1) if additive else weights(indices)
+        points = [(p.sign_known, small_multiple(p.point, factors[p.index])) for p in partials]
+        return cls(
+            [point for known, point in points if known],
+            [point for known, point in points if not known],
+            denominator,
+        )
 
 
 def candidates(curve: Curve, partials: Sequence[Partial], *, additive: bool = False) -> Iterator[bytes]:
@@ -79,17 +104,16 @@ def candidates(curve: Curve, partials: Sequence[Partial], *, additive: bool = Fa
 
     A sum that is the neutral element is left out.
     """
-    terms = weighted(curve, partials, additive=additive)
-    known = [term.point for term in terms if term.sign_known]
-    unknown = [term.point for term in terms if not term.sign_known]
-    if not known and unknown:  # the opposite of every sum has the same x-coordinate
-        known.append(unknown.pop())
+    terms = _Terms.of(partials, additive=additive)
+    if not terms.known and terms.unknown:  # the opposite of every sum has the same x-coordinate
+        terms.known.append(terms.unknown.pop())
     start = curve.identity
-    for point in known:
+    for point in terms.known:
         start += point
-    for total in _signed_sums(start, unknown):
+    scale = pow(terms.denominator, -1, curve.order)
+    for total in _signed_sums(start, terms.unknown):
         if not total.is_identity:
-            yield total.x_octets()
+            yield total.x_octets() if scale == 1 else x_multiple(total, scale)
 
 
 def combined(curve: Curve, partials: Sequence[Partial], *, additive: bool = False) -> Point:
@@ -100,11 +124,12 @@ def combined(curve: Curve, partials: Sequence[Partial], *, additive: bool = Fals
     if not all(partial.sign_known for partial in partials):
         raise UsageError("the sign of a partial result is not known")
     total = curve.identity
-    for term in weighted(curve, partials, additive=additive):
-        total += term.point
+    terms = _Terms.of(partials, additive=additive)
+    for point in terms.known:
+        total += point
     if total.is_identity:
         raise ShareError("the partial results cancel each other", hint="the key that was agreed with is bad")
-    return total
+    return multiply(total, pow(terms.denominator, -1, curve.order))
 
 
 def faulty(index: int, what: str) -> ShareError:

@@ -31,6 +31,8 @@ class FollowUp:
 
         Raises ShareError, naming the holder, when the answers do not fit each other and the public share.
         """
+        if not has_prime_order(partial.point):
+            raise faulty(partial.index, "answered with a point of mixed order")
         scaled, shifted = multiply(partial.point, self.scale), multiply(share, self.shift)
         fitting = [
             point

@@ -22,7 +22,7 @@ from meshhw.curves.named import curve_named
 from meshhw.curves.point import Curve, Point
 from meshhw.curves.scalar import field_of
 from meshhw.errors import DecryptionFailed, InvalidPublicKey, ShareError, TokenNotFound
-from meshhw.threshold.agreement import Partial, candidates, combined, partial_from_x, weighted
+from meshhw.threshold.agreement import Partial, candidates, combined, partial_from_x, weights
 from meshhw.threshold.decrypt import ThresholdAgreement
 from meshhw.threshold.followup import blinded_follow_up, plain_follow_up
 from meshhw.threshold.holders import Fault, GivenHolder, Holder, KeyHolder, as_peer
@@ -316,18 +316,32 @@ def test_nonsense_from_a_token_is_its_fault(answer: bytes) -> None:
 
 
 def test_cancelling_results_abort() -> None:
+    """2 * Q1 - Q2 for the quorum (1, 2): with Q2 = 2 * Q1 nothing is left."""
     point = base_multiple(CURVE25519, 3)
-    pair = [Partial(1, point, sign_known=True), Partial(2, point, sign_known=True)]
-    first, second = (term.point for term in weighted(CURVE25519, pair))
-    inverse = multiply(second, -1)
-    assert first != inverse
-    balanced = [
-        Partial(1, multiply(point, pow(2, -1, CURVE25519.order)), sign_known=True),
-        Partial(2, point, sign_known=True),
-    ]
+    balanced = [Partial(1, point, sign_known=True), Partial(2, point + point, sign_known=True)]
     with pytest.raises(ShareError, match="cancel"):
         combined(CURVE25519, balanced)
     assert list(candidates(CURVE25519, balanced)) == []
+
+
+@given(st.sets(st.integers(1, 15), min_size=1, max_size=15))
+def test_integer_weights_are_the_lagrange_factors(indices: set[int]) -> None:
+    order, chosen = curve_named("P-256").order, sorted(indices)
+    factors, denominator = weights(chosen)
+    for index in chosen:
+        assert factors[index] * pow(denominator, -1, order) % order == lagrange(order, chosen, index)
+
+
+def test_an_answer_of_mixed_order_is_its_holders_fault() -> None:
+    dealing = fresh(CURVE448, 1, 2)
+    honest = [x_only(CURVE448, share) for share in dealing.shares]
+    holders: list[Holder] = [Liar(honest[0], Point(CURVE448, 0, 0)), honest[1]]
+    peer, wrapped = wrap_to(CURVE448, dealing.commitments.public, INFO, KEY)
+    whole, faults = agreement(CURVE448, 1, holders)
+    assert whole.unwrap(peer, INFO, wrapped) == KEY
+    assert [fault.index for fault in faults] == [1]
+    with pytest.raises(ShareError, match="small order"):
+        partial_from_x(CURVE448, 3, (CURVE448.p - 1).to_bytes(56, "little"))
 
 
 @curves
