@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ class Connection:
         self._find = find
         self._device: Bounded | None = None
         self._ctap: Ctap2 | None = None
+        self._process = os.getpid()
         self.on_loss: list[Callable[[], None]] = []
         self.lock = threading.RLock()
 
@@ -147,6 +149,8 @@ class Connection:
             ) from error
 
     def _begin(self) -> Ctap2:
+        if self._process != os.getpid():  # the parent's connection is not this process's to use
+            self._device, self._ctap, self._process = None, None, os.getpid()
         self._place = self._place or self._find()
         if self._place is None:
             raise TokenRemoved("the authenticator was removed")

@@ -13,7 +13,6 @@ from meshhw.keystore.log import UseRecorder
 from meshhw.keystore.peer import checked_peer
 from meshhw.keystore.uri import KeyURI
 from meshhw_software.header import KeyHeader
-from meshhw_software.sealing import wants_touch
 from meshhw_software.secret import EdwardsSecret, MontgomerySecret, NistSecret, RsaSecret, Secret
 
 _S = TypeVar("_S", bound=Secret)
@@ -24,10 +23,9 @@ class Keeper(Protocol):
 
     recorder: UseRecorder
 
-    @property
-    def is_open(self) -> bool: ...
-
     def tier_of(self, header: KeyHeader) -> Tier: ...
+
+    def needs_of(self, header: KeyHeader) -> Needs: ...
 
     def secret(self, header: KeyHeader) -> Secret: ...
 
@@ -66,8 +64,8 @@ class SoftwareKey:
         return self._header.label
 
     def needs(self) -> Needs:
-        """The passphrase while the vault is shut, and what the sealing token asks."""
-        return Needs(pin=not self._keeper.is_open, touch=wants_touch(self._header.sealed_by))
+        """The passphrase while the vault is shut, and what a sealing token asks."""
+        return self._keeper.needs_of(self._header)
 
     def _secret(self, kind: type[_S]) -> _S:
         secret = self._keeper.secret(self._header)

@@ -9,7 +9,7 @@ from shutil import rmtree
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, Tier
 from meshhw.errors import Ambiguous, KeyNotFound, NotSupported
-from meshhw.keystore.api import Capabilities, KeySpec, OpenOptions, PinPolicy, TokenInfo, TouchPolicy
+from meshhw.keystore.api import Capabilities, KeySpec, Needs, OpenOptions, PinPolicy, TokenInfo, TouchPolicy
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw_software import secret
@@ -17,7 +17,7 @@ from meshhw_software.data import Drawer
 from meshhw_software.header import KeyHeader, SealedHeader
 from meshhw_software.key import SoftwareKey, all_uses, handle, recorded, uses_of
 from meshhw_software.keyfile import KeyFiles
-from meshhw_software.sealing import tier_of
+from meshhw_software.sealing import tier_of, wants_touch
 from meshhw_software.vault import IDENTIFIER_OCTETS, Vault
 
 
@@ -53,14 +53,15 @@ class VaultToken:
         }
         return Capabilities(matrix, seals=True, stores_data=True)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the passphrase was given."""
-        return self._vault.is_open
-
     def tier_of(self, header: KeyHeader) -> Tier:
         """SEALED where the key or the whole vault is behind another token."""
         return tier_of(header.sealed_by) if header.sealed_by else self._vault_tier()
+
+    def needs_of(self, header: KeyHeader) -> Needs:
+        """A PIN or passphrase while the vault is shut; a touch where what must be opened wants one."""
+        shut = not self._vault.is_open
+        sealers = [header.sealed_by, self._sealed_by() if shut else ""]
+        return Needs(pin=shut, touch=any(wants_touch(sealer) for sealer in sealers))
 
     def keys(self) -> Sequence[SoftwareKey]:
         """All keys. Asks for nothing; once the vault is open, every header is proved."""
@@ -169,10 +170,13 @@ class VaultToken:
                         rmtree(self._vault.path / kind, ignore_errors=True)
 
     def _vault_tier(self) -> Tier:
+        return tier_of(self._sealed_by())
+
+    def _sealed_by(self) -> str:
         if not self._vault.exists:
-            return tier_of(self._vault.new_sealed_by)
+            return self._vault.new_sealed_by
         head = self._vault.header()
-        return tier_of(head.sealed_by) if isinstance(head, SealedHeader) else Tier.SOFTWARE
+        return head.sealed_by if isinstance(head, SealedHeader) else ""
 
     def _handle(self, header: KeyHeader) -> SoftwareKey:
         return handle(self, self._vault.uri.key(id=header.id), header)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions, Token
+from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.card_link import CardLink
@@ -24,6 +25,8 @@ class VirtualCtapToken:
     daemon: PcscDaemon
     reader: VirtualReader
     link: CardLink
+    pin: str | None = field(default=None, repr=False)
+    """What `set_pin` set; a fresh card has none."""
 
     @classmethod
     def insert(cls, card: CtapCard, daemon: PcscDaemon, reader: VirtualReader) -> VirtualCtapToken:
@@ -43,8 +46,9 @@ class VirtualCtapToken:
         return TokenURI.make("fido2", aaguid=str(uuid.UUID(bytes=self.card.aaguid)))
 
     def open(self, options: OpenOptions | None = None) -> Token:
-        """The token, opened by the installed driver."""
-        return open_token(self.uri, options)
+        """The token, opened by the installed driver, by default for a person who knows the PIN."""
+        pins = {} if self.pin is None else {PinKind.USER: self.pin}
+        return open_token(self.uri, options or OpenOptions(Scripted(pins)))
 
     def pull(self) -> None:
         """Take the card out."""
@@ -65,6 +69,7 @@ class VirtualCtapToken:
 
     def set_pin(self, pin: str) -> None:
         """As its owner would have done."""
+        self.pin = pin
         self.card.authenticator.context.lasting.set_pin(pin)
 
     def lock_pin(self) -> None:
