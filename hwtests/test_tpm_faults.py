@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -399,6 +400,23 @@ def test_four_programs_share_a_tpm_without_a_resource_manager(swtpm_token: Softw
     ]
     assert [process.communicate(timeout=60)[0] for process in running] == ["10\n"] * 4
     assert swtpm_token.loaded() == 0
+
+
+@pytest.mark.parametrize("deadline", [None, 20.0])
+def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
+    swtpm_token: SoftwareTpm, deadline: float | None
+) -> None:
+    key = make(swtpm_token.open(deadline=deadline), PinPolicy.ONCE)
+    partner = independent.Partner.new(Algorithm.P256)
+    expected = partner.agree(key.public)
+    assert power(key, Agrees).agree(partner.public) == expected  # the session is open now
+    child = os.fork()
+    if child == 0:
+        results = [power(key, Agrees).agree(partner.public) for _ in range(3)]
+        os._exit(0 if results == [expected] * 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert power(key, Agrees).agree(partner.public) == expected
+    sign(key)
 
 
 def test_addresses_that_lead_nowhere(tpm_home: Path) -> None:

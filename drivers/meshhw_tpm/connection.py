@@ -82,7 +82,9 @@ class Connection:
         if self._context is not None:
             _forsaken.append(self._context)
         self._context = None
+        self._pending = set()  # what is loaded is the parent's to flush
         self._turn = threading.Lock()
+        _open.discard(self)
 
     def _in_turn(self, work: Callable[[Context], T]) -> T:
         with self._turn:

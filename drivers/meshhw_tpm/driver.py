@@ -117,6 +117,7 @@ def _describe(context: Context, tcti: str, uri: TokenURI) -> TokenInfo:
         kind="tpm",
         vendor=vendor,
         model=model,
+        serial=context.primary_name.hex()[4:20],
         firmware=f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}",
         label=f"TPM {vendor} {model}".strip(),
         reader=tcti,

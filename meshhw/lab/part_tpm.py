@@ -15,6 +15,8 @@ from meshhw.lab.tpm_proxy import Delay
 from meshhw.lab.tpm_proxy import Fault as ProxyFault
 
 VARIABLE = "MESHHW_TPM_TCTI"
+TOOLS_VARIABLE = "TPM2TOOLS_TCTI"
+"""What tpm2-tools and others read, which know one TPM."""
 
 
 class TpmPart:
@@ -40,8 +42,11 @@ class TpmPart:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The addresses."""
-        return {VARIABLE: " ".join(held.tpm.tcti for held in self._held.values())} if self._held else {}
+        """The addresses; for other programs that of the first TPM."""
+        addresses = [held.tpm.tcti for held in self._held.values()]
+        if not addresses:
+            return {}
+        return {VARIABLE: " ".join(addresses), TOOLS_VARIABLE: addresses[0]}
 
     def fault(self, name: str, fault: Fault) -> None:
         """Let a fault befall a TPM. Raises NotSupported."""
