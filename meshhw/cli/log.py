@@ -20,20 +20,53 @@ def show(
 
     import msgspec
 
-    from meshhw.managers.uselog import entries
+    from meshhw.managers.logsealing import entries
 
     cli = context()
-    kept = deque((entry for entry, _ in entries(cli.home / "log.jsonl")), maxlen=last)
+    kept = deque(entries(cli.home), maxlen=last)
     rows = [msgspec.to_builtins(entry) for entry in kept]
     cli.output.table(rows, ["index", "time", "operation", "result", "caller", "key"], "the log is empty")
 
 
 @app.command("verify")
 def verify() -> None:
-    """Check that no entry was changed, dropped or moved."""
+    """Check that no entry was changed, dropped or moved, and who signed for the sealed ones."""
+    from meshhw.managers import logsealing
     from meshhw.managers.uselog import verify as check
+    from meshhw.udf import fingerprint
 
     cli = context()
     head = check(cli.home / "log.jsonl")
-    value = {"entries": head.count, "head": head.digest}
-    cli.output.show(value, f"{head.count} entries, the chain is whole; head {head.digest}")
+    sealed = logsealing.verify(cli.home)
+    signers = [fingerprint(public) for public in sealed.signers]
+    value = {"entries": head.count, "head": head.digest, "sealed": sealed.entries, "signers": signers}
+    lines = [f"{head.count} entries, the chain is whole; head {head.digest}"]
+    if sealed.entries:
+        by = f"signed by {', '.join(signers)}" if signers else "not signed yet"
+        lines.append(f"{sealed.entries} sealed entries, {by}")
+    cli.output.show(value, "\n".join(lines))
+
+
+@app.command("sign")
+def sign(
+    key: Annotated[str, typer.Option("--with", metavar="KEY", help="The key, or device, that signs.")],
+) -> None:
+    """Seal the log so far under a signed head, and go on in a fresh file; `dare prove` proves any entry."""
+    from meshhw.cli.envelopekeys import open_keys
+    from meshhw.cli.targets import announce
+    from meshhw.keystore.api import Key
+    from meshhw.managers.logsealing import seal, sequence_path
+    from meshhw.udf import fingerprint
+
+    cli = context()
+    with open_keys() as keys:
+        signer = keys.signer(key)
+        announce(*(found for found in (signer,) if isinstance(found, Key)))
+        sealed = seal(cli.home, signer)
+    value = {
+        "sealed": sealed.entries,
+        "head": sealed.head,
+        "signers": [fingerprint(public) for public in sealed.signers],
+        "file": str(sequence_path(cli.home)),
+    }
+    cli.output.show(value, f"{sealed.entries} entries are sealed in {value['file']}")
