@@ -62,6 +62,7 @@ from meshhw.keystore.api import (
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.presence import PresenceProof, verify_presence
 from meshhw.keystore.uri import KeyURI, TokenURI
+from meshhw.lab.ctap import status
 from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.authenticator import PIN as CLIENT_PIN
 from meshhw.lab.ctap.card import MESSAGE, CtapCard
@@ -405,6 +406,30 @@ def test_a_card_that_another_program_holds_is_busy(
         open_token(ctap_card)
     other.disconnect()
     assert token.keys() == []
+
+
+def test_one_that_says_nothing_in_silence_is_asked_all_the_same(
+    with_pin: VirtualCtapToken, open_token: OpenToken
+) -> None:
+    token = open_token(with_pin)
+    blob = token.seal(b"secret", PURPOSE)
+    with_pin.card.refusals = [status.PUAT_REQUIRED]
+    assert token.unseal(blob, PURPOSE) == b"secret"
+
+
+def test_every_status_is_a_public_error_that_keeps_it(
+    ctap_card: VirtualCtapToken, open_token: OpenToken
+) -> None:
+    token = open_token(ctap_card)
+    assert token.keys() == []
+    for number in range(1, 256):
+        ctap_card.card.refusals = [number]
+        with pytest.raises(MeshError) as caught:
+            token.retries_left(PinKind.USER)
+        assert caught.value.code is not None
+        assert (caught.value.code.layer, caught.value.code.value) == ("CTAP", number)
+        assert caught.value.message
+    assert token.retries_left(PinKind.USER) is None
 
 
 @pytest.mark.parametrize("discoverable", [True, False])

@@ -136,7 +136,10 @@ def has_pin(ctap: Ctap2) -> bool:
 
 
 def holds(ctap: Ctap2, credential: bytes) -> bool:
-    """Whether the authenticator has this credential. Asks for nothing, neither PIN nor touch."""
+    """Whether the authenticator has this credential. Asks for nothing, neither PIN nor touch.
+
+    One that verifies the person before it says anything (alwaysUv) cannot be asked, and passes.
+    """
     try:
         ctap.get_assertion(
             RP_ID, bytes(32), [{"type": "public-key", "id": credential}], options={"up": False}
@@ -144,5 +147,7 @@ def holds(ctap: Ctap2, credential: bytes) -> bool:
     except CtapError as error:
         if error.code in (ERR.NO_CREDENTIALS, ERR.INVALID_CREDENTIAL):
             return False
+        if error.code == ERR.PUAT_REQUIRED:
+            return True
         raise
     return True

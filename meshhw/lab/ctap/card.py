@@ -49,6 +49,8 @@ class CtapCard(FaultyCard):
         self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid), protocols)
         self.finger = Finger()
         self.commands: list[int] = []
+        self.refusals: list[int] = []
+        """CTAP statuses that the next messages are answered with, whatever they ask."""
         self._chaining = Chaining()
         self._selected = False
         self._waiting: _Waiting | None = None
@@ -100,6 +102,8 @@ class CtapCard(FaultyCard):
 
     def _begin(self, command: Command) -> bytes:
         self._waiting = None
+        if self.refusals:
+            return self._chaining.cut(bytes([self.refusals.pop(0)]), command.extended)
         try:
             answer = self.authenticator.process(command.data, touched=False)
         except TouchNeeded:
