@@ -130,9 +130,8 @@ class Connection:
 
     def _once(self, work: Callable[[Ctap2], T]) -> T:
         try:
-            ctap = self._begin()
             try:
-                return work(ctap)
+                return work(self._begin())
             finally:
                 if self._device is not None:
                     self._device.end()
