@@ -124,7 +124,8 @@ def test_erased_tokens_are_empty(home: Home) -> None:
     home.use_lab()
     home.run("key", "generate", "--on", "softhsm-1", "--algorithm", "P-256")
     assert len(home.json("token", "keys", "softhsm-1")) == 1
-    assert home.run("lab", "fault", "softhsm-1", "clear").returncode == 0
+    (listed,) = home.json("token", "list")
+    assert home.run("lab", "fault", listed["uri"], "clear").returncode == 0
     assert home.json("token", "keys", "softhsm-1") == []
 
 
@@ -178,6 +179,23 @@ def test_a_crash_leaves_no_daemon_and_no_obstacle(home: Home) -> None:
         time.sleep(0.02)
     assert home.run("lab", "status").returncode == 1
     assert home.run("lab", "up", "--softhsm", "1").returncode == 0
+
+
+def test_a_keeper_that_does_not_answer_is_named_and_its_files_are_left(home: Home) -> None:
+    home.run("lab", "up", "--softhsm", "1")
+    (keeper,) = _processes("meshhw.lab.keeper", str(home.path))
+    (home.path / "lab" / "keeper.sock").unlink()  # as if somebody had tidied up
+    for command in ("up", "down"):
+        done = home.run("lab", command)
+        assert done.returncode == 1
+        assert f"hint: kill {keeper}" in done.stderr
+    assert (home.path / "lab" / "softhsm").exists()
+    os.kill(keeper, signal.SIGTERM)
+    end = time.monotonic() + 5
+    while Path(f"/proc/{keeper}").exists() and _state(keeper) != "Z" and time.monotonic() < end:
+        time.sleep(0.02)
+    assert home.run("lab", "down").returncode == 0
+    assert not (home.path / "lab").exists()
 
 
 def _processes(name: str, argument: str) -> list[int]:

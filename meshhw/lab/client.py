@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -33,13 +34,13 @@ class Lab:
         """Start it; what `status` says. Raises StateError when one runs, DriverUnavailable and the like."""
         if self._answers():
             raise StateError("a lab is up in this home", hint="end it first: `meshhw lab down`")
-        shutil.rmtree(self.directory, ignore_errors=True)  # what a crash has left
+        self._clear()  # what a crash has left
         files.private_directory(self.directory.parent)
         files.private_directory(self.directory)
         try:
             return _started(self.directory, order)
         except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._clear()
             raise
 
     def status(self) -> dict[str, Any]:
@@ -54,6 +55,19 @@ class Lab:
         """End it; none running is fine."""
         if self._answers():
             self._ask({"verb": "down"})
+            self._wait_for_its_end()
+        self._clear()
+
+    def _wait_for_its_end(self) -> None:
+        """All is gone when the keeper answers, but for the keeper itself."""
+        end = time.monotonic() + ANSWER_SECONDS
+        while keeper.running_keeper(self.directory) and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def _clear(self) -> None:
+        pid = keeper.running_keeper(self.directory)
+        if pid is not None:
+            raise StateError(f"the lab's keeper (process {pid}) does not answer", hint=f"kill {pid}")
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _answers(self) -> bool:

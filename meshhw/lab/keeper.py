@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from meshhw import files
-from meshhw.errors import MeshError, StateError, TokenNotFound
+from meshhw.errors import InvalidURI, MeshError, StateError, TokenNotFound
+from meshhw.keystore.uri import TokenURI
 from meshhw.lab.faults import Fault
 from meshhw.lab.part import LabPart, LabToken, Order
 
@@ -71,10 +72,7 @@ class Keeper:
         return [token for part in parts.values() for token in part.tokens]
 
     def _fault(self, name: str, fault: Fault) -> None:
-        wanted = name.removeprefix("pkcs11:token=")
-        fitting = [token for token in self._tokens() if wanted in (token.name, token.uri)]
-        if not fitting:
-            fitting = [token for token in self._tokens() if wanted in token.uri or token.uri in name]
+        fitting = [token for token in self._tokens() if _means(name, token)]
         if len(fitting) != 1:
             names = ", ".join(self._of_token)
             raise TokenNotFound(f"no token of this lab is {name}", hint=f"it has {names}")
@@ -111,6 +109,15 @@ def _started(order: Order, directory: Path, running: ExitStack) -> list[LabPart]
         parts.append(CardsPart(order, directory))
         running.callback(parts[-1].close)
     return parts
+
+
+def _means(name: str, token: LabToken) -> bool:
+    """Whether a person means this token: by its name, or by any URI that names it, a longer one too."""
+    if ":" not in name:
+        return name == token.name
+    with suppress(InvalidURI):
+        return TokenURI.parse(name).fits(TokenURI.parse(token.uri))
+    return False
 
 
 def _public(token: LabToken) -> dict[str, str]:
@@ -154,7 +161,21 @@ def _sole(directory: Path) -> IO[bytes]:
     except BlockingIOError as error:
         lock.close()
         raise StateError("a lab is up in this home", hint="end it first: `meshhw lab down`") from error
+    lock.write(str(os.getpid()).encode())
+    lock.flush()
     return lock
+
+
+def running_keeper(directory: Path) -> int | None:
+    """The process id of the keeper that has this directory; None if there is none."""
+    try:
+        with (directory / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int((directory / LOCK).read_text() or 0)
 
 
 def _listening(directory: Path) -> socket.socket:
