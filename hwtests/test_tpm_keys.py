@@ -32,6 +32,7 @@ from meshhw.keystore.api import (
     Token,
     TouchPolicy,
 )
+from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.lab.swtpm import SoftwareTpm
 
@@ -236,6 +237,33 @@ def test_the_use_log_hears_of_every_operation(swtpm_token: SoftwareTpm) -> None:
         (str(key.uri), Operation.AGREE, "ok"),
         (str(key.uri), Operation.SIGN, "KeyNotFound"),
     ]
+
+
+def test_a_persistent_key_with_a_pin_forbids_a_change_of_pin(swtpm_token: SoftwareTpm) -> None:
+    token = swtpm_token.open()
+    free = make(token, place="persistent")
+    guarded = make(token, place="persistent", pin_policy=PinPolicy.ONCE)
+    independent.check_signature(guarded.public, MESSAGE, power(guarded, Signs).sign(MESSAGE))
+    with pytest.raises(NotSupported) as refused:
+        power(token, Administers).change_pin(PinKind.USER)
+    assert "0x81000101" in refused.value.message
+    power(token, Deletes).delete(guarded.uri)
+    power(token, Administers).change_pin(PinKind.USER)
+    held = token.keys()
+    assert [key.uri for key in held] == [free.uri]
+
+
+def test_reset_leaves_what_others_put_in_the_place_of_our_key(
+    swtpm_token: SoftwareTpm, tpm_home: Path
+) -> None:
+    token = swtpm_token.open()
+    theirs = make(token, place="0x81000200")
+    (note,) = tpm_home.rglob("81000200.handle")
+    note.write_text("000b" + 32 * "00" + "\na key that is there no more\n")
+    power(token, Administers).reset()
+    held = token.keys()
+    assert [key.public for key in held] == [theirs.public]
+    assert not note.exists()
 
 
 def test_reset_destroys_this_homes_keys_alone(swtpm_token: SoftwareTpm, tpm_home: Path) -> None:

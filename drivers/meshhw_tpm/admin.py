@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from meshhw import files
 from meshhw.errors import NotSupported
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.tpm_public import Attributes, parse_public
 from meshhw_tpm import keyfile, lockout
 from meshhw_tpm.connection import Connection
 from meshhw_tpm.context import Context
@@ -27,6 +29,7 @@ def change_pin(connection: Connection, store: Store, pins: Pins, kind: PinKind) 
         return
     if kind is not PinKind.USER:
         raise NotSupported(f"a TPM has no {kind} PIN", hint="it has a user and an so PIN")
+    _refuse_persistent(connection, store)
     had_pin = store.has_pin()
     old = pins.token_pin()
     if not had_pin:  # asked for and set just now
@@ -65,6 +68,23 @@ def finish_change(directory: Path) -> None:
         path.replace(path.with_suffix(""))
     files.sync_directory(directory)
     commit.unlink()
+
+
+def _refuse_persistent(connection: Connection, store: Store) -> None:
+    """A persistent object's authorisation cannot be changed where it is."""
+    for handle in store.noted_handles():
+        if connection.run(partial(_asks_for_pin, handle)):
+            raise NotSupported(
+                f"the key at the TPM's handle 0x{handle:08x} keeps the PIN that it was made with",
+                hint="delete it first, and make it again after the change",
+            )
+
+
+def _asks_for_pin(handle: int, context: Context) -> bool:
+    if handle not in context.handles(handle)[:1]:
+        return False
+    public, *_ = context.esapi.read_public(context.persistent(handle))
+    return not parse_public(bytes(public.publicArea.marshal())).has(Attributes.NO_DA)
 
 
 def _write_changed(connection: Connection, store: Store, old: bytes, new: bytes) -> None:

@@ -21,13 +21,12 @@ from meshhw_tpm.store import Store
 from meshhw_tpm.tss import tss
 
 T = TypeVar("T")
-_open: set[Connection] = set()
-"""This process's connections, which make room for one another where a TPM has no resource manager."""
 CROWD_PATIENCE, LOCK_PATIENCE = 2.0, 30.0
 """Seconds that an operation waits for a slot of a TPM without a resource manager, and for its turn to try."""
-
-
 _connections: WeakSet[Connection] = WeakSet()
+_open: set[Connection] = set()
+"""Those that hold slots of a TPM. Without a resource manager they make room for one another, also when their
+token was forgotten without being closed."""
 _forsaken: list[Context] = []
 """Contexts whose sockets belong to the parent of this process too: finalising one would end the parent's."""
 

@@ -155,7 +155,10 @@ class TpmToken:
     def reset(self) -> None:
         """Destroy this home's keys and PIN. The TPM itself is not cleared: others' keys live there too."""
         for handle in self._store.noted_handles():
-            self._evict(handle)
+            if self._is_own(handle):
+                self._evict(handle)
+            else:
+                self._store.forget(handle)
         for name in self._store.names():
             self._store.remove(name)
         self._pins.forget()
@@ -196,6 +199,14 @@ class TpmToken:
 
     def _persistent_handles(self) -> list[int]:
         return self._connection.run(lambda context: context.handles(PERSISTENT_FIRST))
+
+    def _is_own(self, handle: int) -> bool:
+        """Whether the key that is remembered at a handle is still there."""
+        try:
+            key = self._from_handle(handle)
+        except KeyNotFound:
+            return False
+        return key is not None and key.source.own
 
     def _evict(self, handle: int) -> None:
         def evict(context: Context) -> None:
