@@ -22,10 +22,16 @@ class Lockstep:
     workers: dict[int, Worker]
     orders: dict[int, RenewOrder]
 
-    def run(self, store: KeyStore, journal: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        """Every holder's result, when all have come to their end. Raises the first error of any."""
+    def run(
+        self, boxes: dict[int, bytes], store: KeyStore, journal: dict[str, Any]
+    ) -> dict[int, dict[str, Any]]:
+        """Every holder's result, when all have come to their end; `boxes` are the keys they greeted with.
+
+        Raises the first error of any.
+        """
         order = next(iter(self.orders.values()))
-        self._exchange(_boxes)
+        for worker in self.workers.values():
+            worker.answer(boxes)
         if order.replaced:
             self._exchange(_addressed)  # parts
             self._exchange(_addressed)  # sums
@@ -61,10 +67,6 @@ class Lockstep:
         told = self._told()
         for index, worker in self.workers.items():
             worker.answer(route(told, index))
-
-
-def _boxes(told: dict[int, Any], _: int) -> dict[int, bytes]:
-    return {index: one["box"] for index, one in told.items()}
 
 
 def _addressed(told: dict[int, Any], index: int) -> dict[int, bytes]:

@@ -185,12 +185,12 @@ class _Maker:
         algorithm = self.suite.agreement
         workers: dict[int, Worker] = {}
         try:
+            committed = {}
             for index, token in enumerate(self.request.tokens, start=1):
                 arguments = {"algorithm": algorithm.value, "token": str(token), "index": index}
                 workers[index] = Worker("generate", arguments | {"label": self._label()}, self.options)
-            committed = {index: worker.told() for index, worker in workers.items()}
-            for told in committed.values():
-                self._note_key(told["key"])
+                committed[index] = workers[index].told()
+                self._note_key(committed[index]["key"])
             for worker in workers.values():
                 worker.answer({index: told["commitment"] for index, told in committed.items()})
             revealed = {index: worker.told() for index, worker in workers.items()}

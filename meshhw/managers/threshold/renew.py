@@ -216,11 +216,12 @@ class _Renewal:
         }
         self.store.write_journal(journal)
         with ExitStack() as running:
-            workers = {}
-            for index, order in orders.items():
+            workers, boxes = {}, {}
+            for index, order in orders.items():  # one after another: a person is asked one PIN at a time
                 worker = Worker("renew", msgspec.structs.asdict(order), self.setting.options)
                 workers[index] = running.enter_context(worker)
-            made = Lockstep(workers, orders).run(self.store, journal)
+                boxes[index] = worker.told()["box"]
+            made = Lockstep(workers, orders).run(boxes, self.store, journal)
         for index, told in made.items():
             self._save_copy(index, told["sealed"])
         return made
