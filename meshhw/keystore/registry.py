@@ -7,6 +7,7 @@ reason and breaks nothing else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from meshhw.errors import Ambiguous, DriverUnavailable, KeyNotFound, MeshError, 
 from meshhw.keystore.api import API, Driver, Key, OpenOptions, Token, TokenInfo
 from meshhw.keystore.uri import GROUP, SCHEMES, KeyURI, TokenURI
 
+NAMES_VARIABLE = "MESHHW_TOKEN_NAMES"
 _NATIVE_FIRST = ("software", "pkcs11", "yubikey", "tpm2", "fido2")
 
 
@@ -72,10 +74,12 @@ def open_token(uri: TokenURI, options: OpenOptions | None = None) -> Token:
 
 
 def find_token(text: str) -> TokenURI:
-    """The token that a person means: a URI, a bare scheme, or any unambiguous part of what a list shows.
+    """The token that a person means: a URI, a bare scheme, a name that the environment gives it
+    (`MESHHW_TOKEN_NAMES`), or any unambiguous part of what a list shows.
 
     Raises TokenNotFound, Ambiguous, InvalidURI.
     """
+    text = named().get(text, text)
     if _is_uri(text):
         return TokenURI.parse(text)
     found = discover()
@@ -91,6 +95,13 @@ def find_token(text: str) -> TokenURI:
             hint="name one of " + "  ".join(str(info.uri) for info in fitting),
         )
     return fitting[0].uri
+
+
+def named() -> dict[str, str]:
+    """The names of one's own for tokens: `NAME=URI` lines of the environment's MESHHW_TOKEN_NAMES."""
+    lines = os.environ.get(NAMES_VARIABLE, "").splitlines()
+    pairs = (line.strip().partition("=") for line in lines)
+    return {name: uri for name, equals, uri in pairs if equals}
 
 
 def find_key(token: Token, text: str) -> Key:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from meshhw import files
 from meshhw.errors import InvalidURI, MeshError, StateError, TokenNotFound
+from meshhw.keystore.registry import NAMES_VARIABLE
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.faults import Fault
 from meshhw.lab.part import LabPart, LabToken, Order
@@ -48,6 +49,7 @@ class Keeper:
             for part in _started(order, directory, self._running):
                 self._env.update(part.env)
                 self._of_token.update({token.name: part for token in part.tokens})
+            self._env[NAMES_VARIABLE] = "\n".join(f"{token.name}={token.uri}" for token in self._tokens())
             self._env[PIN_VARIABLE] = self._write_pins()
             undo.pop_all()
 
