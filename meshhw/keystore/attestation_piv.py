@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import NameOID
 
 from meshhw.errors import InvalidPublicKey, SignatureInvalid
 from meshhw.keystore.attestation import Attestation, Facts
+from meshhw.keystore.certificates import LONGEST_CHAIN, anchored
 from meshhw.pubkeys import from_cryptography
 
 FORMAT = "yubikey-piv"
 FIRMWARE, SERIAL, POLICIES = (x509.ObjectIdentifier(f"1.3.6.1.4.1.41482.3.{arc}") for arc in (3, 7, 8))
 PIN_POLICIES = {1: "never", 2: "once", 3: "always"}
 TOUCH_POLICIES = {1: "never", 2: "always", 3: "cached"}
-LONGEST_CHAIN = 6
 
 
 def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
@@ -34,7 +32,7 @@ def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
         leaf = x509.load_der_x509_certificate(attestation.statement)
         chain = [x509.load_der_x509_certificate(der) for der in attestation.chain[:LONGEST_CHAIN]]
         anchors = [x509.load_der_x509_certificate(der) for der in roots]
-        issuer = _anchored(leaf, chain, anchors)
+        issuer = anchored(leaf, chain, anchors)
         public = from_cryptography(leaf.public_key())
     except (ValueError, InvalidPublicKey) as error:
         raise SignatureInvalid("the attestation cannot be read") from error
@@ -60,39 +58,6 @@ def policies(statement: bytes) -> tuple[str, str] | None:
     return None if pin is None or touch is None else (pin, touch)
 
 
-def _anchored(leaf: x509.Certificate, chain: list[x509.Certificate], anchors: list[x509.Certificate]) -> str:
-    """Follow the chain from the leaf to an anchor; the anchor's name. Raises SignatureInvalid."""
-    current = leaf
-    for certificate in [*chain, None]:
-        for anchor in anchors:
-            if _issued(current, anchor):
-                return _common_name(anchor)
-        if certificate is None:
-            break
-        if not (_issued(current, certificate) and _is_authority(certificate)):
-            raise SignatureInvalid("the attestation's chain is broken")
-        current = certificate
-    raise SignatureInvalid(
-        "the attestation does not lead to a trusted root",
-        hint="give the root certificate of the card's maker",
-    )
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
-        return False
-    return True
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-
-
 def _extension(certificate: x509.Certificate, identifier: x509.ObjectIdentifier) -> bytes | None:
     try:
         value = certificate.extensions.get_extension_for_oid(identifier).value
@@ -106,8 +71,3 @@ def _integer(der: bytes | None) -> str | None:
     if der is None or len(der) < 3 or der[0] != 0x02 or der[1] != len(der) - 2:
         return None
     return str(int.from_bytes(der[2:], "big", signed=True))
-
-
-def _common_name(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else certificate.subject.rfc4514_string()
