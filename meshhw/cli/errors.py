@@ -26,7 +26,7 @@ def report(command: Callable[[], object]) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except MeshError as error:
-        return _tell(error.message, error.hint, error.exit_status, error)
+        return _tell(error.message, _hint(error), error.exit_status, error)
     except click.ClickException as error:
         return _tell_usage(error)
     except (KeyboardInterrupt, click.Abort):
@@ -41,6 +41,14 @@ def _tell(message: str, hint: str, status: int, error: MeshError | None = None) 
     if hint:
         sys.stderr.write(f"hint: {hint}\n")
     return status
+
+
+def _hint(error: MeshError) -> str:
+    """The error's hint, with the names to choose from where there are some."""
+    candidates = getattr(error, "candidates", ())
+    if not candidates or candidates[0] in error.hint:
+        return error.hint
+    return f"{error.hint}: " + "  ".join(candidates)
 
 
 def _wire(error: MeshError | None) -> str:
@@ -65,7 +73,8 @@ def of_system(error: OSError) -> MeshError:
 def as_json(error: MeshError) -> dict[str, Any]:
     """An error for programs: its class, its line, its hint, its exit status."""
     told = {"class": type(error).__name__, "message": error.message, "hint": error.hint or None}
-    return {"error": told | {"exit_status": error.exit_status}}
+    more = {name: getattr(error, name) for name in ("candidates", "retries_left") if hasattr(error, name)}
+    return {"error": told | {"exit_status": error.exit_status} | more}
 
 
 def _close_stdout() -> None:
