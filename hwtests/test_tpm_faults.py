@@ -31,6 +31,7 @@ from meshhw.errors import (
 from meshhw.keystore.api import (
     Administers,
     Agrees,
+    Deletes,
     Generates,
     Key,
     KeySpec,
@@ -93,6 +94,29 @@ def test_wrong_pin_spends_one_try_and_is_dropped(swtpm_token: SoftwareTpm) -> No
     assert refused.value.exit_status == 4
     assert "wrong" not in str(refused.value)
     sign(found)
+    assert len(person.asked) == 2
+
+
+def test_eight_threads_with_a_wrong_pin_spend_one_try_each_that_is_asked(swtpm_token: SoftwareTpm) -> None:
+    key = guarded(swtpm_token)
+    answers = iter(["wrong", *[swtpm_token.pin] * 8])
+    person = Scripted(lambda _: next(answers))
+    found = open_token(swtpm_token.uri, OpenOptions(interaction=person)).key(key.uri)
+    outcomes: list[str] = []
+
+    def work() -> None:
+        try:
+            sign(found)
+            outcomes.append("signed")
+        except PinIncorrect:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == ["refused"] + ["signed"] * 7
     assert len(person.asked) == 2
 
 
@@ -218,6 +242,8 @@ def test_cleared_or_replaced_is_a_mismatch_that_says_what_is_lost(
             assert mismatch.value.exit_status == 3
         with pytest.raises(TokenMismatch):
             open_token(key.uri.token)
+        with pytest.raises(TokenMismatch):
+            power(swtpm_token.open(), Deletes).delete(key.uri)
         with pytest.raises(TokenMismatch):
             power(token, Seals).unseal(blob, b"purpose")
     assert not {"Sign", "Unseal"} & set(counts)

@@ -19,7 +19,7 @@ from meshhw_tpm.source import FileSource, parent_handle, structures
 from meshhw_tpm.store import Store, read
 from meshhw_tpm.tss import Handle
 
-_NEW, _COMMIT = ".next", "change.commit"
+_NEW, _CHANGE, _COMMIT = ".next", "change", "change.commit"
 
 
 def change_pin(connection: Connection, store: Store, pins: Pins, kind: PinKind) -> None:
@@ -35,8 +35,10 @@ def change_pin(connection: Connection, store: Store, pins: Pins, kind: PinKind) 
     if not had_pin:  # asked for and set just now
         return
     new = pins.ask("the TPM's new PIN", new=True)
-    _write_changed(connection, store, old, new)
-    finish_change(store.directory)
+    with files.locked(store.directory / _CHANGE):
+        _finish(store.directory)
+        _write_changed(connection, store, old, new)
+        _finish(store.directory)
     pins.keep(new)
 
 
@@ -57,6 +59,13 @@ def unlock(connection: Connection, pins: Pins) -> None:
 
 
 def finish_change(directory: Path) -> None:
+    """Finish or undo a change of PIN that a crash interrupted; one that goes on is waited for."""
+    if (directory / _COMMIT).exists() or any(directory.glob(f"*{_NEW}")):
+        with files.locked(directory / _CHANGE):
+            _finish(directory)
+
+
+def _finish(directory: Path) -> None:
     """Put the files of a PIN change in place: all of them if it was committed, else none."""
     waiting = sorted(directory.glob(f"*{_NEW}"))
     commit = directory / _COMMIT

@@ -7,6 +7,7 @@ a small sealed object (`pin.tss2`) knows it too, so that a new key cannot be mad
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -38,6 +39,7 @@ class Pins:
         self._interaction = interaction
         self._connection = connection
         self._store = store
+        self._asking = threading.RLock()
         self._kept: dict[bytes, bytes] = {}
         self._pin_state = file_state(store.pin_path())
 
@@ -56,14 +58,18 @@ class Pins:
             self.forget()
         if not source.needs_auth:
             return use(b"")
-        if slot not in self._kept:
-            self._may_try()
-            self._kept[slot] = self.ask(self._label)
-        try:
-            return use(self._kept[slot])
-        except (PinIncorrect, PinLocked) as error:
-            del self._kept[slot]
-            raise self.explained(error) from error
+        known = self._kept.get(slot)
+        if known is not None:
+            return self._tried(slot, known, use)
+        with self._asking:  # one person, one try: other threads wait for its outcome
+            known = self._kept.get(slot)
+            if known is None:
+                self._may_try()
+                value = self.ask(self._label)
+                result = self._tried(slot, value, use)
+                self._kept[slot] = value
+                return result
+        return self._tried(slot, known, use)
 
     def token_pin(self) -> bytes:
         """The PIN, checked by the TPM; set anew where the home has none yet."""
@@ -106,6 +112,13 @@ class Pins:
     def explained(self, error: MeshError) -> MeshError:
         """A refusal with the tries that are left, or the time to wait."""
         return lockout.explained(error, self._connection.run(lockout.read))
+
+    def _tried(self, slot: bytes, value: bytes, use: Callable[[bytes], T]) -> T:
+        try:
+            return use(value)
+        except (PinIncorrect, PinLocked) as error:
+            self._kept.pop(slot, None)
+            raise self.explained(error) from error
 
     def _may_try(self) -> None:
         state = self._connection.run(lockout.read)

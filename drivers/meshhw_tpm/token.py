@@ -104,6 +104,7 @@ class TpmToken:
 
     def delete(self, key: KeyURI) -> None:
         """Remove the key file, or the object from its persistent handle. Raises KeyNotFound."""
+        self._same_tpm(key)
         handle = key.get("handle")
         if handle is None:
             file = key.get("file")
