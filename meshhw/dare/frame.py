@@ -49,6 +49,22 @@ class FileView:
         return self._block[:count]
 
 
+class OctetsView(FileView):
+    """The same over octets in memory."""
+
+    def __init__(self, octets: bytes) -> None:
+        super().__init__(-1)
+        self._octets = octets
+
+    def size(self) -> int:
+        """How many octets there are."""
+        return len(self._octets)
+
+    def read(self, position: int, count: int) -> bytes:
+        """Up to `count` octets, fewer only at the end."""
+        return self._octets[position : position + count]
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Where a frame and its records lie in the file."""

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Self
 
 from meshhw.dare.frame import FileView, Span, Torn, read_fully, span_at
-from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Header, Members, Trailer, parse_header, view
+from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Header, Members, Trailer, parse_header
+from meshhw.dare.header import view as typed
 from meshhw.dare.legacy import today
 from meshhw.dare.positions import Positions
 from meshhw.errors import FormatError, IntegrityError
@@ -67,7 +68,7 @@ class Frame:
     @cached_property
     def trailer(self) -> Trailer:
         """The typed trailer. Raises FormatError."""
-        return view(self.trailer_members, Trailer)
+        return typed(self.trailer_members, Trailer)
 
     @property
     def body_length(self) -> int:
@@ -94,7 +95,7 @@ class SequenceFile:
         self._descriptor = os.open(path, flags | os.O_CLOEXEC)
         try:
             self._view = FileView(self._descriptor)
-            self.first = self._frame_at(0, span_at(self._view, 0, self._view.size()))
+            self.first = frame_at(self._view, 0, span_at(self._view, 0, self._view.size()))
             self._understand()
             self.positions = Positions(path if keeps_positions else None, self.sequence_id)
             self.positions.load()
@@ -148,7 +149,7 @@ class SequenceFile:
         """The frame of that index. Raises FormatError, IndexError."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._frame_at(index, span_at(self._view, self.positions[index], self.end))
+        return frame_at(self._view, index, span_at(self._view, self.positions[index], self.end))
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames from `start` to before `stop`, in order."""
@@ -193,8 +194,8 @@ class SequenceFile:
         count = len(self.positions)
         if count and self.positions[0] == 0:
             try:
-                last = self._frame_at(
-                    count - 1, span_at(self._view, self.positions[count - 1], self._view.size())
+                last = frame_at(
+                    self._view, count - 1, span_at(self._view, self.positions[count - 1], self._view.size())
                 )
                 if last.header.sequence_info is not None and last.header.sequence_info.index == count - 1:
                     self.end = last.span.end
@@ -207,21 +208,6 @@ class SequenceFile:
         """Forget the positions and find the frames again, from the first on."""
         self.positions.truncate(0)
         self.end = 0
-
-    def _frame_at(self, index: int, span: Span) -> Frame:
-        records = [self._view.read(position, length) for position, length in span.records[0:3:2]]
-        if sum(map(len, records)) > MAX_HEADER:
-            raise FormatError("the header is longer than 1 MiB", position=span.position)
-        members = _object(records[0]) if records else {}
-        trailer = _object(records[1]) if len(records) > 1 and records[1] else {}
-        exact = (
-            span.shortest and len(span.records) == 3 and records == [canonical(members), canonical(trailer)]
-        )
-        frame = Frame(index, span, members, trailer, exact)
-        info = frame.header.sequence_info
-        if info is not None and info.index is not None and info.index != index:
-            raise IntegrityError(f"where frame {index} must be there is frame {info.index}")
-        return frame
 
 
 def _object(octets: bytes) -> Members:
@@ -247,6 +233,21 @@ def _no_float(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
+
+
+def frame_at(view: FileView, index: int, span: Span) -> Frame:
+    """The frame of a span, which must be of this index. Raises FormatError, IntegrityError."""
+    records = [view.read(position, length) for position, length in span.records[0:3:2]]
+    if sum(map(len, records)) > MAX_HEADER:
+        raise FormatError("the header is longer than 1 MiB", position=span.position)
+    members = _object(records[0]) if records else {}
+    trailer = _object(records[1]) if len(records) > 1 and records[1] else {}
+    exact = span.shortest and len(span.records) == 3 and records == [canonical(members), canonical(trailer)]
+    frame = Frame(index, span, members, trailer, exact)
+    info = frame.header.sequence_info
+    if info is not None and info.index is not None and info.index != index:
+        raise IntegrityError(f"where frame {index} must be there is frame {info.index}")
+    return frame
 
 
 def octets_in(members: Mapping[str, Value], name: str) -> bytes | None:

@@ -20,11 +20,11 @@ from meshhw import files
 from meshhw.dare import merkle
 from meshhw.dare.background import BackgroundDigest
 from meshhw.dare.exchange import Readers
-from meshhw.dare.frame import frame, frame_head, record, record_head
+from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
 from meshhw.dare.header import ContentMeta, Members, authenticated_octets
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
-from meshhw.dare.sequence import TREE, Frame, SequenceFile, SequenceKind, octets_in
-from meshhw.errors import FormatError, StateError, UsageError
+from meshhw.dare.sequence import TREE, Frame, SequenceFile, SequenceKind, frame_at, octets_in
+from meshhw.errors import FormatError, IntegrityError, StateError, UsageError
 from meshhw.jsonbcd import Value, canonical, encode_base64url
 
 _BUFFER = 1 << 20
@@ -138,6 +138,23 @@ class SequenceWriter(SequenceFile):
         self._remember(trailer, index)
         return index
 
+    def append_frames(self, octets: bytes, expected: merkle.Head | None = None) -> None:
+        """Add frames as another copy of this sequence has them, after checking that they continue this one
+        and lead to the `expected` head.
+
+        Raises FormatError, IntegrityError: then nothing is added.
+        """
+        self.flush()
+        start, digests, chain = len(self), dict(self._digests), self._chain
+        try:
+            self._check_continuation(octets, expected)
+        except BaseException:
+            self.positions.truncate(start)
+            self._digests, self._chain = digests, chain
+            raise
+        self._pending = bytearray(octets)
+        self.flush()
+
     def flush(self, *, sync: bool = False) -> None:
         """Write what was appended; with `sync` it also outlasts a loss of power. Raises StateError: the file
         then ends as it did after the last flush, and this writer is done."""
@@ -219,6 +236,30 @@ class SequenceWriter(SequenceFile):
         if self.kind.has_digest:
             extra["dig"] = "S512"
         return prepare(replace(outline, readers=(), extra=extra, compat=False), exchange)
+
+    def _check_continuation(self, octets: bytes, expected_head: merkle.Head | None) -> None:
+        view, at = OctetsView(octets), 0
+        while at < len(octets):
+            index = len(self)
+            span = span_at(view, at, len(octets))
+            found = frame_at(view, index, span)
+            position, length = span.records[1] if len(span.records) > 1 else (0, 0)
+            payload_digest = hashlib.sha512(octets[position : position + length]).digest()
+            expected = sequence_trailer(
+                self.kind, authenticated_octets(found.members), payload_digest, self, index
+            )
+            info = found.header.sequence_info
+            pointer = self.positions[merkle.previous(index)] if self.kind.has_pointers else None
+            if not found.exact or info is None or info.index != index or info.tree_position != pointer:
+                raise IntegrityError(f"frame {index} as it was sent does not continue this sequence")
+            if {name: found.trailer_members.get(name) for name in expected} != expected:
+                raise IntegrityError(f"frame {index} as it was sent has the wrong digests")
+            self.positions.append(self.end + at)
+            self._remember(found.trailer_members, index)
+            at = span.end
+        last = len(self) - 1
+        if expected_head not in (None, merkle.Head(last, self._digests.get(last, b""))):
+            raise IntegrityError("the frames that were sent do not lead to the head that was promised")
 
     def _session_exchange(self, index: int) -> Exchange | None:
         if not self._readers:

@@ -1,0 +1,79 @@
+"""Keeping copies of a sequence alike: what is new since an index, and whether two copies agree.
+
+A copy holds the same octets as the original, so every position, pointer and digest is the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from meshhw.dare import merkle
+from meshhw.dare.frame import read_fully
+from meshhw.dare.heads import SequenceHead, head_of
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_write import SequenceWriter
+from meshhw.errors import FormatError, IntegrityError
+
+LARGEST = 16 << 20
+
+
+class Relation(StrEnum):
+    """How a local copy stands to another one."""
+
+    SAME = "same"
+    AHEAD = "ahead"
+    BEHIND = "behind"
+    DIVERGED = "diverged"
+
+
+def frames_since(sequence: SequenceFile, start: int, stop: int | None = None) -> bytes:
+    """The octets of the frames from `start` to before `stop`, at most 16 MiB of them but at least one frame;
+    nothing when there is none. Raises FormatError."""
+    stop = len(sequence) if stop is None else min(stop, len(sequence))
+    if not 0 <= start < stop:
+        return b""
+    end = start + 1
+    while end < stop and _end(sequence, end) - sequence.positions[start] <= LARGEST:
+        end += 1
+    first = sequence.positions[start]
+    with sequence.path.open("rb") as file:
+        return read_fully(file.fileno(), first, _end(sequence, end - 1) - first)
+
+
+def relate(local: SequenceFile, other: SequenceHead, proof: Sequence[bytes] = ()) -> Relation:
+    """How the local copy stands to another's head. To be `BEHIND` takes the other side's consistency proof
+    from the local head (`heads.prove_extension`); without a right one the copies have diverged.
+
+    Raises FormatError for another sequence.
+    """
+    mine = head_of(local)
+    if mine.sequence_id != other.sequence_id:
+        raise FormatError("these are two different sequences")
+    if other.head.index < mine.head.index:
+        same = local.frame(other.head.index).tree_digest == other.head.digest
+        return Relation.AHEAD if same else Relation.DIVERGED
+    if other.head.index == mine.head.index:
+        return Relation.SAME if other == mine else Relation.DIVERGED
+    try:
+        merkle.check_consistency(mine.head, other.head, proof)
+    except IntegrityError:
+        return Relation.DIVERGED
+    return Relation.BEHIND
+
+
+def accept_frames(local: Path, octets: bytes, expected: SequenceHead | None = None) -> int:
+    """Add frames that another copy sent, after checking that they continue this one; how many there are now.
+
+    `expected` is the head that they must lead to. Raises IntegrityError, FormatError: then nothing is added.
+    """
+    with SequenceWriter(local) as writer:
+        if expected is not None and expected.sequence_id != writer.sequence_id:
+            raise IntegrityError("the head that was promised is of another sequence")
+        writer.append_frames(octets, expected.head if expected else None)
+        return len(writer)
+
+
+def _end(sequence: SequenceFile, index: int) -> int:
+    return sequence.positions[index + 1] if index + 1 < len(sequence) else sequence.end
