@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,3 +59,54 @@ def list_contacts(*, account: catalogs.Account = None) -> None:
 def delete(name: Name, *, account: catalogs.Account = None) -> None:
     """Forget a contact."""
     catalogs.delete(STORE, account, name)
+
+
+@app.command("self")
+def own(
+    full_name: Annotated[str, typer.Argument(metavar="FULL-NAME")] = "", *, account: catalogs.Account = None
+) -> None:
+    """Keep your own contact, with the account's profile."""
+    from meshhw.managers.account.contacts import SELF, account_profile, own_contact
+    from meshhw.managers.host import Host
+    from meshhw.schema.entry import CatalogedContact
+
+    person = own_contact(account_profile(Host(context().home), account), full_name)
+    catalogs.add(STORE, account, SELF, CatalogedContact(key=SELF, is_self=True, contact=person))
+
+
+@app.command("export")
+def export(
+    file: Path,
+    *,
+    full_name: Annotated[str, typer.Option(help="How you are called in full.")] = "",
+    account: catalogs.Account = None,
+) -> None:
+    """Write your own contact, signed by the account, to give to others."""
+    from meshhw.dare.output import replacing
+    from meshhw.managers.account.contacts import exported
+    from meshhw.managers.host import Host
+
+    cli = context()
+    envelope = exported(Host(cli.home), full_name, account, cli.open_options)
+    with replacing(file) as target:
+        target.write(envelope.octets())
+    cli.output.show({"file": str(file)}, f"your contact is in {file}")
+
+
+@app.command("import")
+def import_contact(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A contact that somebody gave you.")],
+    *,
+    name: Annotated[str, typer.Option(help="What you call them; default: their address.")] = "",
+    account: catalogs.Account = None,
+) -> None:
+    """Check a contact that somebody gave you, and keep it; compare its UDF with what they tell you."""
+    from meshhw.cli.inputs import read_octets
+    from meshhw.managers.account.contacts import entry_of, read_contact
+
+    found = read_contact(read_octets(file, 1 << 20))
+    key = name or found.address
+    with catalogs.opened(STORE, account, writable=True) as store:
+        store.put(key, entry_of(found, key))
+    value = {"key": key, "address": found.address, "udf": found.udf}
+    context().output.show(value, f"{key} is {found.address}, account {found.udf}")

@@ -1,0 +1,122 @@
+"""Contacts that vouch for themselves: one's own, signed by the account, and those that others hand over.
+
+A contact carries the account's profile, which signs itself; the profile's CommonSignature key signs the
+contact. Whether the account is whom it says is for the person to find out, by the profile's UDF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.signing import Signer
+from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
+from meshhw.keystore.api import OpenOptions, Signs
+from meshhw.managers.account.manager import KIND
+from meshhw.managers.account.membership import membership, private_key
+from meshhw.managers.host import Host, now
+from meshhw.managers.keys import opened
+from meshhw.schema.assertion import open_assertion, open_profile, profile_udf, sign_assertion
+from meshhw.schema.codec import decode
+from meshhw.schema.contact import Anchor, ContactPerson, NetworkAddress, PersonName, TaggedSource
+from meshhw.schema.core import Enveloped
+from meshhw.schema.entry import CatalogedContact
+from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import ProfileUser
+
+SELF = "self"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContact:
+    """A contact that was handed over: what its account has signed, and which account that is."""
+
+    contact: ContactPerson
+    envelope: Envelope
+    udf: str
+    address: str
+
+
+def own_contact(profile: Envelope, full_name: str) -> ContactPerson:
+    """The contact of this account, with its profile. Raises SignatureInvalid, FormatError."""
+    found = open_profile(profile, ProfileUser).value
+    address = found.account_address or ""
+    return ContactPerson(
+        updated=now(),
+        common_names=(PersonName(full_name=full_name or address),),
+        anchors=(Anchor(udf=profile_udf(found), validation="self"),),
+        network_addresses=(
+            NetworkAddress(
+                address=address,
+                enveloped_profile_account=Enveloped(profile.array()),
+            ),
+        ),
+    )
+
+
+def account_profile(host: Host, account: str | None) -> Envelope:
+    """The signed profile of the account on this machine. Raises KeyNotFound."""
+    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
+    if len(made_here) == 1:
+        return Envelope.parse(made_here[0].envelope)
+    enveloped = membership(host, account).entry.enveloped_profile_user
+    if enveloped is None:
+        raise KeyNotFound("the account's profile is not here")
+    return Envelope.from_array(enveloped.array)
+
+
+def exported(host: Host, full_name: str, account: str | None, options: OpenOptions) -> Envelope:
+    """This account's contact, signed by its CommonSignature key.
+
+    Raises KeyNotFound when that key was not granted, and what the token raises.
+    """
+    contact = own_contact(account_profile(host, account), full_name)
+    with _account_signer(host, account, options) as signer:
+        return sign_assertion(contact, signer, contact.anchors[0].udf or "")
+
+
+def read_contact(octets: bytes) -> ReadContact:
+    """A contact that somebody handed over, signed by the account that it names.
+
+    Raises FormatError, SignatureInvalid, IntegrityError.
+    """
+    envelope = Envelope.parse(octets)
+    claimed = decode(envelope.body, ContactPerson)
+    for address in claimed.network_addresses:
+        if address.enveloped_profile_account is not None:
+            profile = open_profile(Envelope.from_array(address.enveloped_profile_account.array), ProfileUser)
+            key = public_key(profile.value.common_signature, "CommonSignature")
+            contact = open_assertion(envelope, ContactPerson, [key]).value
+            if profile.value.account_address != address.address:
+                raise IntegrityError("the contact's address is not the one of the profile in it")
+            return ReadContact(contact, envelope, profile_udf(profile.value), address.address or "")
+    raise FormatError("the contact holds no account's profile, so nothing vouches for it")
+
+
+def entry_of(found: ReadContact, name: str) -> CatalogedContact:
+    """The entry under which a contact is kept, with the signed original."""
+    source = TaggedSource(
+        local_name=name, validation="signed", enveloped_source=Enveloped(found.envelope.array())
+    )
+    kept = ContactPerson(
+        local=name,
+        common_names=found.contact.common_names,
+        anchors=found.contact.anchors,
+        network_addresses=found.contact.network_addresses,
+        sources=(source,),
+    )
+    return CatalogedContact(key=name, local_name=name, contact=kept)
+
+
+@contextmanager
+def _account_signer(host: Host, account: str | None, options: OpenOptions) -> Iterator[Signer]:
+    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
+    if len(made_here) != 1:
+        yield private_key(membership(host, account).common(options).signature, "signature")
+        return
+    with opened(made_here[0].key("signature").uri, host.home, options) as found:
+        if not isinstance(found.key, Signs):
+            raise NotSupported("the account's signature key does not sign")
+        yield found.key
