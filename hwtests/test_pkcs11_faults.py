@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -388,3 +389,34 @@ def test_module_paths_that_are_wrong(tmp_path: Any) -> None:
     libc = "/lib/x86_64-linux-gnu/libm.so.6"
     with pytest.raises(DriverUnavailable):
         open_token(TokenURI.make("pkcs11", {"module-path": libc}))
+
+
+def test_many_threads_notice_a_removal_and_find_the_token_again(troubled_softhsm: Troubled) -> None:
+    lab_token, trouble = troubled_softhsm
+    person = Scripted({PinKind.USER: lab_token.pin})
+    token, key = opened(troubled_softhsm, interaction=person)
+    start = threading.Barrier(8)
+    outcomes: list[bool] = []
+
+    def use() -> None:
+        start.wait()
+        for _ in range(20):
+            try:
+                outcomes.append(len(key.sign(b"message")) == 64)
+            except TokenRemoved:
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    trouble.pull()
+    time.sleep(0.02)
+    trouble.put_back()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert outcomes
+    assert all(outcomes)
+    assert len(key.sign(b"message")) == 64
+    assert len(person.asked) <= 3  # once, and once more for each time that it was away
+    token.close()

@@ -80,21 +80,23 @@ class Session:
 
         Raises the errors of `meshhw.errors` alone.
         """
+        session = self._ready(login)
         try:
-            return self._guarded(partial(work, self._ready(login)))
+            return self._guarded(partial(work, session))
         except FAULTS as error:
-            self._recover(error)
+            self._recover(error, session)
+        session = self._ready(login)
         try:
-            return self._guarded(partial(work, self._ready(login)))
+            return self._guarded(partial(work, session))
         except FAULTS as error:
-            raise self._final(error) from error
+            raise self._final(error, session) from error
 
     def flags(self) -> int:
         """CK_TOKEN_INFO's flags as they are now. Raises TokenMismatch when another token is there."""
         try:
             return self._login.flags()
         except FAULTS as error:
-            raise self._final(error) from error
+            raise self._final(error, self._open) from error
 
     def close(self) -> None:
         """Forget the PIN, log out when this is the last one, close the session. Twice is fine."""
@@ -128,7 +130,7 @@ class Session:
         try:
             return self._guarded(self._opened)
         except FAULTS as error:
-            raise self._final(error) from error
+            raise fold(error, self.name) from error
 
     def _opened(self) -> pkcs11.Session:
         library = self._found.library
@@ -146,7 +148,7 @@ class Session:
         try:
             self._login.perform(session)
         except FAULTS as error:
-            raise self._final(error) from error
+            raise self._final(error, session) from error
 
     def _same_token(self) -> Found:
         """The same token wherever it is plugged now. Raises TokenRemoved, TokenMismatch."""
@@ -160,13 +162,13 @@ class Session:
                 raise TokenMismatch(f"{self.name} was replaced by {found.name}")
         raise TokenRemoved(f"{self.name} was removed")
 
-    def _recover(self, error: Exception) -> None:
+    def _recover(self, error: Exception, session: pkcs11.Session) -> None:
         """Prepare another try, or raise what the error means."""
         code = code_of(error)
         if code in _LOST:
-            self._drop()
+            self._drop(session)
         elif code == _STUCK:
-            self._renew()
+            self._renew(session)
         elif code in _OUTDATED:
             with self._lock:
                 self._login.lapse()
@@ -174,25 +176,28 @@ class Session:
         else:
             raise fold(error, self.name) from error
 
-    def _drop(self) -> None:
-        """The token went: what it was told in confidence is forgotten with it."""
+    def _drop(self, lost: pkcs11.Session | None) -> None:
+        """The token went: what it was told in confidence is forgotten with it.
+
+        Another thread may have noticed before, and may have a new session by now, which is kept.
+        """
         with self._lock:
-            self._login.forget()
-            if self._open is not None:
+            if lost is not None and self._open is lost:
+                self._login.forget()
                 self._open = None
                 self._release()
 
-    def _renew(self) -> None:
+    def _renew(self, stuck: pkcs11.Session) -> None:
         """Another session with the same token; whoever is logged in stays so."""
         with self._lock:
-            stuck, self._open = self._open, None
+            if self._open is not stuck:
+                return
             self._open = self._new_session()
             self.epoch += 1
             self._login.lapse()
-            if stuck is not None:
-                self._release()
-                with suppress(*FAULTS):
-                    self.limit.run(stuck.close)
+            self._release()
+            with suppress(*FAULTS):
+                self.limit.run(stuck.close)
 
     def _close(self, session: pkcs11.Session) -> None:
         if self._release() == 0:
@@ -205,10 +210,10 @@ class Session:
             library.users[slot] = max(0, library.users[slot] - 1)
             return library.users[slot]
 
-    def _final(self, error: Exception) -> MeshError:
+    def _final(self, error: Exception, session: pkcs11.Session | None) -> MeshError:
         """The public error, after which the session is new if this one was lost."""
         if code_of(error) in _LOST:
-            self._drop()
+            self._drop(session)
         return fold(error, self.name)
 
     def _guarded(self, step: Callable[[], Result]) -> Result:
