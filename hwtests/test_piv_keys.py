@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
 from meshhw_piv.token import PivToken
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey
-from meshhw.conformance.run import check_token
 from meshhw.errors import (
     Ambiguous,
     Cancelled,
@@ -55,17 +54,6 @@ def agreeing(token: PivToken) -> Agrees:
     key = token.generate(KeySpec(Algorithm.P256, uses=frozenset({Operation.AGREE})))
     assert isinstance(key, Agrees)
     return key
-
-
-@pytest.mark.parametrize("personality", ALL)
-def test_every_personality_keeps_its_promises(insert_card: InsertCard, personality: str) -> None:
-    virtual = insert_card(personality)
-    token = opened(virtual)
-    agreeing(token)  # something to seal to
-    report = check_token(token, wipe=True, counter=virtual.card.count)
-    token.close()
-    assert [(v.promise.name, v.subject, v.detail) for v in report.broken] == []
-    assert {m.calls for m in report.measurements if m.algorithm is Algorithm.P256} == {1}
 
 
 def test_a_card_is_listed_by_what_it_answers(insert_card: InsertCard) -> None:

@@ -123,7 +123,8 @@ class Login:
     def _warn(self) -> None:
         if not self._warned:
             uri, label = self._session.identity.uri, self._session.identity.label
-            _log.warning("%s has the factory's management key: `meshhw token change-pin '%s'`", label, uri)
+            change = f"`meshhw token change-pin --kind management '{uri}'`"
+            _log.warning("%s has the factory's management key, which anybody knows: %s", label, change)
         self._warned = True
 
     def management_type(self) -> MANAGEMENT_KEY_TYPE:

@@ -6,6 +6,7 @@ given in either place is gathered. A verb calls `context()` and finds everything
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import typer
 from click.core import ParameterSource
 
 from meshhw.cli.errors import as_json, of_system
-from meshhw.cli.output import Output
+from meshhw.cli.output import Output, say
 from meshhw.errors import Cancelled, MeshError
 from meshhw.keystore.home import VARIABLE, state_directory
 
@@ -186,6 +187,7 @@ def _build(given: dict[str, Any]) -> Context:
         os.environ[VARIABLE] = str(given["home"].expanduser().absolute())
     if not given.get("verbose"):
         _hush_libraries()
+    _pass_on_warnings()
     return Context(
         home=state_directory(),
         json=given.get("json", False),
@@ -210,6 +212,19 @@ def _hush_libraries() -> None:
     """Libraries below PKCS#11 modules write to stderr on their own; every fault of theirs is told by us."""
     os.environ.setdefault("TSS2_LOG", "all+NONE")
     os.environ.setdefault("TPM2_PKCS11_LOG_LEVEL", "0")
+
+
+class _ToThePerson(logging.Handler):
+    """What drivers warn of (a factory's management key, say), as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def _pass_on_warnings() -> None:
+    logger = logging.getLogger("meshhw")
+    if not any(isinstance(handler, _ToThePerson) for handler in logger.handlers):
+        logger.addHandler(_ToThePerson(logging.WARNING))
 
 
 def _nothing() -> None:

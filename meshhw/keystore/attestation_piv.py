@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from meshhw.errors import InvalidPublicKey, SignatureInvalid
 from meshhw.keystore.attestation import Attestation, Facts
@@ -20,6 +21,15 @@ FORMAT = "yubikey-piv"
 FIRMWARE, SERIAL, POLICIES = (x509.ObjectIdentifier(f"1.3.6.1.4.1.41482.3.{arc}") for arc in (3, 7, 8))
 PIN_POLICIES = {1: "never", 2: "once", 3: "always"}
 TOUCH_POLICIES = {1: "never", 2: "always", 3: "cached"}
+_UNREADABLE = (
+    ValueError,
+    InvalidPublicKey,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for octets that are no certificate, or one that it does not know."""
 
 
 def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
@@ -29,29 +39,43 @@ def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
     SignatureInvalid where the chain does not hold or the statement is not a certificate.
     """
     try:
-        leaf = x509.load_der_x509_certificate(attestation.statement)
-        chain = [x509.load_der_x509_certificate(der) for der in attestation.chain[:LONGEST_CHAIN]]
-        anchors = [x509.load_der_x509_certificate(der) for der in roots]
-        issuer = anchored(leaf, chain, anchors)
-        public = from_cryptography(leaf.public_key())
-    except (ValueError, InvalidPublicKey) as error:
+        return _verified(attestation, roots)
+    except _UNREADABLE as error:
         raise SignatureInvalid("the attestation cannot be read") from error
-    found = policies(attestation.statement)
-    firmware, serial = _extension(leaf, FIRMWARE), _extension(leaf, SERIAL)
+
+
+def _verified(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
+    leaf = x509.load_der_x509_certificate(attestation.statement)
+    chain = [x509.load_der_x509_certificate(der) for der in attestation.chain[:LONGEST_CHAIN]]
+    anchors = [x509.load_der_x509_certificate(der) for der in roots]
+    issuer = anchored(leaf, chain, anchors)
+    found = _policies(leaf)
+    if (
+        found is None
+    ):  # the card's own certificate is under the same root, and says nothing of a key in a slot
+        raise SignatureInvalid("the certificate is not an attestation")
+    firmware = _extension(leaf, FIRMWARE)
     return Facts(
-        public,
+        from_cryptography(leaf.public_key()),
         issuer,
         generated_inside=True,
-        pin_policy=found[0] if found else None,
-        touch_policy=found[1] if found else None,
-        serial=_integer(serial),
+        pin_policy=found[0],
+        touch_policy=found[1],
+        serial=_integer(_extension(leaf, SERIAL)),
         firmware=".".join(map(str, firmware)) if firmware is not None and len(firmware) == 3 else None,
     )
 
 
 def policies(statement: bytes) -> tuple[str, str] | None:
     """PIN and touch policy that a statement claims, unverified; None without them. Raises ValueError."""
-    value = _extension(x509.load_der_x509_certificate(statement), POLICIES)
+    try:
+        return _policies(x509.load_der_x509_certificate(statement))
+    except _UNREADABLE as error:
+        raise ValueError("this is not a certificate") from error
+
+
+def _policies(certificate: x509.Certificate) -> tuple[str, str] | None:
+    value = _extension(certificate, POLICIES)
     if value is None or len(value) != 2:
         return None
     pin, touch = PIN_POLICIES.get(value[0]), TOUCH_POLICIES.get(value[1])
@@ -63,7 +87,13 @@ def _extension(certificate: x509.Certificate, identifier: x509.ObjectIdentifier)
         value = certificate.extensions.get_extension_for_oid(identifier).value
     except x509.ExtensionNotFound:
         return None
-    return value.value if isinstance(value, x509.UnrecognizedExtension) else None
+    return _unwrapped(value.value) if isinstance(value, x509.UnrecognizedExtension) else None
+
+
+def _unwrapped(value: bytes) -> bytes:
+    """Some cards put their octets into an OCTET STRING of their own inside the extension."""
+    wrapped = len(value) > 2 and value[0] == 0x04 and value[1] == len(value) - 2
+    return value[2:] if wrapped else value
 
 
 def _integer(der: bytes | None) -> str | None:
