@@ -102,14 +102,20 @@ def public(
     out: Out,
     use: Annotated[str, typer.Option(metavar="USE", help="encrypt or sign.")] = "encrypt",
 ) -> None:
-    """Write the group's public key, as a file that `dare encode --encrypt` takes."""
+    """Write the group's public key: for `dare encode --encrypt`, or (sign) as PEM for any verifier."""
+    from meshhw.dare.keyfile import write_public
     from meshhw.dare.keys import public_to_jose
+    from meshhw.errors import UsageError
     from meshhw.jsonbcd import to_json
     from meshhw.managers.threshold.descriptor import group_public
 
-    loaded = _load(name)
-    key = loaded.key("signing" if use == "sign" else "decryption")
-    write_file(out, to_json(public_to_jose(group_public(key))) + b"\n")
+    if use not in ("encrypt", "sign"):
+        raise UsageError(f"{use!r} is no use of a threshold key", hint="encrypt or sign")
+    key = _load(name).key("signing" if use == "sign" else "decryption")
+    public_key = group_public(key)
+    # PEM has no room for the sign that an X448 key's name covers.
+    octets = write_public(public_key) if use == "sign" else to_json(public_to_jose(public_key)) + b"\n"
+    write_file(out, octets)
     context().output.show({"udf": key.udf, "file": str(out)}, key.udf)
 
 

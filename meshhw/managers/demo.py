@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
+from shutil import copytree
 from tempfile import TemporaryDirectory
 
 from meshhw.errors import IntegrityError, MeshError
+from meshhw.managers import demo_threshold
 from meshhw.managers.demo_stage import Stage, make_stage
 
 LETTER = "Meet me at the old mill.\n"
@@ -41,27 +43,28 @@ class Demo:
     say: Say
     steps: list[Step] = field(default_factory=list)
 
-    def run(self) -> None:
+    def play(self) -> None:
         """All steps in order. Raises MeshError at the first that does not end as it must."""
-        self._title("1. The tokens that are here")
+        self.title("1. The tokens that are here")
         self.meshhw("token", "list")
-        self._title("2. A device profile whose four private keys are made inside the first token")
+        self.title("2. A device profile whose four private keys are made inside the first token")
         self.meshhw("device", "create", "--on", self.stage.name, "--label", "demo")
         self.meshhw("device", "show", "demo")
-        self._title("3. Can a private key be read? The token answers")
+        self.title("3. Can a private key be read? The token answers")
         for line in self.stage.answers():
             self.say(f"   {line}")
-        self._title("4. Somebody else, with a clean home, checks the profile")
+        self.title("4. Somebody else, with a clean home, checks the profile")
         self.meshhw("device", "export", "demo", "device.dare")
         self.meshhw("device", "verify", "device.dare", home="elsewhere")
         self._encrypt_and_decrypt()
         self._refusals()
-        self._title("8. Every use of a private key is in a log that cannot be changed unseen")
+        demo_threshold.play(self, self.stage.holders, self.stage.spare, LETTER)
+        self.title("13. Every use of a private key is in a log that cannot be changed unseen")
         self.meshhw("log", "show")
         self.meshhw("log", "verify")
 
     def _encrypt_and_decrypt(self) -> None:
-        self._title("5. They encrypt a letter to the device, and the token decrypts it")
+        self.title("5. They encrypt a letter to the device, and the token decrypts it")
         self._file("letter.txt").write_text(LETTER)
         self.meshhw(
             "dare", "encode", "letter.txt", "letter.dare", "--encrypt", "device.dare", home="elsewhere"
@@ -72,14 +75,14 @@ class Demo:
         self.say(f"   opened.txt: {LETTER.strip()}")
 
     def _refusals(self) -> None:
-        self._title("6. With a wrong PIN nothing opens (exit status 4)")
+        self.title("6. With a wrong PIN nothing opens (exit status 4)")
         wrong = self._file("wrong-pin")
         wrong.write_text("00000000\n")
         wrong.chmod(0o600)
         self.meshhw(
             "dare", "decode", "letter.dare", "no.txt", expected=4, env={"MESHHW_PIN_SOURCE": f"file:{wrong}"}
         )
-        self._title("7. Without the token nothing opens either (exit status 3)")
+        self.title("7. Without the token nothing opens either (exit status 3)")
         with self.stage.away():
             self.meshhw("dare", "decode", "letter.dare", "no.txt", expected=3)
         if self._file("no.txt").exists():
@@ -89,11 +92,37 @@ class Demo:
         self, *arguments: str, home: str = "home", expected: int = 0, env: dict[str, str] | None = None
     ) -> None:
         """Run one command and show it. Raises MeshError for another exit status than `expected`."""
-        self.say(f"$ {join(('meshhw', *arguments))}" + ("" if home == "home" else f"      # at {home}"))
+        shown = join(("meshhw", *arguments))
+        self.say(f"$ {shown}" + ("" if home == "home" else f"      # at {home}"))
+        command = (sys.executable, "-m", "meshhw", *arguments)
+        self._command(command, shown, expected, self._environment(home) | (env or {}))
+
+    def run(self, *command: str) -> None:
+        """Run another program and show it. Raises MeshError unless it ends well."""
+        self.say(f"$ {join(command)}")
+        self._command(command, join(command), 0, dict(os.environ))
+
+    def without_second(self, *arguments: str) -> None:
+        """One command while the second holder's token is lost."""
+        with self.stage.lost():
+            self.meshhw(*arguments)
+
+    def copy_home(self, name: str) -> None:
+        """Keep what the home's files say now."""
+        self.say(f"$ cp -r home {name}")
+        copytree(self.directory / "home", self.directory / name)
+
+    def read(self, name: str) -> str:
+        """A file of the demo."""
+        return self._file(name).read_text()
+
+    def _command(
+        self, command: tuple[str, ...], shown: str, expected: int, environment: dict[str, str]
+    ) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "meshhw", *arguments],
+            command,
             cwd=self.directory,
-            env=self._environment(home) | (env or {}),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -105,19 +134,20 @@ class Demo:
             self.say(f"   {line}")
         if done.returncode or expected:
             self.say(f"   [{done.returncode}]")
-        self.steps.append(Step(join(("meshhw", *arguments)), done.returncode, done.stdout))
+        self.steps.append(Step(shown, done.returncode, done.stdout))
         if done.returncode != expected:
             raise MeshError(
-                f"`meshhw {join(arguments)}` ended with {done.returncode}, it must be {expected}",
+                f"`{shown}` ended with {done.returncode}, it must be {expected}",
                 hint="`meshhw doctor` says what is missing on this machine",
             )
 
     def _environment(self, home: str) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHHW_")}
-        here = self.stage.env if home == "home" else {}
+        here = self.stage.env if home != "elsewhere" else {}
         return clean | dict(here) | {"MESHHW_HOME": str(self.directory / home)}
 
-    def _title(self, text: str) -> None:
+    def title(self, text: str) -> None:
+        """The heading of a step."""
         self.say(f"\n{text}")
 
     def _file(self, name: str) -> Path:
@@ -130,6 +160,6 @@ def run_demo(say: Say) -> list[Step]:
         stage, told = make_stage(Path(name))
         say(f"The stage: {told}.")
         demo = Demo(Path(name), stage, say)
-        demo.run()
+        demo.play()
     say("\nDone. Nothing is left running, and the demo's directory is gone.")
     return demo.steps

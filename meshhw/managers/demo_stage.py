@@ -11,7 +11,7 @@ from typing import Protocol
 from meshhw import files
 from meshhw.errors import DriverUnavailable
 from meshhw.keystore.api import TellsProtection, Token
-from meshhw.keystore.uri import KeyURI
+from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.lab.pkcs11_token import Pkcs11Token
 from meshhw.lab.softhsm import SoftHSM
 
@@ -29,12 +29,26 @@ class Stage(Protocol):
         """What a command needs to reach it, its PIN source included."""
         ...
 
+    @property
+    def holders(self) -> tuple[str, str, str]:
+        """Three tokens for a key in shares."""
+        ...
+
+    @property
+    def spare(self) -> str:
+        """A token that takes a lost one's place."""
+        ...
+
     def answers(self) -> list[str]:
         """What the token itself says when its private keys are asked for, one line a key."""
         ...
 
     def away(self) -> AbstractContextManager[None]:
         """Without the token, for as long as the block lasts."""
+        ...
+
+    def lost(self) -> AbstractContextManager[None]:
+        """Without the second of the holders' tokens."""
         ...
 
 
@@ -50,6 +64,9 @@ class SoftHsmStage:
         self._first, second = lab.add("demo one"), lab.add("demo two")
         self.name = self._first.label
         sources = [_source(token, directory / f"pin-{i}") for i, token in enumerate((self._first, second), 1)]
+        sources.append(f"software:=file:{_passphrase(directory)}")
+        self.holders = (self._first.label, second.label, _vault(directory, "third"))
+        self.spare = _vault(directory, "spare")
         self.env = dict(lab.env) | {"MESHHW_PIN_SOURCE": "\n".join(sources)}
 
     def answers(self) -> list[str]:
@@ -63,12 +80,19 @@ class SoftHsmStage:
     @contextmanager
     def away(self) -> Iterator[None]:
         """SoftHSM keeps a token in a directory; without the directory there is no token."""
-        held = next(path for path in self._tokens.iterdir() if _holds(path, self._first.label))
-        aside = held.rename(self._tokens.parent / "pulled")
-        try:
+        with self._without(self._first.label):
             yield
-        finally:
-            aside.rename(held)
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        with self._without(self.holders[1]):
+            yield
+
+    @contextmanager
+    def _without(self, label: str) -> Iterator[None]:
+        held = next(path for path in self._tokens.iterdir() if _holds(path, label))
+        with _moved(held, self._tokens.parent / "pulled"):
+            yield
 
 
 class VaultStage:
@@ -77,10 +101,11 @@ class VaultStage:
     name = "software:"
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._vault = directory / "home" / "vault"
-        source = directory / "passphrase"
-        files.replace(source, b"correct horse battery staple\nnew=correct horse battery staple\n")
-        self.env = {"MESHHW_PIN_SOURCE": f"file:{source}"}
+        self.env = {"MESHHW_PIN_SOURCE": f"file:{_passphrase(directory)}"}
+        self.holders = ("software:", _vault(directory, "second"), _vault(directory, "third"))
+        self.spare = _vault(directory, "spare")
 
     def answers(self) -> list[str]:
         sizes = [f"{path.name}: {path.stat().st_size} octets, AES-256-GCM" for path in self._keys()]
@@ -89,11 +114,13 @@ class VaultStage:
     @contextmanager
     def away(self) -> Iterator[None]:
         """The vault's directory is moved aside."""
-        aside = self._vault.rename(self._vault.with_name("vault-moved"))
-        try:
+        with _moved(self._vault, self._vault.with_name("vault-moved")):
             yield
-        finally:
-            aside.rename(self._vault)
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        with _moved(self._directory / "second", self._directory / "second-moved"):
+            yield
 
     def _keys(self) -> list[Path]:
         return sorted((self._vault / "keys").iterdir())
@@ -102,9 +129,29 @@ class VaultStage:
 def make_stage(directory: Path) -> tuple[Stage, str]:
     """The best stage that this machine has, and what to say of it."""
     try:
-        return SoftHsmStage(directory), "two SoftHSM tokens, each with a PIN of its own"
+        return SoftHsmStage(directory), "two SoftHSM tokens, each with a PIN of its own, and a software vault"
     except DriverUnavailable as missing:
         return VaultStage(directory), f"the software vault ({missing.message}; {missing.hint})"
+
+
+@contextmanager
+def _moved(held: Path, aside: Path) -> Iterator[None]:
+    held.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(held)
+
+
+def _passphrase(directory: Path) -> Path:
+    source = directory / "passphrase"
+    files.replace(source, b"correct horse battery staple\nnew=correct horse battery staple\n")
+    return source
+
+
+def _vault(directory: Path, name: str) -> str:
+    """A vault outside of the home, as a token of its own."""
+    return str(TokenURI.make("software", vault=str(directory / name)))
 
 
 def _source(token: Pkcs11Token, path: Path) -> str:

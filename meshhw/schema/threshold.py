@@ -23,7 +23,7 @@ class ThresholdHolder(MeshObject):
     index: int
     share: bytes
     token: str
-    """The URI of the token, without its query."""
+    """The URI of the token."""
     key: str | None = None
     """The URI of a native share; absent for a share that is sealed to the token."""
     tier: str | None = None

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from meshhw.algorithms import Algorithm, PublicKey
+from meshhw.algorithms import Algorithm, Operation, PublicKey
 from meshhw.errors import Cancelled, MeshError, ShareError, TokenNotFound, UsageError
 from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.descriptor import Loaded, group_point, share_point
 from meshhw.managers.threshold.store import KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens
@@ -52,11 +53,18 @@ class ThresholdSigner:
                 f"{self._loaded.value.name}: asking {len(quorum)} of {len(self._key.holders)} holders to sign"
             )
             try:
-                return self._try(quorum, message)
+                signature = self._try(quorum, message)
+                self._record(quorum)
+                return signature
             except Cancelled:
                 raise
             except ShareError as error:
                 present = self._without(present, error)
+
+    def _record(self, quorum: Sequence[ThresholdHolder]) -> None:
+        """A sealed share is no key of its token, so the use log is told here, by the tokens' names."""
+        for holder in quorum:
+            self._options.recorder.record(KeyURI.parse(holder.token), Operation.SIGN, "ok")
 
     def _present(self) -> list[ThresholdHolder]:
         """The holders whose tokens are here. Asks no PIN. Raises TokenNotFound."""
