@@ -351,6 +351,27 @@ def test_a_lost_answer_while_opening_or_agreeing(swtpm_token: SoftwareTpm, comma
     assert swtpm_token.loaded() == 0
 
 
+def test_sessions_of_broken_connections_are_flushed_too(swtpm_token: SoftwareTpm) -> None:
+    key = make(swtpm_token.open(), PinPolicy.ONCE)
+    for _ in range(5):
+        sign(key)
+        swtpm_token.proxy.inject(Fault(Truncate(0), name="Sign", times=1))
+        with pytest.raises(TokenRemoved):
+            sign(key)
+    sign(key)
+    assert swtpm_token.loaded() == 1
+
+
+def test_lost_sessions_are_flushed_too(swtpm_token: SoftwareTpm) -> None:
+    key = make(swtpm_token.open())
+    partner = independent.Partner.new(Algorithm.P256)
+    for _ in range(5):  # a TPM has slots for three sessions
+        swtpm_token.proxy.inject(Fault(Truncate(0), name="StartAuthSession", times=1))
+        with pytest.raises(TokenRemoved):
+            power(key, Agrees).agree(partner.public)
+    assert power(key, Agrees).agree(partner.public) == partner.agree(key.public)
+
+
 # Promise: every code of the TPM becomes a sensible error, unknown ones too, and the code is kept.
 
 

@@ -19,8 +19,11 @@ from meshhw_tpm.tss import Handle, Structure, tss
 T = TypeVar("T")
 RH_OWNER = 0x40000001
 TRANSIENT_FIRST, PERSISTENT_FIRST, PERSISTENT_LAST = 0x80000000, 0x81000000, 0x817FFFFF
+HMAC_SESSION_FIRST, POLICY_SESSION_FIRST = 0x02000000, 0x03000000
 SRK_HANDLE = 0x81000001
 """Where a storage primary is kept by convention (TCG TPM v2.0 Provisioning Guidance, table 2)."""
+
+_SESSION = b"session"  # stands in `pending` for one of unknown handle
 
 
 class Context:
@@ -106,13 +109,19 @@ class Context:
 
     def start_session(self, kind: Structure) -> Handle:
         """A new session, salted with the storage primary."""
-        return self.esapi.start_auth_session(
-            self.primary,
-            self.tss.ESYS_TR.NONE,
-            kind,
-            templates.aes128cfb(self.tss.TPMT_SYM_DEF),
-            self.tss.TPM2_ALG.SHA256,
+        salt = self.primary
+        session = self._announced(
+            _SESSION,
+            lambda: self.esapi.start_auth_session(
+                salt,
+                self.tss.ESYS_TR.NONE,
+                kind,
+                templates.aes128cfb(self.tss.TPMT_SYM_DEF),
+                self.tss.TPM2_ALG.SHA256,
+            ),
         )
+        self.pending.discard(_SESSION)
+        return session
 
     def shape(self, session: Handle, *, command: bool = False, response: bool = False) -> None:
         """Say which direction's first parameter a session encrypts."""
@@ -141,7 +150,7 @@ class Context:
         try:
             yield session
         finally:
-            self.flush(session)
+            self.flush_session(session)
 
     @contextmanager
     def transient(self, name: bytes, load: Callable[[], Handle]) -> Iterator[Handle]:
@@ -161,6 +170,11 @@ class Context:
             self.broken = True
             return tpm_code(int(error.rc)) is not None
         return True
+
+    def flush_session(self, handle: Handle) -> None:
+        """Flush a session, or remember that one may be left."""
+        if not self.flush(handle):
+            self.pending.add(_SESSION)
 
     def persistent(self, handle: int) -> Handle:
         """The object at a persistent handle; asked for once per connection."""
@@ -193,7 +207,7 @@ class Context:
     def release(self) -> None:
         """Give the slots back that the primary and the session take; they are made again when needed."""
         if self._session is not None:
-            self.flush(self._session)
+            self.flush_session(self._session)
             self._session = None
         if self._primary is not None and not self._primary_persistent:
             if not self.flush(self._primary):
@@ -253,11 +267,17 @@ class Context:
         return True
 
     def _sweep(self) -> None:
-        """Flush what lost answers left behind. A resource manager has done so: then there is nothing here."""
+        """Flush what lost answers left behind. A resource manager has done so: then there is nothing here.
+
+        Sessions have no names. Those of other programs that go with a lost one are started anew by them.
+        """
         for number in self.handles(TRANSIENT_FIRST):
             handle = self.esapi.tr_from_tpmpublic(number)
             if bytes(self.esapi.tr_get_name(handle)) in self.pending:
                 self.esapi.flush_context(handle)
             else:
                 self.esapi.tr_close(handle)
+        if _SESSION in self.pending:
+            for number in [*self.handles(HMAC_SESSION_FIRST), *self.handles(POLICY_SESSION_FIRST)]:
+                self.esapi.flush_context(self.esapi.tr_from_tpmpublic(number))
         self.pending.clear()

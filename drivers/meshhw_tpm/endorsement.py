@@ -100,7 +100,7 @@ def _endorsement_policy(context: Context) -> Iterator[Handle]:
         context.esapi.policy_secret(t.ESYS_TR.RH_ENDORSEMENT, session, b"", b"", b"", 0)
         yield session
     finally:
-        context.flush(session)
+        context.flush_session(session)
 
 
 def _trimmed(certificate: bytes) -> bytes:

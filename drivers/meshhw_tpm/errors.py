@@ -26,7 +26,7 @@ _FORMAT_ONE_MASK = 0x0BF  # the error without the number of the handle, session 
 AUTH_FAIL, BAD_AUTH, INTEGRITY, HANDLE = 0x08E, 0x0A2, 0x09F, 0x08B
 POLICY_FAIL, PCR_CHANGED, LOCKOUT, VALUE, FAILURE = 0x09D, 0x128, 0x921, 0x084, 0x101
 MEMORY = frozenset({0x902, 0x903, 0x904, 0x905, 0x906})
-STALE = frozenset(range(0x910, 0x919))  # a handle of before a restart
+STALE = frozenset(range(0x910, 0x91F))  # a handle of before a restart
 
 
 @dataclass(frozen=True, slots=True)

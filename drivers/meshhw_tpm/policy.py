@@ -92,7 +92,7 @@ def session(context: Context, policy: tuple[PolicyStep, ...]) -> Iterator[Handle
         context.shape(handle, response=True)
         yield handle
     finally:
-        context.flush(handle)
+        context.flush_session(handle)
 
 
 def _meet(context: Context, handle: Handle, step: PolicyStep) -> None:
