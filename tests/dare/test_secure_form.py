@@ -333,7 +333,7 @@ def test_round_trip(payload: bytes, filename: str, annotations: list[bytes]) -> 
     assert (opened.payload, opened.content, opened.annotations) == (payload, content, tuple(annotations))
 
 
-@settings(deadline=None, max_examples=150)
+@pytest.mark.fuzz
 @given(st.data())
 def test_any_damage_ends_in_one_of_our_errors(data: st.DataObject) -> None:
     octets = bytearray(SAMPLES[data.draw(st.sampled_from(sorted(SAMPLES)))])

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshhw.algorithms import Algorithm, PrivateKey, PublicKey
 from meshhw.dare.exchange import KeyRing, RecipientKey
@@ -441,6 +444,23 @@ def test_legacy_frames_are_refused_in_ours(tmp_path: Path) -> None:
             SequenceReader(sequence).open(2)
         with pytest.raises(MeshError):
             check_sequence(sequence)
+
+
+@pytest.mark.fuzz
+@given(st.data())
+def test_any_damage_ends_in_one_of_our_errors(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.getbasetemp() / "damaged"
+    directory.mkdir(exist_ok=True)
+    octets = bytearray(frame(b'{"SequenceInfo":{"ContainerType":"List","Index":0}}', b"", b"{}"))
+    octets += frame(b'{"SequenceInfo":{"Index":1}}', b"body", b"{}")
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(octets) - 1))
+        octets[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    (directory / "s").write_bytes(octets)
+    with suppress(MeshError), SequenceFile(directory / "s", keeps_positions=False) as sequence:
+        check_sequence(sequence, SequenceReader(sequence))
 
 
 @pytest.mark.parametrize(

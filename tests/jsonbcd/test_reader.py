@@ -206,7 +206,7 @@ def assert_read_or_refused(octets: bytes, *, lenient: bool) -> None:
     assert refusal is None or (refusal.position is not None and refusal.position <= len(octets))
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.fuzz
 @given(st.binary(max_size=200), st.booleans())
 def test_any_octets_are_read_or_refused(octets: bytes, lenient: bool) -> None:
     assert_read_or_refused(octets, lenient=lenient)
@@ -217,7 +217,7 @@ TOKEN_OCTETS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.fuzz
 @given(st.lists(st.one_of(TOKEN_OCTETS, st.binary(max_size=3)), max_size=30).map(b"".join))
 def test_any_tokens_are_read_or_refused(octets: bytes) -> None:
     assert_read_or_refused(octets, lenient=True)
