@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,33 +11,23 @@ import pytest
 pytest.importorskip("fido2", reason="python-fido2 is not installed")
 pytest.importorskip("smartcard", reason="pyscard is not installed")
 
-from meshhw_fido2.card import Card
-from meshhw_fido2.token import Fido2Token
 from meshhw_software.driver import SoftwareDriver
 from meshhw_software.kdf import Cost
 
+from hwtests import fido2_lab
+from hwtests.fido2_lab import DIGEST, PIN, PURPOSE, OpenToken, listed, set_pin
 from meshhw.algorithms import Algorithm, Operation, Tier
 from meshhw.conformance.run import check_token
 from meshhw.errors import (
     Ambiguous,
-    Cancelled,
     DecryptionFailed,
     KeyNotFound,
-    MeshError,
     NotSupported,
-    OperationTimeout,
-    PinFinalTry,
-    PinIncorrect,
-    PinLocked,
     PinRequired,
     SignatureInvalid,
-    TokenBusy,
-    TokenFault,
     TokenFull,
     TokenMismatch,
     TokenNotFound,
-    TokenRemoved,
-    TouchTimeout,
     UsageError,
 )
 from meshhw.keystore import attestation, registry
@@ -59,69 +46,16 @@ from meshhw.keystore.api import (
     Signs,
     Token,
 )
-from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
+from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.presence import PresenceProof, verify_presence
 from meshhw.keystore.uri import KeyURI, TokenURI
-from meshhw.lab.ctap import status
 from meshhw.lab.ctap.attestation import Maker
-from meshhw.lab.ctap.authenticator import PIN as CLIENT_PIN
-from meshhw.lab.ctap.card import MESSAGE, CtapCard
+from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.fixtures_ctap import InsertCtapCard
-from meshhw.lab.piv.faults import Kind
 
-PIN = "1234-pin"
-DIGEST = hashlib.sha256(b"what is confirmed").digest()
-PURPOSE = b"purpose"
-
-OpenToken = Callable[..., Fido2Token]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state directory of each test's own."""
-    monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def open_token() -> Iterator[OpenToken]:
-    """open_token(virtual, script) opens a token; all are closed in the end."""
-    opened: list[Token] = []
-
-    def open_it(
-        virtual: VirtualCtapToken, script: Scripted | None = None, deadline: float | None = None
-    ) -> Fido2Token:
-        options = OpenOptions(script or Scripted({PinKind.USER: PIN}), deadline=deadline)
-        token = virtual.open(options)
-        assert isinstance(token, Fido2Token)
-        opened.append(token)
-        return token
-
-    yield open_it
-    for token in opened:
-        token.close()
-
-
-@pytest.fixture
-def with_pin(ctap_card: VirtualCtapToken, open_token: OpenToken) -> VirtualCtapToken:
-    """A card whose PIN is set."""
-    set_pin(ctap_card, open_token)
-    return ctap_card
-
-
-def set_pin(virtual: VirtualCtapToken, open_token: OpenToken) -> None:
-    token = open_token(virtual)
-    token.change_pin(PinKind.USER)
-    token.close()
-
-
-def listed(token: Token) -> list[Key]:
-    return list(token.keys())
-
-
-def pin_commands(virtual: VirtualCtapToken) -> int:
-    return virtual.card.commands.count(CLIENT_PIN)
+# pytest finds fixtures by the names in the module.
+home, open_token, with_pin = fido2_lab.home, fido2_lab.open_token, fido2_lab.with_pin
 
 
 def test_it_is_found_and_described(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
@@ -229,207 +163,6 @@ def test_what_is_too_long_is_refused(ctap_card: VirtualCtapToken, open_token: Op
     for secret, purpose in ((bytes(4097), PURPOSE), (b"", bytes(1025))):
         with pytest.raises(UsageError):
             token.seal(secret, purpose)
-
-
-def test_another_authenticator_is_known_before_a_pin_is_asked(
-    insert_ctap_card: InsertCtapCard, open_token: OpenToken
-) -> None:
-    maker = Maker(bytes(16))
-    virtual = insert_ctap_card(CtapCard(maker, bytes(16)))
-    set_pin(virtual, open_token)
-    blob = open_token(virtual).seal(b"secret", PURPOSE)
-    virtual.swap(CtapCard(maker, bytes(16)))
-    nobody = Scripted()
-    with pytest.raises(TokenMismatch):
-        open_token(virtual, nobody).unseal(blob, PURPOSE)
-    assert nobody.asked == []
-    assert pin_commands(virtual) == 0
-
-
-def test_a_card_swapped_under_an_open_token_never_sees_the_pin(
-    insert_ctap_card: InsertCtapCard, open_token: OpenToken
-) -> None:
-    maker = Maker(bytes(16))
-    virtual = insert_ctap_card(CtapCard(maker, bytes(16)))
-    set_pin(virtual, open_token)
-    script = Scripted({PinKind.USER: PIN})
-    token = open_token(virtual, script)
-    blob = token.seal(b"secret", PURPOSE)
-    virtual.swap(CtapCard(maker, bytes(16)))
-    with pytest.raises(TokenMismatch):
-        token.unseal(blob, PURPOSE)
-    assert pin_commands(virtual) == 0
-    assert len(script.asked) == 1
-
-
-def test_removed_and_returned(with_pin: VirtualCtapToken, open_token: OpenToken) -> None:
-    script = Scripted({PinKind.USER: PIN})
-    token = open_token(with_pin, script)
-    blob = token.seal(b"secret", PURPOSE)
-    with_pin.pull()
-    with pytest.raises(TokenRemoved):
-        token.unseal(blob, PURPOSE)
-    with_pin.put_back()
-    assert token.unseal(blob, PURPOSE) == b"secret"
-    assert len(script.asked) == 2  # the PIN was forgotten with the removal
-
-
-@pytest.mark.parametrize("kind", [Kind.PULL_BEFORE, Kind.PULL_DURING])
-def test_removed_in_the_middle(ctap_card: VirtualCtapToken, open_token: OpenToken, kind: Kind) -> None:
-    token = open_token(ctap_card)
-    blob = token.seal(b"secret", PURPOSE)
-    ctap_card.card.faults.plan(kind, ins=MESSAGE)
-    with pytest.raises(TokenRemoved):
-        token.unseal(blob, PURPOSE)
-    ctap_card.put_back()
-    assert token.unseal(blob, PURPOSE) == b"secret"
-
-
-def test_wrong_pins_and_the_last_try(with_pin: VirtualCtapToken, open_token: OpenToken) -> None:
-    wrong = Scripted({PinKind.USER: "wrong"})
-    token = open_token(with_pin, wrong)
-    for left in (7, 6):
-        with pytest.raises(PinIncorrect) as caught:
-            token.enrol("x")
-        assert caught.value.retries_left == left
-    with pytest.raises(PinLocked) as blocked:
-        token.enrol("x")
-    assert "put it back" in blocked.value.hint
-    asked = len(wrong.asked)
-    with pytest.raises(PinLocked):
-        token.enrol("x")
-    assert len(wrong.asked) == asked  # not asked while no PIN is taken
-    with_pin.card.authenticator.restart()
-    with_pin.card.authenticator.context.lasting.pin_retries = 1
-    with pytest.raises(PinFinalTry):
-        open_token(with_pin).enrol("x")
-    assert token.retries_left(PinKind.USER) == 1
-    open_token(with_pin, Scripted({PinKind.USER: PIN}, allow_final_try=True)).enrol("x")
-    assert token.retries_left(PinKind.USER) == 8
-
-
-def test_a_locked_pin_says_what_helps(with_pin: VirtualCtapToken, open_token: OpenToken) -> None:
-    with_pin.lock_pin()
-    with pytest.raises(PinLocked) as caught:
-        open_token(with_pin).enrol("x")
-    assert "reset" in caught.value.unlock_hint
-    with pytest.raises(NotSupported):
-        open_token(with_pin).unlock()
-
-
-def test_the_pin_changes(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
-    def answer(request: PinRequest) -> str:
-        return "second" if request.new else "first-pin"
-
-    assert open_token(ctap_card).retries_left(PinKind.USER) is None
-    open_token(ctap_card, Scripted({PinKind.USER: "first-pin"})).change_pin(PinKind.USER)
-    open_token(ctap_card, Scripted(answer)).change_pin(PinKind.USER)
-    with pytest.raises(PinIncorrect) as caught:
-        open_token(ctap_card, Scripted(answer)).change_pin(PinKind.USER)
-    assert caught.value.retries_left == 7
-    for refused in ("123", "x" * 64):
-        script = Scripted(partial(lambda new, request: new if request.new else "second", refused))
-        with pytest.raises(UsageError):
-            open_token(ctap_card, script).change_pin(PinKind.USER)
-    with pytest.raises(NotSupported):
-        open_token(ctap_card).change_pin(PinKind.PUK)
-
-
-def test_a_touch_that_never_comes(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
-    ctap_card.card.finger.willing, ctap_card.card.finger.patience = False, 0.3
-    script = Scripted()
-    with pytest.raises(TouchTimeout):
-        open_token(ctap_card, script).seal(b"secret", PURPOSE)
-    assert len(script.touches) == 1
-
-
-def test_waiting_for_a_touch_can_be_cancelled(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
-    ctap_card.card.finger.willing = False
-    script = Scripted()
-    timer = threading.Timer(0.3, lambda: setattr(script, "stop", True))
-    timer.start()
-    with pytest.raises(Cancelled):
-        open_token(ctap_card, script).seal(b"secret", PURPOSE)
-    timer.join()
-
-
-def test_a_hung_card_is_left_behind(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
-    token = open_token(ctap_card, deadline=1.0)
-    assert token.capabilities().seals
-    ctap_card.card.faults.plan(Kind.HANG, ins=MESSAGE)
-    start = time.monotonic()
-    with pytest.raises(OperationTimeout):
-        token.retries_left(PinKind.USER)
-    assert time.monotonic() - start < 4
-    with pytest.raises(OperationTimeout):
-        token.keys()
-
-
-def test_answers_that_are_not_ctap(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
-    token = open_token(ctap_card)
-    assert token.keys() == []
-    for length in (0, 1, 2, 7):
-        ctap_card.card.faults.plan(Kind.TRUNCATE, length, ins=MESSAGE)
-        with pytest.raises(MeshError):
-            token.retries_left(PinKind.USER)
-    ctap_card.card.faults.plan(Kind.STATUS, 0x6F00, ins=MESSAGE)
-    with pytest.raises(TokenFault):
-        token.retries_left(PinKind.USER)
-    assert token.retries_left(PinKind.USER) is None
-
-
-def test_other_programs_have_their_turn(with_pin: VirtualCtapToken, open_token: OpenToken) -> None:
-    """While the PIN is asked somebody else takes the card and selects another application."""
-
-    def meddle(_: PinRequest) -> str:
-        other = Card(with_pin.reader.name)
-        other.connect()
-        assert other.transmit([0, 0xA4, 4, 0, 5, 0xA0, 0, 0, 3, 8])[1] == 0x6A
-        other.disconnect()
-        return PIN
-
-    token = open_token(with_pin, Scripted(meddle))
-    blob = token.seal(b"secret", PURPOSE)
-    meddle(PinRequest(PinKind.USER, with_pin.uri, ""))
-    assert token.unseal(blob, PURPOSE) == b"secret"
-
-
-def test_a_card_that_another_program_holds_is_busy(
-    ctap_card: VirtualCtapToken, open_token: OpenToken
-) -> None:
-    token = open_token(ctap_card)
-    other = Card(ctap_card.reader.name)
-    other.connect()
-    with pytest.raises(TokenBusy):
-        token.keys()
-    with pytest.raises(TokenBusy):
-        open_token(ctap_card)
-    other.disconnect()
-    assert token.keys() == []
-
-
-def test_one_that_says_nothing_in_silence_is_asked_all_the_same(
-    with_pin: VirtualCtapToken, open_token: OpenToken
-) -> None:
-    token = open_token(with_pin)
-    blob = token.seal(b"secret", PURPOSE)
-    with_pin.card.refusals = [status.PUAT_REQUIRED]
-    assert token.unseal(blob, PURPOSE) == b"secret"
-
-
-def test_every_status_is_a_public_error_that_keeps_it(
-    ctap_card: VirtualCtapToken, open_token: OpenToken
-) -> None:
-    token = open_token(ctap_card)
-    assert token.keys() == []
-    for number in range(1, 256):
-        ctap_card.card.refusals = [number]
-        with pytest.raises(MeshError) as caught:
-            token.retries_left(PinKind.USER)
-        assert caught.value.code is not None
-        assert (caught.value.code.layer, caught.value.code.value) == ("CTAP", number)
-        assert caught.value.message
-    assert token.retries_left(PinKind.USER) is None
 
 
 @pytest.mark.parametrize("discoverable", [True, False])
