@@ -16,6 +16,7 @@ from meshhw.cli.common import context, verbs
 if TYPE_CHECKING:
     from meshhw.managers.account.escrow import Sheet
     from meshhw.managers.account.manager import AccountManager, NewAccount
+    from meshhw.managers.account.membership import Membership
     from meshhw.managers.host import ProfileRecord
 
 app = verbs("A person's Mesh account: its keys, devices and escrow.")
@@ -63,13 +64,20 @@ def create(
 
 @app.command("show")
 def show(account: Account = None) -> None:
-    """The account's profile, where its keys are, and whether its seed is still here."""
+    """The account's profile, where its keys are, and whether its seed is still here; on a connected device,
+    what the device is in it."""
+    from meshhw.managers.account.membership import membership
     from meshhw.managers.host import Host
 
     cli = context()
-    record = Host(cli.home).profile(account, "ProfileUser")
-    value = described(record)
-    cli.output.show(value, lambda: _as_text(value))
+    host = Host(cli.home)
+    made_here = [item for item in host.profiles("ProfileUser") if account in (None, item.label, item.udf)]
+    if made_here:
+        value = described(host.profile(account, "ProfileUser"))
+        cli.output.show(value, lambda: _as_text(value))
+        return
+    joined = _joined(membership(host, account))
+    cli.output.show(joined, "\n".join(f"{name:10}{text}" for name, text in joined.items()))
 
 
 @app.command("escrow")
@@ -201,6 +209,16 @@ def described(record: ProfileRecord) -> dict[str, Any]:
             }
             for handle in record.keys
         ],
+    }
+
+
+def _joined(found: Membership) -> dict[str, str]:
+    return {
+        "udf": found.udf,
+        "address": found.address,
+        "version": str(found.profile.version or 0),
+        "device": found.device.udf,
+        "roles": ", ".join(found.connection.roles),
     }
 
 

@@ -21,6 +21,8 @@ from meshhw.keystore.uri import KeyURI
 
 VERSION = 1
 _LIMIT = 32 << 20
+_MAKE_DEVICE = "`meshhw device list` shows them, `meshhw device create` makes one"
+_MAKE_ACCOUNT = "`meshhw account show` tells of it, `meshhw account create` makes one"
 
 
 class KeyHandle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,7 +105,8 @@ class Host:
         fitting = [record for record in found if name is None or _fits(record, name)]
         if not fitting:
             what = "there is no profile yet" if name is None else f"no profile is called {name!r}"
-            raise KeyNotFound(what, hint="`meshhw device list` shows them, `meshhw device create` makes one")
+            hint = _MAKE_ACCOUNT if kind == "ProfileUser" else _MAKE_DEVICE
+            raise KeyNotFound(what, hint=hint)
         if len(fitting) > 1:
             raise Ambiguous(
                 f"{len(fitting)} profiles fit", candidates=tuple(record.udf for record in fitting)

@@ -84,6 +84,8 @@ def test_a_second_device_is_connected_by_files(meshhw: Meshhw, pins: dict[str, s
     completed = meshhw("device", "complete", answer, env=phone)
     assert completed.returncode == 0, completed.stderr
     assert "as web" in completed.stdout
+    joined = json.loads(meshhw("account", "show", "--json", env=phone).stdout)
+    assert (joined["address"], joined["roles"]) == ("alice@example.com", "web")
 
     note = tmp_path / "note.txt"
     note.write_text("for all of Alice's devices")

@@ -38,6 +38,7 @@ from meshhw.schema.profile import ProfileDevice, ProfileUser
 from meshhw.udf import Seed
 
 CATALOGED = "cataloged.json"
+_JOIN = "make an account with `meshhw account create`, or ask to join one: `meshhw device request ADDRESS`"
 _LIMIT = 1 << 20
 M = TypeVar("M", bound=MeshObject)
 
@@ -126,7 +127,7 @@ def membership(host: Host, name: str | None = None) -> Membership:
     if len(found) != 1:
         raise KeyNotFound(
             f"{len(found)} connected accounts fit" if found else "no device here belongs to that account",
-            hint="`meshhw account show` lists what is here",
+            hint="say which with --account ADDRESS" if found else _JOIN,
         )
     return found[0]
 
