@@ -11,7 +11,7 @@ from meshhw_pkcs11.objects import private_keys
 from pkcs11 import Attribute
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, SecretForm
-from meshhw.errors import Ambiguous, InvalidPublicKey, KeyNotFound, NotSupported
+from meshhw.errors import Ambiguous, DecryptionFailed, InvalidPublicKey, KeyNotFound, NotSupported
 from meshhw.keystore.api import (
     Agrees,
     Decrypts,
@@ -25,7 +25,7 @@ from meshhw.keystore.api import (
 from meshhw.keystore.registry import find_key
 from meshhw.keystore.uri import KeyURI
 from meshhw.lab.pkcs11_token import Pkcs11Token
-from meshhw.pubkeys import from_cryptography
+from meshhw.pubkeys import from_cryptography, to_cryptography
 
 
 def test_a_key_is_found_again_by_its_uri_and_label(pkcs11_token: Pkcs11Token) -> None:
@@ -184,4 +184,32 @@ def test_the_token_itself_says_that_a_key_cannot_be_read(softhsm_token: Pkcs11To
         said = token.protection(token.generate(KeySpec(algorithm)).uri)
         assert said.extractable is False
         assert said.answers[f"read {secret}"] == "CKR_ATTRIBUTE_SENSITIVE"
+    token.close()
+
+
+def test_ciphertexts_that_do_not_decrypt_are_told_by_one_error(pkcs11_token: Pkcs11Token) -> None:
+    token: Any = pkcs11_token.open()
+    key = token.generate(KeySpec(Algorithm.RSA2048))
+    for ciphertext in (
+        b"",
+        bytes(255),
+        bytes(256),
+        b"\xff" * 256,
+        bytes(255) + b"\1",
+        secrets.token_bytes(256),
+    ):
+        with pytest.raises(DecryptionFailed):
+            key.decrypt(ciphertext, "oaep-sha1")
+    with pytest.raises(NotSupported):
+        key.decrypt(bytes(256), "pkcs1")
+    token.close()
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.ED25519, Algorithm.ED448])
+def test_messages_of_any_length_are_signed(softhsm_token: Pkcs11Token, algorithm: Algorithm) -> None:
+    token: Any = softhsm_token.open()
+    key = token.generate(KeySpec(algorithm))
+    verifier: Any = to_cryptography(key.public)
+    for message in (b"", b"a", bytes(1 << 20)):
+        verifier.verify(key.sign(message), message)
     token.close()

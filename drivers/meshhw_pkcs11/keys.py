@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pkcs11 import MGF, Attribute, Mechanism
-from pkcs11.exceptions import FunctionFailed, GeneralError, ObjectHandleInvalid
+from pkcs11.exceptions import (
+    ArgumentsBad,
+    DataInvalid,
+    DataLenRange,
+    FunctionFailed,
+    GeneralError,
+    ObjectHandleInvalid,
+)
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
 from meshhw.errors import DecryptionFailed, InvalidPublicKey, MeshError, NotSupported
@@ -34,6 +41,9 @@ _ORDERS = {
     ),
 }
 _PSS = (Mechanism.SHA256, MGF.SHA256, 32)
+# How modules say that a ciphertext does not decrypt, beside CKR_ENCRYPTED_DATA_INVALID: SoftHSM the first,
+# NSS the last, for a number above the modulus.
+_WRONG_PADDING = (GeneralError, FunctionFailed, DataInvalid, DataLenRange, ArgumentsBad)
 _OAEP = {
     "oaep-sha1": (Mechanism.SHA_1, MGF.SHA1, None),
     "oaep-sha256": (Mechanism.SHA256, MGF.SHA256, None),
@@ -214,7 +224,7 @@ class RsaDecryptingKey(Pkcs11Key):
                     ciphertext, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=parameters, pin=pin
                 )
             )
-        except (GeneralError, FunctionFailed) as error:  # how SoftHSM says that the padding is wrong
+        except _WRONG_PADDING as error:
             raise DecryptionFailed(f"{self._session.name}: the ciphertext does not decrypt") from error
 
 
