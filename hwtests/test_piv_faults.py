@@ -510,6 +510,14 @@ def test_a_hung_card_is_left_alone(piv_card: VirtualPivToken) -> None:
     again.close()
 
 
+def test_a_hung_neighbour_delays_nobody(insert_card: InsertCard) -> None:
+    hung, well = insert_card("5.7"), insert_card("5.7")
+    hung.card.faults.plan(Kind.HANG)
+    with within(SOON):
+        opened(well, deadline=30.0).close()
+    hung.card.faults.clear()
+
+
 def test_a_slow_card_is_waited_for(piv_card: VirtualPivToken) -> None:
     token = opened(piv_card, deadline=3.0)
     key = make_key(token)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
-from meshhw.errors import NotSupported, OperationTimeout
+from meshhw.errors import NotSupported
 from meshhw.keystore.api import TokenInfo
-from meshhw.keystore.deadline import gather
 from meshhw.keystore.uri import TokenURI
 from meshhw_piv.codes import SHARING_VIOLATION, PcscFault, from_pcsc
 from meshhw_piv.identity import Identity
 from meshhw_piv.pcsc import Connection, Context
 from meshhw_piv.session import identified
+
+Found = tuple[Identity, Connection | None]
+Answer = Found | Exception
 
 
 @dataclass(slots=True)
@@ -37,19 +42,40 @@ def survey(seconds: float, wanted: TokenURI | None = None) -> Survey:
     """
     late = threading.Event()
 
-    def look(reader: str) -> tuple[Identity, Connection | None]:
+    def look(reader: str) -> Found:
         identity, connection = identified(reader)
         if late.is_set() or wanted is None or not identity.fits(wanted):
             connection.drop()
             return identity, None
         return identity, connection
 
-    result = Survey()
-    answers = gather(_occupied(wanted), look, seconds)
-    late.set()  # a card that answers from now on is let go by its own thread
-    for reader, answer in answers:
+    answers: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
+    pending = set(_occupied(wanted))
+    for reader in pending:
+        threading.Thread(target=_report, args=(reader, look, answers), name=reader, daemon=True).start()
+    result, end = Survey(), time.monotonic() + seconds
+    while pending and not (result.fitting and _names_one(wanted)):
+        try:
+            reader, answer = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            result.silent = sorted(pending)
+            break
+        pending.discard(reader)
         _sort(result, reader, answer)
+    late.set()  # a card that answers from now on is let go by its own thread
     return result
+
+
+def _report(reader: str, look: Callable[[str], Found], answers: SimpleQueue[tuple[str, Answer]]) -> None:
+    try:
+        answers.put((reader, look(reader)))
+    except Exception as error:  # the thread's boundary: whoever asked raises or sorts it
+        answers.put((reader, error))
+
+
+def _names_one(wanted: TokenURI | None) -> bool:
+    """Whether no second card can fit, so that nobody waits for a neighbour that does not answer."""
+    return wanted is not None and any(wanted.get(name) for name in ("serial", "chuid"))
 
 
 def describe(identity: Identity) -> TokenInfo:
@@ -80,7 +106,7 @@ def _occupied(wanted: TokenURI | None) -> list[str]:
     return [reader for reader in readers if named in (None, reader)]
 
 
-def _sort(result: Survey, reader: str, answer: tuple[Identity, Connection | None] | Exception) -> None:
+def _sort(result: Survey, reader: str, answer: Answer) -> None:
     if isinstance(answer, tuple):
         identity, connection = answer
         result.cards.append(identity)
@@ -88,7 +114,5 @@ def _sort(result: Survey, reader: str, answer: tuple[Identity, Connection | None
             result.fitting.append((identity, connection))
     elif isinstance(answer, PcscFault) and answer.code == SHARING_VIOLATION:
         result.busy.append(reader)
-    elif isinstance(answer, OperationTimeout):
-        result.silent.append(reader)
     elif not isinstance(answer, NotSupported | PcscFault):
         raise answer

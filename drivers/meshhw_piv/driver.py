@@ -36,7 +36,7 @@ class PivDriver:
         from meshhw_piv.token import PivToken
         from meshhw_piv.yubikey import YubiKeyToken
 
-        found = survey(options.deadline or DISCOVERY_SECONDS, uri)
+        found = survey(min(options.deadline or DISCOVERY_SECONDS, DISCOVERY_SECONDS), uri)
         if len(found.fitting) != 1:
             error = _why_not_one(uri, found)
             found.close()
