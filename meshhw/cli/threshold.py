@@ -85,7 +85,7 @@ def show(name: Name) -> None:
     cli = context()
     loaded = _load(name)
     with _tokens() as tokens:
-        states = [asdict(state) for state in holder_states(loaded, tokens)]
+        states = [asdict(state) for state in holder_states(loaded, _store(name), tokens)]
     old = old_shares(loaded)
     value = _described(loaded) | {
         "holders": states,
@@ -309,4 +309,5 @@ def _summary(loaded: Loaded) -> str:
 
 def _holder_line(state: dict[str, Any]) -> str:
     here = "here" if state["present"] else "absent"
-    return f"holder {state['index']:<2} {state['tier']:<9} {here:<7} {state['token']}"
+    line = f"holder {state['index']:<2} {state['tier']:<9} {here:<7} {state['token']}"
+    return line if state["present"] else f"{line}  last seen here: {state['last_seen'] or 'never'}"

@@ -29,6 +29,7 @@ from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.signing import ThresholdSigner
+from meshhw.managers.threshold.state import holder_states
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
@@ -85,6 +86,22 @@ def test_too_few_holders_are_named_and_no_pin_is_asked(
         shutil.rmtree(hidden(vault))
     with pytest.raises(TokenNotFound, match=r"needs 2 holders and 1 are here; missing: 1 .*, 2 "):
         decrypt(loaded, envelope, OpenOptions())
+
+
+def test_holders_are_told_of_with_the_time_they_were_seen_last(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    hidden(vaults[2]).rename(hidden(vaults[2]).with_suffix(".away"))
+    with OpenTokens(OpenOptions()) as tokens:
+        states = holder_states(loaded, store, tokens)
+    assert [state.present for state in states] == [True, True, False]
+    assert [state.last_seen is None for state in states] == [False, False, True]
+    hidden(vaults[0]).rename(hidden(vaults[0]).with_suffix(".away"))
+    with OpenTokens(OpenOptions()) as tokens:
+        again = holder_states(loaded, store, tokens)
+    assert [state.present for state in again] == [False, True, False]
+    assert again[0].last_seen == states[0].last_seen
 
 
 @pytest.mark.parametrize("suite", [Suite.S448, Suite.P256])

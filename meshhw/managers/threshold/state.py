@@ -23,17 +23,22 @@ class HolderState:
     token: str
     tier: str
     present: bool
+    last_seen: str | None
     generation: int
     key: str | None
 
 
-def holder_states(loaded: Loaded, tokens: OpenTokens) -> list[HolderState]:
-    """Every holder and whether its token is here; asks for no PIN."""
+def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[HolderState]:
+    """Every holder, whether its token is here and when it was last; asks for no PIN."""
     key = loaded.value.decryption or loaded.value.signing
     if key is None:
         return []
+    present = {holder.index for holder in key.holders if tokens.present(holder.token)}
+    seen = store.saw(present)
     return [
-        HolderState(h.index, h.token, h.tier or "", tokens.present(h.token), key.generation, h.key)
+        HolderState(
+            h.index, h.token, h.tier or "", h.index in present, seen.get(h.index), key.generation, h.key
+        )
         for h in key.holders
     ]
 

@@ -6,6 +6,7 @@
 | `signing-G-I` | the signing share of holder I, generation G, as its token sealed it |
 | `copy-G-I.dare` | the renewal copy of share I: sealed to its token, and that encrypted to the group's key |
 | `nonce-I` | 32 random octets that go into each of holder I's nonces |
+| `holders.json` | when each holder's token was seen here last |
 | `journal.json` | what is under way, so that a crash can be rolled back or resumed |
 
 `threshold/seen.json` keeps the newest descriptor that was accepted of each key: none lower, nor another of
@@ -18,8 +19,9 @@ import hashlib
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,14 @@ class KeyStore:
         if not self.has(name):
             self.save(name, secrets.token_bytes(_NONCE_OCTETS))
         return self.load(name)
+
+    def saw(self, present: Iterable[int]) -> dict[int, str]:
+        """Note that the tokens of these holders are here now; when each holder's token was here last."""
+        name, moment = "holders.json", datetime.now(UTC).isoformat(timespec="seconds")
+        seen = msgspec.json.decode(self.load(name), type=dict[int, str]) if self.has(name) else {}
+        seen |= dict.fromkeys(present, moment)
+        self.save(name, msgspec.json.encode(seen))
+        return seen
 
     def journal(self) -> dict[str, Any] | None:
         """What is under way. Raises FormatError when it is damaged."""
