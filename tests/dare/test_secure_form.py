@@ -43,6 +43,8 @@ independent = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(independent)
 
 CASES = json.loads((HERE.parent / "vectors" / "dare_secure.json").read_text())
+SHORT_AND_LONG = pytest.mark.parametrize("run", ["short", pytest.param("long", marks=pytest.mark.fuzz)])
+"""A hundred examples in every check, many in `./dev fuzz`."""
 PLAIN = b"Tell no-one!"
 
 
@@ -333,9 +335,9 @@ def test_round_trip(payload: bytes, filename: str, annotations: list[bytes]) -> 
     assert (opened.payload, opened.content, opened.annotations) == (payload, content, tuple(annotations))
 
 
-@pytest.mark.fuzz
-@given(st.data())
-def test_any_damage_ends_in_one_of_our_errors(data: st.DataObject) -> None:
+@SHORT_AND_LONG
+@given(data=st.data())
+def test_any_damage_ends_in_one_of_our_errors(run: str, data: st.DataObject) -> None:
     octets = bytearray(SAMPLES[data.draw(st.sampled_from(sorted(SAMPLES)))])
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(octets) - 1))

@@ -31,6 +31,8 @@ from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid, StateError
 from meshhw.jsonbcd import canonical
 
+SHORT_AND_LONG = pytest.mark.parametrize("run", ["short", pytest.param("long", marks=pytest.mark.fuzz)])
+"""A hundred examples in every check, many in `./dev fuzz`."""
 FILES = Path(__file__).parents[1] / "vectors" / "files"
 VECTORS = FILES.parent
 KEY = LocalKey(PrivateKey(Algorithm.X25519, bytes(range(32))))
@@ -446,10 +448,10 @@ def test_legacy_frames_are_refused_in_ours(tmp_path: Path) -> None:
             check_sequence(sequence)
 
 
-@pytest.mark.fuzz
-@given(st.data())
+@SHORT_AND_LONG
+@given(data=st.data())
 def test_any_damage_ends_in_one_of_our_errors(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    run: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     directory = tmp_path_factory.getbasetemp() / "damaged"
     directory.mkdir(exist_ok=True)

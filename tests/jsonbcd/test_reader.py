@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from meshhw.errors import FormatError
 from meshhw.jsonbcd import Kind, Limits, Reader, decode, decode_base64url, encode_base64url
 
+SHORT_AND_LONG = pytest.mark.parametrize("run", ["short", pytest.param("long", marks=pytest.mark.fuzz)])
+"""A hundred examples in every check, many in `./dev fuzz`."""
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "dare_jsonbcd.json").read_text())
 
 
@@ -206,9 +208,9 @@ def assert_read_or_refused(octets: bytes, *, lenient: bool) -> None:
     assert refusal is None or (refusal.position is not None and refusal.position <= len(octets))
 
 
-@pytest.mark.fuzz
-@given(st.binary(max_size=200), st.booleans())
-def test_any_octets_are_read_or_refused(octets: bytes, lenient: bool) -> None:
+@SHORT_AND_LONG
+@given(octets=st.binary(max_size=200), lenient=st.booleans())
+def test_any_octets_are_read_or_refused(run: str, octets: bytes, lenient: bool) -> None:
     assert_read_or_refused(octets, lenient=lenient)
 
 
@@ -217,7 +219,7 @@ TOKEN_OCTETS = st.sampled_from(
 )
 
 
-@pytest.mark.fuzz
-@given(st.lists(st.one_of(TOKEN_OCTETS, st.binary(max_size=3)), max_size=30).map(b"".join))
-def test_any_tokens_are_read_or_refused(octets: bytes) -> None:
+@SHORT_AND_LONG
+@given(octets=st.lists(st.one_of(TOKEN_OCTETS, st.binary(max_size=3)), max_size=30).map(b"".join))
+def test_any_tokens_are_read_or_refused(run: str, octets: bytes) -> None:
     assert_read_or_refused(octets, lenient=True)
