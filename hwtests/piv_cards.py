@@ -1,0 +1,81 @@
+"""What the tests of the PIV driver share: opening a virtual card, making a key, and a watch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from meshhw_piv.keys import NistKey
+from meshhw_piv.token import PivToken
+
+from meshhw.algorithms import Algorithm
+from meshhw.keystore.api import KeySpec, OpenOptions, TouchPolicy
+from meshhw.keystore.interaction import Scripted
+from meshhw.lab.piv.token import FACTORY, VirtualPivToken
+
+AUTHENTICATE, VERIFY = 0x87, 0x20
+SOON = 2.0
+
+
+def opened(
+    virtual: VirtualPivToken, script: Scripted | None = None, deadline: float | None = None
+) -> PivToken:
+    token = virtual.open(OpenOptions(script or Scripted(FACTORY), deadline=deadline))
+    assert isinstance(token, PivToken)
+    return token
+
+
+def make_key(token: PivToken, touch: TouchPolicy = TouchPolicy.DEFAULT) -> NistKey:
+    key = token.generate(KeySpec(Algorithm.P256, touch_policy=touch))
+    assert isinstance(key, NistKey)
+    return key
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < seconds
+
+
+ANOTHER = """
+import sys, time
+from smartcard.scard import *
+_, context = SCardEstablishContext(SCARD_SCOPE_USER)
+what, reader = sys.argv[1:]
+mode = SCARD_SHARE_EXCLUSIVE if what == "exclusive" else SCARD_SHARE_SHARED
+result, card, protocol = SCardConnect(context, reader, mode, SCARD_PROTOCOL_T0 | SCARD_PROTOCOL_T1)
+assert result == 0, result
+if what == "select":
+    SCardTransmit(card, SCARD_PCI_T1, list(bytes.fromhex("00a4040008a000000527471117")))
+if what == "reselect":
+    SCardTransmit(card, SCARD_PCI_T1, list(bytes.fromhex("00a4040005a000000308")))
+if what == "transaction":
+    SCardBeginTransaction(card)
+print("ready", flush=True)
+if what in ("exclusive", "transaction"):
+    time.sleep(60)
+SCardDisconnect(card, SCARD_RESET_CARD if what == "reset" else SCARD_LEAVE_CARD)
+"""
+
+
+def start_another(virtual: VirtualPivToken, what: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ANOTHER, what, virtual.reader.name],
+        env=os.environ | virtual.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def another_program(virtual: VirtualPivToken, what: str) -> None:
+    process = start_another(virtual, what)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
