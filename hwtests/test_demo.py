@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,12 @@ def softhsm_is_installed(tmp_path: Path) -> None:
     or_skip(lambda: SoftHSM(tmp_path / "probe"))
 
 
-def test_the_demo_tells_the_whole_story_and_leaves_nothing() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("meshhw-demo-*"))
+def test_the_demo_tells_the_whole_story_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "meshhw", "demo", "--json"],
         capture_output=True,
         text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         timeout=200,
         check=False,
     )
@@ -39,4 +39,4 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing() -> None:
     assert done.stderr.count("CKA_EXTRACTABLE -> false") == 4
     assert "demo two" in steps[0]["output"]
     assert "demo%20two" not in "".join(step["output"] for step in steps[1:9])
-    assert set(Path(tempfile.gettempdir()).glob("meshhw-demo-*")) <= before
+    assert list(tmp_path.glob("meshhw-demo-*")) == []
