@@ -25,7 +25,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing(tmp_path: Path) -> No
         capture_output=True,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
-        timeout=200,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -33,6 +33,9 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing(tmp_path: Path) -> No
     statuses = [step["status"] for step in steps]
     assert statuses[:9] == [0, 0, 0, 0, 0, 0, 0, 4, 3]
     assert [status for status in statuses[9:] if status] == [3]  # the old share
+    assert "left out" not in done.stderr
+    assert "yubikey:serial=" in steps[-1]["output"]
+    assert "generation 2" in steps[-1]["output"]
     made = next(step for step in steps if step["command"].startswith("meshhw device show"))
     assert made["output"].count(" native ") == 4
     assert "suite 448" in made["output"]

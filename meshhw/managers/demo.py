@@ -17,7 +17,7 @@ from shutil import copytree
 from tempfile import TemporaryDirectory
 
 from meshhw.errors import IntegrityError, MeshError
-from meshhw.managers import demo_threshold
+from meshhw.managers import demo_makers, demo_threshold
 from meshhw.managers.demo_stage import Stage, make_stage
 
 LETTER = "Meet me at the old mill.\n"
@@ -62,6 +62,7 @@ class Demo:
         self.title("13. Every use of a private key is in a log that cannot be changed unseen")
         self.meshhw("log", "show")
         self.meshhw("log", "verify")
+        demo_makers.play(self, self.directory, LETTER)
 
     def _encrypt_and_decrypt(self) -> None:
         self.title("5. They encrypt a letter to the device, and the token decrypts it")
