@@ -46,7 +46,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         return
     name, _, family = report.nodeid.split("::")[1].partition("[")
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-    _outcomes[f"{name} {family.rstrip(']')}"] = {"outcome": report.outcome, "reason": str(reason)}
+    family = family.rstrip("]").split("-")[0]  # what follows is for how long
+    _outcomes[f"{name} {family}"] = {"outcome": report.outcome, "reason": str(reason)}
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

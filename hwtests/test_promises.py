@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from hwtests.families import FAMILIES, Family, Subject, Unable
+from hwtests.families import FAMILIES
+from hwtests.family import Family, Subject, Unable
 from meshhw.algorithms import Algorithm
 from meshhw.errors import (
     Cancelled,
@@ -36,6 +37,7 @@ from meshhw.errors import (
 from meshhw.keystore.api import Generates, KeySpec, Token
 
 MESSAGE = b"what is signed"
+HOW_LONG = pytest.mark.parametrize("seconds", [5.0, pytest.param(30.0, marks=pytest.mark.fuzz)])
 PROMPT = 2.0
 """Seconds within which a pulled token is noticed."""
 
@@ -331,10 +333,11 @@ def test_fork(family: Family) -> None:
         subject.use()
 
 
-def test_many_threads(family: Family) -> None:
+@HOW_LONG
+def test_many_threads(family: Family, seconds: float) -> None:
     """8 threads on one token: every signature is right, and nothing blocks for ever."""
     wrong: list[BaseException] = []
-    until = time.monotonic() + SOME_SECONDS
+    until = time.monotonic() + seconds
 
     def work(subject: Subject) -> None:
         try:
@@ -348,12 +351,10 @@ def test_many_threads(family: Family) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(SOME_SECONDS + 30)
+            thread.join(seconds + 30)
         assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
 
-
-SOME_SECONDS = float(os.environ.get("MESHHW_STRESS_SECONDS", "2"))
 
 WORK = """
 import sys, time
@@ -377,13 +378,14 @@ print(done)
 """
 
 
-def test_many_processes(family: Family) -> None:
+@HOW_LONG
+def test_many_processes(family: Family, seconds: float) -> None:
     """4 processes on one token: every signature is right, and each process gets on."""
     with opened(family) as (_, subject):
         uri = name_of(subject)
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", WORK, uri, str(SOME_SECONDS)],
+                [sys.executable, "-c", WORK, uri, str(seconds)],
                 env=os.environ | family.env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -392,7 +394,7 @@ def test_many_processes(family: Family) -> None:
             )
             for _ in range(4)
         ]
-        ended = [process.communicate(family.pin, timeout=60 + SOME_SECONDS) for process in processes]
+        ended = [process.communicate(family.pin, timeout=60 + seconds) for process in processes]
     for process, (out, err) in zip(processes, ended, strict=True):
         assert process.returncode == 0, err
         assert int(out) > 0

@@ -1,0 +1,169 @@
+"""One handle on every emulated token for the fault suite: what can befall it, whatever it is beneath.
+
+A family that cannot suffer a fault says why (`Unable`); the table in docs/reliability.md prints that.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from meshhw.algorithms import Algorithm, Operation
+from meshhw.conformance.independent import check_signature
+from meshhw.keystore.api import (
+    Generates,
+    Key,
+    KeySpec,
+    OpenOptions,
+    PinPolicy,
+    Signs,
+    Token,
+)
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.registry import open_token
+from meshhw.keystore.uri import TokenURI
+
+MESSAGE = b"what is signed"
+
+
+class Unable(Exception):
+    """This family of tokens cannot suffer this, for that reason."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that a token keeps, and the use of it that is checked for being right."""
+
+    use: Callable[[], None]
+    kept: Any
+    """What finds it again on the token opened anew."""
+    key: Key | None = None
+
+    @property
+    def key_uri(self) -> str:
+        """The name of the key. Raises Unable where there is none."""
+        if self.key is None:
+            raise Unable("an authenticator seals secrets; it holds no key that a command names")
+        return str(self.key.uri)
+
+
+class Family(ABC):
+    """One emulated token and its troubles."""
+
+    wrong_pin = "0000000"
+    key_pin_policy = PinPolicy.DEFAULT
+
+    @property
+    @abstractmethod
+    def uri(self) -> TokenURI:
+        """The token's name."""
+
+    @property
+    @abstractmethod
+    def pin(self) -> str:
+        """Its PIN."""
+
+    @property
+    @abstractmethod
+    def env(self) -> dict[str, str]:
+        """What another process needs to see it."""
+
+    def person(self, pin: str | None = None) -> Scripted:
+        """Somebody who knows the PIN (or only that other one)."""
+        known = self.pin if pin is None else pin
+        return Scripted({PinKind.USER: known, PinKind.CONTEXT: known, PinKind.SO: known})
+
+    def open(self, person: Scripted | None = None, **options: Any) -> Token:
+        """The opened token."""
+        return open_token(self.uri, OpenOptions(interaction=person or self.person(), **options))
+
+    def subject(self, token: Token, former: Subject | None = None) -> Subject:
+        """A new P-256 key that signs, or the `former` one again."""
+        if former is not None:
+            key = token.key(former.kept)
+            return Subject(lambda: signs_rightly(key), key.uri, key)
+        made = self.make_key(token)
+        return Subject(lambda: signs_rightly(made), made.uri, made)
+
+    def make_key(self, token: Token) -> Key:
+        """A P-256 key that signs."""
+        assert isinstance(token, Generates)
+        spec = KeySpec(Algorithm.P256, "fault", frozenset({Operation.SIGN}), pin_policy=self.key_pin_policy)
+        return token.generate(spec)
+
+    @abstractmethod
+    def pull(self) -> None:
+        """Take the token away."""
+
+    @abstractmethod
+    def slow_down(self, seconds: float) -> None:
+        """Every signature takes that much longer."""
+
+    def pull_during(self) -> threading.Timer:
+        """Take the token away in the middle of the signature that is asked for next."""
+        self.slow_down(0.4)
+        timer = threading.Timer(0.15, self.pull)
+        timer.start()
+        return timer
+
+    @abstractmethod
+    def put_back(self) -> None:
+        """Bring the token back, itself."""
+
+    @abstractmethod
+    def swap(self) -> None:
+        """Put another token in its place."""
+
+    @abstractmethod
+    def lock(self) -> None:
+        """As if somebody else had spent every try."""
+
+    @abstractmethod
+    def nearly_lock(self) -> None:
+        """As if somebody else had spent every try but one."""
+
+    @abstractmethod
+    def hang(self) -> None:
+        """It takes commands and does not answer."""
+
+    @abstractmethod
+    def strange_answer(self) -> int:
+        """The next signature is answered with a code that no standard has; the code."""
+
+    @abstractmethod
+    def fill(self) -> None:
+        """No room is left for another key."""
+
+    def held_by_another(self) -> AbstractContextManager[str]:
+        """Another program holds the token alone; the name of that program, empty where nobody can know it."""
+        raise Unable("several programs may use this token at once, and none can keep the others out")
+
+    def touch_key(self, token: Token) -> Subject:
+        """A subject whose every use wants a touch."""
+        return self.subject(token)
+
+    def unwilling_finger(self) -> None:
+        """Nobody touches the token."""
+        raise Unable("this token has nothing to touch")
+
+    @abstractmethod
+    def heal(self) -> None:
+        """Nothing is wrong any more (a token that was taken away is not brought back by this)."""
+
+    @abstractmethod
+    def pins_received(self) -> int:
+        """How many PINs reached the token since `forget_pins`."""
+
+    @abstractmethod
+    def forget_pins(self) -> None:
+        """Count PINs from zero."""
+
+
+def signs_rightly(key: Key) -> None:
+    """Sign, and check by an independent library."""
+    assert isinstance(key, Signs)
+    check_signature(key.public, MESSAGE, key.sign(MESSAGE))

@@ -1,0 +1,240 @@
+"""Smartcards and FIDO2 cards in the fault suite."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from hwtests.family import MESSAGE, Family, Subject, Unable, signs_rightly
+from meshhw.algorithms import Algorithm
+from meshhw.keystore.api import (
+    Administers,
+    Generates,
+    KeySpec,
+    Seals,
+    Token,
+    TouchPolicy,
+)
+from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
+from meshhw.lab.ctap.card import CtapCard
+from meshhw.lab.ctap.state import PIN_RETRIES
+from meshhw.lab.ctap.token import VirtualCtapToken
+from meshhw.lab.piv.card import PivCard
+from meshhw.lab.piv.faults import Kind
+from meshhw.lab.piv.token import PIN, VirtualPivToken
+
+VERIFY, AUTHENTICATE = 0x20, 0x87
+"""Instructions of SP 800-73-4: the PIN's, and that of every use of a private key."""
+
+
+SLOTS = (0x9A, 0x9C, 0x9D, 0x9E, *range(0x82, 0x96))
+
+
+HOLD = """
+import sys, time
+from smartcard.scard import *
+_, context = SCardEstablishContext(SCARD_SCOPE_SYSTEM)
+end = time.monotonic() + 10
+while True:
+    code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_ANY)
+    if code == 0 or time.monotonic() > end:
+        break
+    time.sleep(0.05)
+print(code, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def card_held(reader: str) -> Iterator[str]:
+    """A real program with an exclusive connection to the card in that reader."""
+    arguments = [sys.executable, "-c", HOLD, reader]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "0\n"
+        yield Path(sys.executable).name
+        assert holder.poll() is None  # nobody killed it
+        holder.communicate("")
+
+
+class PivFamily(Family):
+    """A virtual PIV card in a virtual reader."""
+
+    wrong_pin = "000000"
+
+    def __init__(self, virtual: VirtualPivToken) -> None:
+        self._virtual, self._own = virtual, virtual.card
+        self._filled: list[int] = []
+
+    @property
+    def uri(self) -> TokenURI:
+        return TokenURI.make("yubikey", serial=str(self._own.serial))
+
+    @property
+    def pin(self) -> str:
+        return PIN
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self._virtual.env
+
+    def pull(self) -> None:
+        self._virtual.pull()
+
+    def slow_down(self, seconds: float) -> None:
+        self._own.faults.plan(Kind.DELAY, seconds, ins=AUTHENTICATE, times=1000)
+
+    def put_back(self) -> None:
+        if self._virtual.card is self._own:
+            self._virtual.put_back()
+        else:
+            self._virtual.swap(self._own)
+
+    def swap(self) -> None:
+        self._virtual.swap(PivCard("5.7"))
+
+    def lock(self) -> None:
+        self._virtual.lock_pin()
+
+    def nearly_lock(self) -> None:
+        self._own.lasting.pin.left = 1
+
+    def hang(self) -> None:
+        self._own.faults.plan(Kind.HANG, ins=AUTHENTICATE)
+
+    def strange_answer(self) -> int:
+        self._own.faults.plan(Kind.STATUS, 0x6F42, ins=AUTHENTICATE)
+        return 0x6F42
+
+    def fill(self) -> None:
+        keys = self._own.lasting.keys
+        some = next(iter(keys.values()))
+        self._filled = [slot for slot in SLOTS if slot not in keys]
+        keys.update(dict.fromkeys(self._filled, some))
+
+    def held_by_another(self) -> AbstractContextManager[str]:
+        return card_held(self._virtual.reader.name)
+
+    def unwilling_finger(self) -> None:
+        self._own.finger.willing = False
+
+    def touch_key(self, token: Token) -> Subject:
+        assert isinstance(token, Generates)
+        key = token.generate(KeySpec(Algorithm.P256, "touch", touch_policy=TouchPolicy.ALWAYS))
+        return Subject(lambda: signs_rightly(key), key.uri, key)
+
+    def heal(self) -> None:
+        self._virtual.heal()
+        self._own.finger.give_up()  # as if its patience were over
+        while self._filled:
+            self._own.lasting.keys.pop(self._filled.pop(), None)
+
+    def pins_received(self) -> int:
+        return self._virtual.card.log.count(VERIFY)
+
+    def forget_pins(self) -> None:
+        self._virtual.card.log.clear()
+
+
+def piv(request: pytest.FixtureRequest) -> Family:
+    """A PIV card of firmware 5.7."""
+    return PivFamily(request.getfixturevalue("piv_card"))
+
+
+class CtapFamily(Family):
+    """A virtual FIDO2 card. Its work is to open what it sealed."""
+
+    wrong_pin = "1234-nop"
+
+    def __init__(self, virtual: VirtualCtapToken) -> None:
+        self._virtual, self._own = virtual, virtual.card
+        self._before = PIN_RETRIES
+        token = self.open()
+        assert isinstance(token, Administers)
+        token.change_pin(PinKind.USER)
+        token.close()
+
+    def subject(self, token: Token, former: Subject | None = None) -> Subject:
+        assert isinstance(token, Seals)
+        blob = token.seal(MESSAGE, b"fault") if former is None else former.kept
+
+        def use() -> None:
+            assert token.unseal(blob, b"fault") == MESSAGE
+
+        return Subject(use, blob)
+
+    @property
+    def uri(self) -> TokenURI:
+        return TokenURI.make("fido2", aaguid=str(uuid.UUID(bytes=self._own.aaguid)))
+
+    @property
+    def pin(self) -> str:
+        return "1234-pin"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self._virtual.env
+
+    def pull(self) -> None:
+        self._virtual.pull()
+
+    def slow_down(self, seconds: float) -> None:
+        self._own.faults.plan(Kind.DELAY, seconds, ins=CTAP_MESSAGE, times=1000)
+
+    def put_back(self) -> None:
+        if self._virtual.card is self._own:
+            self._virtual.put_back()
+        else:
+            self._virtual.swap(self._own)
+
+    def swap(self) -> None:
+        self._virtual.swap(CtapCard(aaguid=self._own.aaguid))  # another one of the same model
+
+    def lock(self) -> None:
+        self._virtual.lock_pin()
+
+    def nearly_lock(self) -> None:
+        self._own.authenticator.context.lasting.pin_retries = 1
+
+    def hang(self) -> None:
+        self._own.faults.plan(Kind.HANG, ins=CTAP_MESSAGE)
+
+    def strange_answer(self) -> int:
+        self._own.faults.plan(Kind.STATUS, 0x6F42, ins=CTAP_MESSAGE)
+        return 0x7F  # CTAP1_ERR_OTHER: what the protocol makes of a status word that it does not know
+
+    def fill(self) -> None:
+        raise Unable("an authenticator keeps nothing for the secrets that it seals")
+
+    def held_by_another(self) -> AbstractContextManager[str]:
+        return card_held(self._virtual.reader.name)
+
+    def unwilling_finger(self) -> None:
+        self._own.finger.willing = False
+
+    def heal(self) -> None:
+        self._virtual.heal()
+
+    def pins_received(self) -> int:
+        return self._before - self._tries()
+
+    def forget_pins(self) -> None:
+        self._before = self._tries()
+
+    def _tries(self) -> int:
+        left: int = self._virtual.card.authenticator.context.lasting.pin_retries
+        return left
+
+
+def ctap(request: pytest.FixtureRequest) -> Family:
+    """A FIDO2 card with a PIN."""
+    request.getfixturevalue("tpm_home")  # a state directory of the test's own
+    return CtapFamily(request.getfixturevalue("ctap_card"))

@@ -1,0 +1,166 @@
+"""PKCS#11 tokens and TPMs in the fault suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hwtests.family import Family, Unable
+from meshhw.keystore.api import (
+    PinPolicy,
+)
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab import shim
+from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.shim import Control, State, Trouble
+from meshhw.lab.swtpm import SoftwareTpm
+from meshhw.lab.tpm_proxy import Answer, Delay, Fault, Hang
+
+
+class Pkcs11Family(Family):
+    """A PKCS#11 token behind the fault module."""
+
+    def __init__(self, token: Pkcs11Token, trouble: Trouble, control: Path) -> None:
+        self._token, self._trouble, self._control = token, trouble, Control(control)
+
+    @property
+    def uri(self) -> TokenURI:
+        return self._token.uri
+
+    @property
+    def pin(self) -> str:
+        return self._token.pin
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(self._token.env)
+
+    def pull(self) -> None:
+        self._trouble.pull()
+
+    def slow_down(self, seconds: float) -> None:
+        self._trouble.delay(seconds, "C_Sign")
+
+    def put_back(self) -> None:
+        self._trouble.put_back()
+
+    def swap(self) -> None:
+        self._trouble.swap()
+
+    def lock(self) -> None:
+        self._trouble.be(State.LOCKED)
+
+    def nearly_lock(self) -> None:
+        self._trouble.be(State.FINAL_TRY)
+
+    def hang(self) -> None:
+        self._trouble.hang("C_Sign")
+
+    def strange_answer(self) -> int:
+        self._trouble.fail(0x80001234, "C_Sign")
+        return 0x80001234
+
+    def fill(self) -> None:
+        self._trouble.be(State.FULL)
+
+    @contextmanager
+    def held_by_another(self) -> Iterator[str]:
+        self._trouble.be(State.BUSY)
+        try:
+            yield ""
+        finally:
+            self._trouble.clear()
+
+    def heal(self) -> None:
+        self._trouble.clear()
+
+    def pins_received(self) -> int:
+        return self._control.calls().get("C_Login", 0)
+
+    def forget_pins(self) -> None:
+        self._control.reset()
+
+
+class TpmFamily(Family):
+    """A software TPM behind the counting proxy. It is soldered in: pulling it is a daemon that dies."""
+
+    key_pin_policy = PinPolicy.ONCE
+
+    def __init__(self, tpm: SoftwareTpm) -> None:
+        self._tpm = tpm
+        self._swapped = False
+
+    @property
+    def uri(self) -> TokenURI:
+        return self._tpm.uri
+
+    @property
+    def pin(self) -> str:
+        return self._tpm.pin
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(self._tpm.env)
+
+    def pull(self) -> None:
+        self._tpm.kill()
+
+    def slow_down(self, seconds: float) -> None:
+        self._tpm.proxy.inject(Fault(Delay(seconds), "Sign"))
+
+    def put_back(self) -> None:
+        if self._swapped:
+            self._tpm.put_back()
+        else:
+            self._tpm.restart()
+        self._swapped = False
+
+    def swap(self) -> None:
+        self._tpm.replace()
+        self._swapped = True
+
+    def lock(self) -> None:
+        self._tpm.lock()
+
+    def nearly_lock(self) -> None:
+        raise Unable("a TPM counts tries for all keys together and tells only the lock-out")
+
+    def hang(self) -> None:
+        self._tpm.proxy.inject(Fault(Hang()))
+
+    def strange_answer(self) -> int:
+        self._tpm.proxy.inject(Fault(Answer(0x9FF), "Sign", times=1))
+        return 0x9FF
+
+    def fill(self) -> None:
+        raise Unable("a TPM's keys are files beside it: it is never full of them")
+
+    def heal(self) -> None:
+        self._tpm.proxy.clear_faults()
+
+    def pins_received(self) -> int:
+        return self._tpm.proxy.counts["Sign"]
+
+    def forget_pins(self) -> None:
+        self._tpm.proxy.reset_counts()
+
+
+def softhsm(request: pytest.FixtureRequest) -> Family:
+    """A SoftHSM token."""
+    token, trouble = request.getfixturevalue("troubled_softhsm")
+    return Pkcs11Family(token, trouble, shim.control_of(Path(token.module_path)))
+
+
+def nss(request: pytest.FixtureRequest) -> Family:
+    """An NSS token."""
+    token, trouble = request.getfixturevalue("troubled_nss")
+    module = Path(token.module_path).read_text().split()[1]
+    return Pkcs11Family(token, trouble, shim.control_of(Path(module)))
+
+
+def swtpm(request: pytest.FixtureRequest) -> Family:
+    """A software TPM."""
+    return TpmFamily(request.getfixturevalue("swtpm_token"))
