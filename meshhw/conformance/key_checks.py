@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import TypeVar
 
 from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey
@@ -51,6 +52,22 @@ def signs(subject: Subject, algorithm: Algorithm) -> None:
                     continue
                 raise
             independent.check_signature(key.public, message, signature)
+
+
+def pure(subject: Subject, algorithm: Algorithm) -> None:
+    """Promise.PURE: modules are known that ignore a context silently, so none may reach them."""
+    if algorithm.family is not Family.EDWARDS:
+        raise NotApplicable("only EdDSA knows contexts")
+    _needs(subject, algorithm, Operation.SIGN)
+    with subject.generated(algorithm, Operation.SIGN) as key:
+        sign: Callable[..., bytes] = _with(key, Signs).sign
+        independent.check_signature(key.public, MESSAGE, sign(MESSAGE))
+        for asked in ({"context": b"context"}, {"prehash": True}):
+            try:
+                sign(MESSAGE, **asked)
+            except (TypeError, NotSupported):
+                continue
+            raise Broken(f"{next(iter(asked))} was taken")
 
 
 def signs_digest(subject: Subject, algorithm: Algorithm) -> None:

@@ -23,6 +23,7 @@ class Promise(StrEnum):
 
     CONFINED = "a key made inside cannot be read, and the token says so"
     SIGNS = "signatures verify with an independent library"
+    PURE = "EdDSA is pure: a context or a prehash cannot be asked for, and none is used"
     SIGNS_DIGEST = "signatures over a digest verify, and s is low"
     AGREES = "agreements equal those of an independent library"
     POINT = "a full point has the coordinate that plain agreement returns"

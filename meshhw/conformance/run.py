@@ -24,6 +24,7 @@ from meshhw.keystore.api import Token
 KEY_CHECKS: dict[Promise, Callable[[Subject, Algorithm], None]] = {
     Promise.CONFINED: key_checks.confined,
     Promise.SIGNS: key_checks.signs,
+    Promise.PURE: key_checks.pure,
     Promise.SIGNS_DIGEST: key_checks.signs_digest,
     Promise.AGREES: key_checks.agrees,
     Promise.POINT: key_checks.full_point,

@@ -13,7 +13,13 @@ from tests.conformance.lying_token import LyingToken
 LIES = [
     promise
     for promise in Promise
-    if promise not in (Promise.DECRYPTS, Promise.ATTESTS, Promise.PIN)  # checked on the tokens that do them
+    if promise
+    not in (
+        Promise.PURE,
+        Promise.DECRYPTS,
+        Promise.ATTESTS,
+        Promise.PIN,
+    )  # checked on the tokens that do them
 ]
 
 
