@@ -6,7 +6,8 @@ import secrets
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
 from meshhw_pkcs11.objects import private_keys
 from pkcs11 import Attribute
 
@@ -212,4 +213,17 @@ def test_messages_of_any_length_are_signed(softhsm_token: Pkcs11Token, algorithm
     verifier: Any = to_cryptography(key.public)
     for message in (b"", b"a", bytes(1 << 20)):
         verifier.verify(key.sign(message), message)
+    token.close()
+
+
+@pytest.mark.parametrize("name", ["sha256", "sha512"])
+def test_rsa_keys_sign_as_ssh_asks(pkcs11_token: Pkcs11Token, name: str) -> None:
+    token: Any = pkcs11_token.open()
+    key = token.generate(KeySpec(Algorithm.RSA2048))
+    public = to_cryptography(key.public)
+    assert isinstance(public, rsa.RSAPublicKey)
+    digest = hashes.SHA256() if name == "sha256" else hashes.SHA512()
+    public.verify(key.sign_pkcs1(b"message", name), b"message", padding.PKCS1v15(), digest)
+    with pytest.raises(NotSupported):
+        key.sign_pkcs1(b"message", "sha1")
     token.close()

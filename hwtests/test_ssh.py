@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     reason="openssh-client or git is not installed",
 )
 SSHD = "/usr/sbin/sshd"
-ALGORITHMS = ["Ed25519", "P-256", "P-384"]
+ALGORITHMS = ["Ed25519", "P-256", "P-384", "RSA-3072"]
 
 
 @dataclass

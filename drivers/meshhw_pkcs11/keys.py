@@ -40,6 +40,7 @@ _ORDERS = {
         "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973", 16
     ),
 }
+_PKCS1 = {"sha256": Mechanism.SHA256_RSA_PKCS, "sha512": Mechanism.SHA512_RSA_PKCS}
 _PSS = (Mechanism.SHA256, MGF.SHA256, 32)
 # How modules say that a ciphertext does not decrypt, beside CKR_ENCRYPTED_DATA_INVALID: SoftHSM the first,
 # NSS the last, for a number above the modulus.
@@ -198,6 +199,19 @@ class RsaSigningKey(Pkcs11Key):
                     message, mechanism=Mechanism.SHA256_RSA_PKCS_PSS, mechanism_param=_PSS, pin=pin
                 )
             ),
+        )
+
+    def sign_pkcs1(self, message: bytes, hash_name: str) -> bytes:
+        """RSASSA-PKCS1-v1_5 (RFC 8017, 8.2), hashed by the token with "sha256" or "sha512".
+
+        Raises NotSupported.
+        """
+        if hash_name not in _PKCS1:
+            raise NotSupported(f"no PKCS #1 signature with {hash_name!r}", hint="one of " + ", ".join(_PKCS1))
+        pin = self._context_pin()
+        return self._use(
+            Operation.SIGN,
+            lambda session: bytes(self._object(session).sign(message, mechanism=_PKCS1[hash_name], pin=pin)),
         )
 
 

@@ -146,6 +146,11 @@ class RsaSigner(SoftwareKey):
         with self._recorded(Operation.SIGN):
             return self._secret(RsaSecret).sign(message)
 
+    def sign_pkcs1(self, message: bytes, hash_name: str) -> bytes:
+        """RSASSA-PKCS1-v1_5."""
+        with self._recorded(Operation.SIGN):
+            return self._secret(RsaSecret).sign_pkcs1(message, hash_name)
+
 
 class RsaDecrypter(SoftwareKey):
     """RSA for decryption."""

@@ -165,6 +165,13 @@ class RsaSecret:
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
         return self._library.sign(message, pss, hashes.SHA256())
 
+    def sign_pkcs1(self, message: bytes, hash_name: str) -> bytes:
+        """RSASSA-PKCS1-v1_5 with "sha256" or "sha512". Raises NotSupported."""
+        digests: dict[str, hashes.HashAlgorithm] = {"sha256": hashes.SHA256(), "sha512": hashes.SHA512()}
+        if hash_name not in digests:
+            raise NotSupported(f"no PKCS #1 signature with {hash_name!r}", hint="sha256 or sha512")
+        return self._library.sign(message, padding.PKCS1v15(), digests[hash_name])
+
     def decrypt(self, ciphertext: bytes, name: str) -> bytes:
         """OAEP; `name` is "oaep-sha1" or "oaep-sha256". Raises DecryptionFailed, NotSupported."""
         digests: dict[str, hashes.HashAlgorithm] = {
