@@ -55,7 +55,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     kept: Path | None = session.config.getoption("--reports", None)
     if kept is not None and _outcomes:
         kept.mkdir(parents=True, exist_ok=True)
-        (kept / "promises.json").write_text(json.dumps(_outcomes, indent=1, sort_keys=True))
+        page = kept / "promises.json"
+        before = json.loads(page.read_text()) if page.exists() else {}
+        page.write_text(json.dumps(before | _outcomes, indent=1, sort_keys=True))
 
 
 _outcomes: dict[str, dict[str, str]] = {}
