@@ -5,13 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils, x448, x25519
 from pkcs11 import KDF, Attribute, DeriveMixin, KeyType, Mechanism, SignMixin
 
 from meshhw.algorithms import Algorithm, Family, PublicKey
-from meshhw.pubkeys import from_cryptography, to_cryptography
 from meshhw_pkcs11.keytypes import token_octets
 
 _READABLE = {
@@ -51,6 +47,12 @@ def belongs(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
 
 
 def _signs_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    from meshhw.pubkeys import to_cryptography
+
     verifier: Any = to_cryptography(public)
     message = secrets.token_bytes(32)
     try:
@@ -67,6 +69,10 @@ def _signs_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
 
 
 def _agrees_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    from cryptography.hazmat.primitives.asymmetric import ec, x448, x25519
+
+    from meshhw.pubkeys import from_cryptography, to_cryptography
+
     other: Any
     theirs: Any = to_cryptography(public)
     if algorithm.family is Family.WEIERSTRASS:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
@@ -44,6 +42,8 @@ class SealsSecrets:
 
     def seal(self, secret: bytes, purpose: bytes) -> bytes:
         """A blob that only this token opens. Raises NotSupported for more than 4096 octets."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         if len(secret) > MAX_SECRET:
             raise NotSupported(f"a sealed secret has at most {MAX_SECRET} octets")
         if not self._abilities.matrix.seals:
@@ -57,6 +57,9 @@ class SealsSecrets:
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises DecryptionFailed for another token, another purpose or a changed blob."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         keeper, reference = _split(blob)
         give_back = _unwrap if keeper == BY_WRAPPING else _get
         key = self.session.run(lambda session: give_back(session, reference))

@@ -22,6 +22,14 @@ _OIDS = {  # 1.3.101.110 to .113
 }
 
 
+_NIST = {
+    Algorithm.P256: bytes.fromhex("06072a8648ce3d0201 06082a8648ce3d030107"),
+    Algorithm.P384: bytes.fromhex("06072a8648ce3d0201 06052b81040022"),
+}
+"""RFC 5480, section 2.1.1: id-ecPublicKey and the named curve. Written here because the library that would
+write it takes longer to import than all else that a fingerprint needs."""
+
+
 class Era(StrEnum):
     """The content type under which keys are fingerprinted."""
 
@@ -33,6 +41,9 @@ class Era(StrEnum):
 
 def key_info(public: PublicKey) -> bytes:
     """The DER structure whose digest names the key. Raises InvalidPublicKey for a key that has none."""
+    if public.algorithm in _NIST:
+        named = _der(_SEQUENCE, _NIST[public.algorithm])
+        return _der(_SEQUENCE, named + _der(_BIT_STRING, b"\0" + public.octets))
     oid = _OIDS.get(public.algorithm)
     if oid is None:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.curves.named import curve_named
 from meshhw.errors import InvalidName, NotSupported
 from meshhw.udf.form import UDF, Kind
 
@@ -130,6 +129,8 @@ class Seed:
 def _private_octets(algorithm: Algorithm, material: bytes, formula: Formula) -> bytes:
     if algorithm not in (Algorithm.P256, Algorithm.P384):
         return material
+    from meshhw.curves.named import curve_named
+
     curve = curve_named(algorithm)
     # The printed examples reduce by the field's prime; only the group's order always gives a valid key.
     modulus = curve.p if formula is Formula.SALT_IS_TARGET else curve.order
