@@ -129,12 +129,13 @@ def sign(
     import base64
 
     from meshhw.cli.inputs import read_octets
-    from meshhw.managers.threshold.signing import MAX_MESSAGE, ThresholdSigner
+    from meshhw.managers.threshold.signer import open_signer
+    from meshhw.managers.threshold.signing import MAX_MESSAGE
 
     cli = context()
-    signer = ThresholdSigner(_load(name), _store(name), cli.open_options, cli.output.note)
+    signer = open_signer(name, cli.home, cli.open_options)
     signature = signer.sign(read_octets(file, MAX_MESSAGE))
-    value = {"udf": _load(name).key("signing").udf, "signature": base64.b64encode(signature).decode()}
+    value = {"udf": signer.udf, "signature": base64.b64encode(signature).decode()}
     if out is not None:
         write_file(out, signature)
         cli.output.show(value | {"file": str(out)}, "")

@@ -5,8 +5,9 @@
 | `provision`, `deal` | making a key: the dealing process imports share by share and forgets |
 | `store`, `descriptor` | what this machine keeps of a key, and the signed descriptor |
 | `use`, `tokens` | decryption by the holders that are here |
-| `signing` | threshold signatures, each share in a process of its own |
-| `remote` | requests to holders on other machines, and their answers |
+| `signer` | a quorum as one signer, opened by its name |
+| `signing`, `cosigning` | threshold signatures, each share in a process of its own |
+| `asking`, `answering` | requests to holders on other machines, and their answers |
 | `renew`, `renewing` | refreshing shares and replacing a lost one |
 | `worker`, `process`, `channel`, `hardening` | the short-lived processes in which scalars appear |
 """

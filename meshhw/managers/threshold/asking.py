@@ -32,10 +32,9 @@ from meshhw.keystore.uri import KeyURI
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded, sign_object
-from meshhw.managers.threshold.named import saying
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.managers.threshold.use import ThresholdPrivateKey
+from meshhw.managers.threshold.use import ThresholdPrivateKey, saying
 from meshhw.privkeys import public_key_of
 from meshhw.schema.threshold import ThresholdKey, ThresholdRequest, ThresholdResponse
 from meshhw.threshold.followup import FollowUp, blinded_follow_up

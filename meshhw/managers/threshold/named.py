@@ -11,13 +11,12 @@ from meshhw.dare.exchange import HasPublic, RecipientKey
 from meshhw.dare.naming import same_kid
 from meshhw.dare.signing import Signer
 from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.interaction import Tells
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
-from meshhw.managers.threshold.signing import ThresholdSigner
+from meshhw.managers.threshold.signer import open_signer
 from meshhw.managers.threshold.store import Store
 from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, silent
+from meshhw.managers.threshold.use import ThresholdPrivateKey, saying
 
 
 def recipient(name: str, home: Path) -> RecipientKey:
@@ -41,10 +40,4 @@ def keys(kid: str, home: Path, options: OpenOptions) -> Iterator[HasPublic]:
 
 def signer(name: str, home: Path, options: OpenOptions) -> Signer:
     """A quorum of the key's holders as one signer. Raises KeyNotFound, NotSupported."""
-    store = Store(home).at(name)
-    return ThresholdSigner(descriptor.load(store, Host(home)), store, options, saying(options))
-
-
-def saying(options: OpenOptions) -> Say:
-    """How a person is told which holders are asked."""
-    return options.interaction.tell if isinstance(options.interaction, Tells) else silent
+    return open_signer(name, home, options)

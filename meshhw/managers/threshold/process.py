@@ -28,7 +28,7 @@ _TASKS = {
     "deal": "meshhw.managers.threshold.deal",
     "generate": "meshhw.managers.threshold.deal",
     "destroy": "meshhw.managers.threshold.deal",
-    "sign": "meshhw.managers.threshold.signer",
+    "sign": "meshhw.managers.threshold.cosigning",
     "renew": "meshhw.managers.threshold.renewing",
 }
 

@@ -1,43 +1,44 @@
-"""The task of one signer: nonces live and die in this process; the share is unsealed in round two only."""
+"""A threshold key as one signer, opened by its name: for files, envelopes, sequences' heads and profiles.
+
+    with the name alone     public_of("board", home)                no token is asked
+    to sign                 open_signer("board", home, options)     a `Signer`: `public`, `sign(message)`
+
+Whatever takes a `Signer` takes one of these: `sign_assertion(profile, signer, ...)` makes a profile whose
+root or administrator is a quorum. The signature is an ordinary Ed25519 or Ed448 signature of `public`, and
+was verified before `sign` returns; each `sign` is a session of its own with fresh nonces, and every holder is
+shown the whole message. Nothing needs to be closed: tokens are open while `sign` runs, and no longer. PINs
+are asked once for each token, however often the signer signs. `require` fails early, before anything else of
+a ceremony was done, when too few holders are here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from meshhw.curves.check import decode_checked
-from meshhw.errors import ShareError
-from meshhw.managers.threshold.purpose import Place, Purpose, scalar_from
-from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.threshold.ciphersuite import suite_of
-from meshhw.threshold.frost import (
-    Session,
-    commit,
-    decode_commitment,
-    encode_commitment,
-    make_nonces,
-    sign_share,
-)
+from meshhw.algorithms import PublicKey
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.remembering import remembering
+from meshhw.managers.threshold.signing import ThresholdSigner
+from meshhw.managers.threshold.store import Store
+from meshhw.managers.threshold.use import saying
+
+PREFIX = "threshold:"
+"""What such a signer is called by where keys are named."""
 
 
-def sign(arguments: dict[str, Any], tokens: OpenTokens, tell: Callable[[Any], Any]) -> bytes:
-    """Commit, see the message and everybody's commitments, answer once.
+def open_signer(name: str, home: Path, options: OpenOptions) -> ThresholdSigner:
+    """A quorum of the holders of `name` (with or without `threshold:`). Asks for no PIN until it signs.
 
-    `arguments`: algorithm, public (the group's point), identifier, index, generation, share (its point),
-    token, sealed, nonce_key. Raises ShareError when the own commitment is not on the list as it was made.
+    Raises KeyNotFound for no such threshold key, NotSupported for one that only decrypts.
     """
-    suite, index = suite_of(arguments["algorithm"]), arguments["index"]
-    public = decode_checked(suite.curve, arguments["public"])
-    share = decode_checked(suite.curve, arguments["share"])
-    nonces = make_nonces(suite, arguments["nonce_key"])
-    own = encode_commitment(suite, commit(suite, index, nonces))
-    asked = tell(own)
-    if own not in asked["commitments"]:
-        raise ShareError(f"the list holds another commitment of signer {index}", holder=str(index))
-    listed = tuple(decode_commitment(suite, octets) for octets in asked["commitments"])
-    session = Session(suite, public, asked["message"], listed)
-    bound = Purpose.SIGNING.octets(
-        arguments["identifier"], public, Place(index, arguments["generation"], share)
-    )
-    secret = tokens.sealer(arguments["token"]).unseal(arguments["sealed"], bound)
-    return suite.encode_scalar(sign_share(session, index, scalar_from(suite.curve, secret), nonces))
+    store = Store(home).at(name.removeprefix(PREFIX))
+    options = remembering(options)
+    return ThresholdSigner(descriptor.load(store, Host(home)), store, options, saying(options))
+
+
+def public_of(name: str, home: Path) -> PublicKey:
+    """The public key that the quorum's signatures verify under. Raises as `open_signer`."""
+    store = Store(home).at(name.removeprefix(PREFIX))
+    return descriptor.group_public(descriptor.load(store, Host(home)).key("signing"))

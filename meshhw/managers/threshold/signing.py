@@ -38,6 +38,15 @@ class ThresholdSigner:
         """The group's public key."""
         return PublicKey(Algorithm(self._key.algorithm), self._key.public)
 
+    @property
+    def udf(self) -> str:
+        """The fingerprint of the group's public key."""
+        return self._key.udf
+
+    def require(self) -> None:
+        """Raise TokenNotFound, naming who is missing, unless enough holders are here. Asks for no PIN."""
+        self._present()
+
     def sign(self, message: bytes) -> bytes:
         """An RFC 8032 signature by a quorum of the holders that are here, verified.
 

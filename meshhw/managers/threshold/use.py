@@ -9,7 +9,8 @@ from meshhw.algorithms import PublicKey
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
 from meshhw.errors import TokenNotFound
-from meshhw.keystore.api import Key
+from meshhw.keystore.api import Key, OpenOptions
+from meshhw.keystore.interaction import Tells
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.descriptor import Loaded, group_public, share_point
 from meshhw.managers.threshold.tokens import OpenTokens, name_of
@@ -23,6 +24,11 @@ Say = Callable[[str], None]
 
 def silent(_: str) -> None:
     """Say nothing."""
+
+
+def saying(options: OpenOptions) -> Say:
+    """How a person is told which holders are asked."""
+    return options.interaction.tell if isinstance(options.interaction, Tells) else silent
 
 
 @dataclass(frozen=True)
