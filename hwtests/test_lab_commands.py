@@ -72,6 +72,14 @@ def test_a_lab_serves_programs_until_it_is_down(home: Home) -> None:
         check=True,
     )
     assert "softhsm-1" in other.stdout
+    unknown = home.run("key", "show", "two")  # there is an empty slot too, which is asked nothing
+    assert (unknown.returncode, unknown.stdout) == (3, ""), unknown.stderr
+    assert "no key is called 'two'; not asked without a PIN: nss-1, softhsm-1" in unknown.stderr
+    assert home.run("key", "show", "one").stdout.splitlines()[-1].split() == [
+        "read",
+        "CKA_VALUE",
+        "CKR_ATTRIBUTE_SENSITIVE",
+    ]
     assert home.run("lab", "down").returncode == 0
     assert not (home.path / "lab").exists()
     down = home.run("lab", "status")

@@ -110,3 +110,21 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
     except InvalidURI:
         return
     assert KeyURI.parse(str(uri)) == uri
+
+
+@pytest.mark.parametrize(
+    ("whole", "brief"),
+    [
+        (
+            "pkcs11:serial=1;token=a?module-path=/m.so&pin-source=fd:3",
+            "pkcs11:serial=1;token=a?pin-source=fd:3",
+        ),
+        ("pkcs11:token=a;object=b;type=private;id=%01?module-path=/m.so", "pkcs11:token=a;object=b"),
+        ("pkcs11:token=a;type=private;id=%01", "pkcs11:token=a;type=private;id=%01"),
+        ("yubikey:serial=1;slot=9a", "yubikey:serial=1;slot=9a"),
+    ],
+)
+def test_people_are_shown_the_part_of_a_uri_that_they_need(whole: str, brief: str) -> None:
+    uri = KeyURI.parse(whole)
+    assert uri.brief() == brief
+    assert set(KeyURI.parse(brief).path) <= set(uri.path)

@@ -39,10 +39,12 @@ class Found:
 
     @property
     def uri(self) -> TokenURI:
-        """Its short name: label, serial and module."""
+        """Its short name: label, serial and module; the slot of one that has neither, as an empty one has."""
+        nameless = not (self.serial or self.token.label)
         return TokenURI.make(
             "pkcs11",
             {"module-path": self.library.spec.path},
+            slot_id=str(self.token.slot.slot_id) if nameless else None,
             serial=self.serial or None,
             token=self.token.label or None,
         )

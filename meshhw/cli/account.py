@@ -12,6 +12,7 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, admin, connect
 from meshhw.cli.common import context, verbs
+from meshhw.cli.output import brief_uri
 
 if TYPE_CHECKING:
     from meshhw.managers.account.escrow import Sheet
@@ -225,7 +226,7 @@ def _joined(found: Membership) -> dict[str, str]:
 def _as_text(value: dict[str, Any]) -> str:
     lines = [f"{value['udf']}  {value['address']}".rstrip(), f"suite {value['suite']}, seed {value['seed']}"]
     lines += [
-        f"  {key['role']:25}{key['algorithm']:9}{key['tier']:10}{key['udf']}\n{'':27}{key['uri']}"
+        f"  {key['role']:25}{key['algorithm']:9}{key['tier']:10}{key['udf']}\n{'':27}{brief_uri(key['uri'])}"
         for key in value["keys"]
     ]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ import typer
 
 from meshhw.algorithms import Suite
 from meshhw.cli.common import context, verbs
+from meshhw.cli.output import brief_uri
 
 if TYPE_CHECKING:
     from meshhw.keystore.placement import Plan
@@ -230,7 +231,7 @@ def _as_text(record: ProfileRecord) -> str:
         f"suite {record.suite}, made {record.created.isoformat()}",
     ]
     lines += [
-        f"  {handle.role:18}{handle.algorithm:9}{handle.tier:10}{handle.udf}\n{'':20}{handle.uri}"
+        f"  {handle.role:18}{handle.algorithm:9}{handle.tier:10}{handle.udf}\n{'':20}{brief_uri(handle.uri)}"
         for handle in record.keys
     ]
     return "\n".join(lines)

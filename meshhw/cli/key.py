@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.cli.common import context, verbs
-from meshhw.cli.output import write_file
+from meshhw.cli.output import facts, write_file
 from meshhw.cli.targets import KeyArgument, OnToken, announce, having, opened_key, opened_token
 from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 
@@ -90,8 +90,7 @@ def show(key: KeyArgument) -> None:
             told = found.token.protection(found.key.uri)
             value |= {"extractable": told.extractable, "generated_inside": told.generated_inside}
             value |= {"token_says": dict(told.answers)}
-    lines = [f"{name:<17}{told}" for name, told in value.items() if told not in (None, "")]
-    context().output.show(value, "\n".join(lines))
+    context().output.show(value, lambda: facts(value))
 
 
 @app.command("public")
@@ -133,14 +132,14 @@ def attest(
     with opened_key(key) as found:
         statement = having(found.token, Attests, "attest keys").attest(found.key.uri)
     value = _attestation(statement)
+    told = {"format": statement.format, "certificates": len(statement.chain)}
     if root:
-        value["facts"] = _facts(verify(statement, [_certificate(path) for path in root]))
-    text = "\n".join(
-        f"{name}: {told}" for name, told in value.get("facts", value).items() if told is not None
-    )
+        value["facts"] = told = _facts(verify(statement, [_certificate(path) for path in root]))
     if out is not None:
         write_file(out, json.dumps(value, indent=2).encode() + b"\n")
-    context().output.show(value, text)
+    elif not root:
+        context().output.note("nothing was checked: --root FILE checks it, --out FILE keeps the statement")
+    context().output.show(value, lambda: facts(told))
 
 
 @app.command("sign")
@@ -208,17 +207,17 @@ def _attestation(statement: Attestation) -> dict[str, Any]:
     }
 
 
-def _facts(facts: Facts) -> dict[str, Any]:
+def _facts(found: Facts) -> dict[str, Any]:
     from meshhw.udf.key import fingerprint
 
     return {
-        "udf": fingerprint(facts.public),
-        "issuer": facts.issuer,
-        "generated_inside": facts.generated_inside,
-        "pin_policy": facts.pin_policy,
-        "touch_policy": facts.touch_policy,
-        "serial": facts.serial,
-        "firmware": facts.firmware,
+        "udf": fingerprint(found.public),
+        "issuer": found.issuer,
+        "generated_inside": found.generated_inside,
+        "pin_policy": found.pin_policy,
+        "touch_policy": found.touch_policy,
+        "serial": found.serial,
+        "firmware": found.firmware,
     }
 
 

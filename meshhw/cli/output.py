@@ -17,6 +17,7 @@ from typing import Any
 from meshhw.errors import UsageError
 
 Row = Mapping[str, Any]
+_URIS = ("uri", "key")
 
 
 @dataclass(slots=True)
@@ -37,15 +38,20 @@ class Output:
             self._write(shown)
 
     def table(self, rows: Sequence[Row], columns: Sequence[str], empty: str = "") -> None:
-        """Rows as a JSON array of objects, or as a table of the named columns; `empty` is said on stderr."""
+        """Rows as a JSON array of objects, or as a table of the named columns; `empty` is said on stderr.
+
+        For people, the URIs in the columns `uri` and `key` are brief ones, unless they asked to be told more.
+        """
         if self.json:
             self._dump([dict(row) for row in rows])
         elif not rows:
             self.note(empty or "nothing to list")
-        elif sys.stdout.isatty():
-            _rich_table(rows, columns)
         else:
-            self._write(_plain_table(rows, columns))
+            shown = rows if self.verbose else [_shortened(row) for row in rows]
+            if sys.stdout.isatty():
+                _rich_table(shown, columns)
+            else:
+                self._write(_plain_table(shown, columns))
 
     def line(self, text: str) -> None:
         """One line of a story that is told as it happens; a command with --json has a value instead."""
@@ -100,6 +106,34 @@ def write_file(path: Path, octets: bytes) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def brief_uri(text: str) -> str:
+    """A token's or key's URI as people are shown it; what is no URI stays as it is."""
+    from meshhw.errors import InvalidURI
+    from meshhw.keystore.uri import KeyURI
+
+    try:
+        return KeyURI.parse(text).brief()
+    except InvalidURI:
+        return text
+
+
+def facts(value: Mapping[str, Any], prefix: str = "") -> str:
+    """Named facts, one a line and aligned; a mapping among them is set in below its name."""
+    told = {name: fact for name, fact in value.items() if fact not in (None, "")}
+    width = max((len(name) for name, fact in told.items() if not isinstance(fact, Mapping)), default=0) + 2
+    lines = []
+    for name, fact in told.items():
+        if isinstance(fact, Mapping):
+            lines += [f"{prefix}{name}", facts(fact, prefix + "  ")]
+        else:
+            lines.append(f"{prefix}{name:<{width}}{_cell(fact)}")
+    return "\n".join(lines)
+
+
+def _shortened(row: Row) -> Row:
+    return {name: brief_uri(told) if name in _URIS and told else told for name, told in row.items()}
 
 
 def _cell(value: Any) -> str:

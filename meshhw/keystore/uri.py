@@ -136,6 +136,15 @@ class _URI:
         query = "&".join(f"{name}={_encode(value, name, _QUERY_SAFE)}" for name, value in self.query)
         return f"{self.scheme}:{path}" + (f"?{query}" if query else "")
 
+    def brief(self) -> str:
+        """The URI as lists for people show it: without a module's path, and without the `type` and `id` of a
+        key that has a label. It still finds the key, unless two keys share the label."""
+        noise = {"module-path"} | ({"type", "id"} if "object" in dict(self.path) else set())
+        path, query = (
+            tuple(pair for pair in pairs if pair[0] not in noise) for pairs in (self.path, self.query)
+        )
+        return str(type(self)(self.scheme, path, query))
+
     def _split(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[tuple[str, bytes], ...]]:
         names = SCHEMES[self.scheme].key
         key = tuple(pair for pair in self.path if pair[0] in names)

@@ -171,6 +171,8 @@ def _on_open_tokens(name: str) -> Iterator[KeyURI]:
     closed = []
     found = []
     for info in registry.discover().tokens:
+        if not (info.initialised and info.stores_keys):
+            continue
         token = registry.open_token(info.uri, OpenOptions(interaction=REFUSING))
         try:
             held = token.keys()
