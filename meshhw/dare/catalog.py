@@ -35,12 +35,14 @@ _INDEX_BATCH = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A live entry: its primary key, its octets, its attributes, and the frame that holds it."""
+    """An entry: its primary key, its octets, its attributes, the frame that holds it. One that was deleted
+    is not `live` and has no octets."""
 
     key: str
     payload: bytes
     key_values: tuple[KeyValue, ...]
     index: int
+    live: bool = True
 
 
 def create_catalog(path: Path, readers: Sequence[RecipientKey] = ()) -> None:
@@ -92,16 +94,30 @@ class Catalog:
         for index in self._index.live():
             yield self._entry(index)
 
+    def latest(self, key: str) -> CatalogEntry | None:
+        """The last event of that key, a deletion too; None for a key that never was."""
+        place = self._index.get(key)
+        return self._entry(place.last) if place is not None else None
+
+    def events(self, start: int = 1) -> Iterator[CatalogEntry]:
+        """The last event of every key, deletions too, in order; those from frame `start` on."""
+        for index in self._index.all(start):
+            yield self._entry(index)
+
     def put(self, key: str, payload: bytes, key_values: Sequence[KeyValue] = ()) -> int:
         """Add or replace an entry; the frame's index. Raises UsageError without a key, or opened to read."""
         place = self._index.get(key)
         event = UPDATE if place is not None and place.live else NEW
         return self._append(key, payload, event, tuple(key_values))
 
-    def delete(self, key: str) -> int:
+    def delete(self, key: str, key_values: Sequence[KeyValue] = ()) -> int:
         """Delete an entry; the frame's index. Raises KeyNotFound."""
         self.get(key)
-        return self._append(key, b"", DELETE, ())
+        return self.bury(key, key_values)
+
+    def bury(self, key: str, key_values: Sequence[KeyValue] = ()) -> int:
+        """Say that a key is deleted, also one that was not there; the frame's index."""
+        return self._append(key, b"", DELETE, tuple(key_values))
 
     def flush(self, *, sync: bool = False) -> None:
         """Write what was changed, and its index."""
@@ -115,17 +131,20 @@ class Catalog:
         self._index.close()
 
     def compact(self, target: Path, signers: Sequence[Signer] = ()) -> None:
-        """Write the live entries alone into a new catalog. Its first frame is the old one's head, signed: who
-        trusts the signer knows what the new catalog stands for. Raises StateError when `target` exists."""
+        """Write the last event of every key into a new catalog: live entries, and deletions that have
+        attributes. Its first frame is the old one's head, signed: who trusts the signer knows what the new
+        catalog stands for. Raises StateError when `target` exists."""
         readers = readers_of(self._sequence)
         create_catalog(target, readers)
         with SequenceWriter(target, readers) as writer:
             link = sign_head(head_of(self._sequence), signers)
             content = ContentMeta(content_type=HEAD_TYPE)
             writer.append(link.octets(), Outline(content=content), in_clear=True)
-            for entry in self.entries():
-                meta = ContentMeta(unique_id=entry.key, event=NEW, key_values=entry.key_values)
-                writer.append(entry.payload, Outline(content=meta))
+            for entry in self.events():
+                if entry.live or entry.key_values:
+                    event = NEW if entry.live else DELETE
+                    meta = ContentMeta(unique_id=entry.key, event=event, key_values=entry.key_values)
+                    writer.append(entry.payload, Outline(content=meta))
             writer.flush(sync=True)
 
     @property
@@ -157,7 +176,9 @@ class Catalog:
         opened = self._reader.open(index)
         if opened.content.unique_id is None:
             raise FormatError(f"frame {index} is no entry")
-        return CatalogEntry(opened.content.unique_id, opened.payload, opened.content.key_values, index)
+        content = opened.content
+        live = content.event != DELETE
+        return CatalogEntry(opened.content.unique_id, opened.payload, content.key_values, index, live)
 
     def _catch_up(self) -> None:
         """Read the frames that the index does not know, all of them when it knows more than there are."""

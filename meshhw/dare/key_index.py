@@ -75,6 +75,13 @@ class KeyIndex:
         for (last,) in self._database.execute("SELECT last FROM keys WHERE live ORDER BY last"):
             yield last
 
+    def all(self, start: int = 0) -> Iterator[int]:
+        """The last frame of every key, deleted ones too, in order; those from `start` on."""
+        self.flush()
+        query = "SELECT last FROM keys WHERE last >= ? ORDER BY last"
+        for (last,) in self._database.execute(query, (start,)):
+            yield last
+
     def flush(self) -> None:
         """Store what is new."""
         rows: Iterable[tuple[bytes, int, int, bool]] = (

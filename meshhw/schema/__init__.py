@@ -14,6 +14,7 @@ from meshhw.schema import (
     message,
     profile,
     protocol,
+    sync,
 )
 from meshhw.schema.codec import (
     decode,
@@ -46,6 +47,7 @@ __all__ = [
     "message",
     "profile",
     "protocol",
+    "sync",
     "to_members",
     "to_tagged",
 ]

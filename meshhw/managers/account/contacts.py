@@ -14,8 +14,8 @@ from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
-from meshhw.managers.account.manager import KIND
-from meshhw.managers.account.membership import membership, private_key
+from meshhw.managers.account.membership import private_key
+from meshhw.managers.account.standing import standing
 from meshhw.managers.host import Host, now
 from meshhw.managers.keys import opened
 from meshhw.schema.assertion import open_assertion, open_profile, profile_udf, sign_assertion
@@ -58,10 +58,10 @@ def own_contact(profile: Envelope, full_name: str) -> ContactPerson:
 
 def account_profile(host: Host, account: str | None) -> Envelope:
     """The signed profile of the account on this machine. Raises KeyNotFound."""
-    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
-    if len(made_here) == 1:
-        return Envelope.parse(made_here[0].envelope)
-    enveloped = membership(host, account).entry.enveloped_profile_user
+    found = standing(host, account)
+    if found.record is not None:
+        return Envelope.parse(found.record.envelope)
+    enveloped = found.member.entry.enveloped_profile_user if found.member else None
     if enveloped is None:
         raise KeyNotFound("the account's profile is not here")
     return Envelope.from_array(enveloped.array)
@@ -112,11 +112,12 @@ def entry_of(found: ReadContact, name: str) -> CatalogedContact:
 
 @contextmanager
 def _account_signer(host: Host, account: str | None, options: OpenOptions) -> Iterator[Signer]:
-    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
-    if len(made_here) != 1:
-        yield private_key(membership(host, account).common(options).signature, "signature")
+    found = standing(host, account)
+    if found.record is None:
+        granted = found.member.common(options).signature if found.member else None
+        yield private_key(granted, "signature")
         return
-    with opened(made_here[0].key("signature").uri, host.home, options) as found:
-        if not isinstance(found.key, Signs):
+    with opened(found.record.key("signature").uri, host.home, options) as key:
+        if not isinstance(key.key, Signs):
             raise NotSupported("the account's signature key does not sign")
-        yield found.key
+        yield key.key

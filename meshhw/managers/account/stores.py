@@ -1,8 +1,6 @@
 """The catalogs of an account on this machine: each encrypted to its own key, which a role grants or does not.
 
-The machine on which the account was made has the stores' keys sealed to its token; a connected device has
-those that its roles grant, encrypted to its connected key. Either way opening a store asks the token once or
-twice, whatever the number of entries.
+Opening a store asks the token once or twice, whatever the number of entries.
 """
 
 from __future__ import annotations
@@ -16,27 +14,27 @@ from meshhw import files
 from meshhw.dare.catalog import Catalog, create_catalog
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.local import LocalKey
-from meshhw.errors import KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions
-from meshhw.managers.account.directory import AccountDirectory
-from meshhw.managers.account.membership import Membership, membership, private_key
+from meshhw.managers.account.stamp import Stamp, next_stamp
+from meshhw.managers.account.standing import Standing, standing
 from meshhw.managers.host import Host
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.core import MeshObject
 
 T = TypeVar("T", bound=MeshObject)
-KIND = "ProfileUser"
 
 
 class Store:
-    """One open catalog of entries of the schema."""
+    """One open catalog of entries of the schema. Every write says who made it, so that the stores of several
+    devices can be merged."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, author: str) -> None:
         self._catalog = catalog
+        self._author = author
 
     def put(self, key: str, entry: MeshObject) -> None:
         """Add an entry, or replace the one of that key."""
-        self._catalog.put(key, encode(entry))
+        self._catalog.put(key, encode(entry), (self._stamp(key).attribute,))
 
     def get(self, key: str, kind: type[T]) -> T:
         """The entry of that key. Raises KeyNotFound, FormatError for another class."""
@@ -49,7 +47,11 @@ class Store:
 
     def delete(self, key: str) -> None:
         """Delete an entry. Raises KeyNotFound."""
-        self._catalog.delete(key)
+        self._catalog.delete(key, (self._stamp(key).attribute,))
+
+    def _stamp(self, key: str) -> Stamp:
+        before = self._catalog.latest(key)
+        return next_stamp(self._author, Stamp.of(before.key_values) if before else None)
 
 
 @contextmanager
@@ -61,34 +63,19 @@ def opened_store(
     What was written lasts when the block ends well. Raises NotSupported when no role grants the store,
     KeyNotFound without an account.
     """
-    directory, key = _key(host, store, account, options)
-    path = files.private_directory(directory / "stores") / f"{store}.dcat"
-    if not path.exists():
-        create_catalog(path, [RecipientKey(key.public)])
-    with Catalog(path, KeyRing([key]), writable=writable) as catalog:
-        yield Store(catalog)
+    found = standing(host, account)
+    keys = found.store_keys(options)
+    if store not in keys:
+        raise found.refusal(store)
+    with Catalog(store_path(found, store, keys[store]), KeyRing([keys[store]]), writable=writable) as catalog:
+        yield Store(catalog, found.author)
         if writable:
             catalog.flush(sync=True)
 
 
-def _key(host: Host, store: str, account: str | None, options: OpenOptions) -> tuple[Path, LocalKey]:
-    """The account's directory and the store's private key."""
-    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
-    if len(made_here) == 1:
-        directory = AccountDirectory(host.home, made_here[0].udf)
-        return directory.path, LocalKey(directory.store_keys(options)[store])
-    if made_here:
-        raise KeyNotFound("several accounts are here", hint="say which with --account ADDRESS")
-    found = membership(host, account)
-    return AccountDirectory(host.home, found.udf).path, _granted(found, store, options)
-
-
-def _granted(found: Membership, store: str, options: OpenOptions) -> LocalKey:
-    for entry in found.common(options).entries:
-        if entry.resource == store:
-            return private_key(entry.key, store)
-    roles = ", ".join(found.connection.roles)
-    raise NotSupported(
-        f"this device is connected as {roles}, which does not grant {store}",
-        hint="an administrator grants more with `meshhw account connect --roles`",
-    )
+def store_path(found: Standing, store: str, key: LocalKey) -> Path:
+    """The file of a store, which is made when there is none."""
+    path = files.private_directory(found.directory.path / "stores") / f"{store}.dcat"
+    if not path.exists():
+        create_catalog(path, [RecipientKey(key.public)])
+    return path

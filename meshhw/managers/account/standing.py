@@ -1,0 +1,112 @@
+"""What this home is in an account: the machine that made it, or a device that was connected to it.
+
+Either way it has a name there (the fingerprint of the key that it signs with), keys of stores, and a way to
+sign. The machine on which the account was made has the stores' keys sealed to its token; a connected device
+has those that its roles grant, encrypted to its connected key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.local import LocalKey
+from meshhw.dare.signing import Signer
+from meshhw.errors import KeyNotFound, NotSupported
+from meshhw.keystore.api import OpenOptions, Signs
+from meshhw.managers.account.administrators import profile_of
+from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.membership import Membership, membership, private_key
+from meshhw.managers.account.roles import ADMINISTRATOR
+from meshhw.managers.host import Host, ProfileRecord
+from meshhw.managers.keys import opened
+from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import ProfileUser
+from meshhw.udf import fingerprint
+
+KIND = "ProfileUser"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """This home in one account. `record` is the account where it was made, `member` a connected device."""
+
+    host: Host
+    record: ProfileRecord | None
+    member: Membership | None
+
+    @property
+    def udf(self) -> str:
+        """The account profile's UDF."""
+        return self._made.udf if self.member is None else self.member.udf
+
+    @property
+    def profile(self) -> ProfileUser:
+        """The newest profile that is known here."""
+        return profile_of(self._made) if self.member is None else self.member.profile
+
+    @property
+    def directory(self) -> AccountDirectory:
+        """The account's directory."""
+        return AccountDirectory(self.host.home, self.udf)
+
+    @property
+    def author(self) -> str:
+        """This home's name in the account: the fingerprint of the key that signs for it."""
+        if self.member is None:
+            return self._made.key(ADMINISTRATOR).udf
+        return fingerprint(public_key(self.member.connection.signature, "Signature"))
+
+    @property
+    def connection(self) -> Envelope | None:
+        """What an administrator has signed for this device; None where the administrator's own key signs."""
+        found = self.member.entry.enveloped_connection_device if self.member else None
+        return Envelope.from_array(found.array) if found else None
+
+    def store_keys(self, options: OpenOptions) -> Mapping[str, LocalKey]:
+        """The keys of the stores that this home may read, with one or two questions to the token."""
+        if self.member is None:
+            return {name: LocalKey(key) for name, key in self.directory.store_keys(options).items()}
+        granted = self.member.common(options).entries
+        return {entry.resource: private_key(entry.key, entry.resource) for entry in granted if entry.resource}
+
+    def refusal(self, store: str) -> NotSupported:
+        """Why a store's key is not here."""
+        roles = ", ".join(self.member.connection.roles) if self.member else "administrator"
+        return NotSupported(
+            f"this device is connected as {roles}, which does not grant {store}",
+            hint="an administrator grants more with `meshhw account connect --roles`",
+        )
+
+    @contextmanager
+    def signer(self, options: OpenOptions) -> Iterator[Signer]:
+        """The key that signs for this home, its token open until the end. Raises NotSupported."""
+        if self.member is not None:
+            with self.member.signer(options) as signer:
+                yield signer
+            return
+        with opened(self._made.key(ADMINISTRATOR).uri, self.host.home, options) as found:
+            if not isinstance(found.key, Signs):
+                raise NotSupported("the administrator's key does not sign")
+            yield found.key
+
+    @property
+    def _made(self) -> ProfileRecord:
+        if self.record is None:
+            raise KeyNotFound("the account was not made on this machine")
+        return self.record
+
+
+def standing(host: Host, account: str | None = None) -> Standing:
+    """This home in the account of that address or UDF; without one, in the only account here.
+
+    Raises KeyNotFound when there is none, or several and none was named.
+    """
+    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
+    if len(made_here) > 1:
+        raise KeyNotFound("several accounts are here", hint="say which with --account ADDRESS")
+    if made_here:
+        return Standing(host, made_here[0], None)
+    return Standing(host, None, membership(host, account))
