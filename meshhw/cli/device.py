@@ -12,6 +12,7 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri
+from meshhw.cli.streams import naming
 
 if TYPE_CHECKING:
     from meshhw.keystore.placement import Plan
@@ -112,7 +113,7 @@ def verify(file: Path) -> None:
     from meshhw.schema.assertion import open_profile
     from meshhw.schema.profile import Profile
 
-    with file.open("rb") as source:
+    with naming(str(file)), file.open("rb") as source:
         verified = open_profile(Envelope.parse(source), Profile)
     value = _verified(verified)
     for finding in value["findings"]:

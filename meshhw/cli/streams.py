@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from meshhw.cli.common import context
-from meshhw.errors import UsageError
+from meshhw.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,12 +24,14 @@ _TOLD_EVERY = 1 << 22
 
 @contextmanager
 def reading(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The stream of a file, or of stdin for `-`, and its length where it has one."""
+    """The stream of a file, or of stdin for `-`, and its length where it has one. What is malformed in it is
+    told with the file's name."""
     if name == PIPE:
-        yield sys.stdin.buffer, None
+        with naming("stdin"):
+            yield sys.stdin.buffer, None
         return
     path = Path(name)
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file, naming(name):
         size = path.stat().st_size if path.is_file() else None
         raw = cast(BinaryIO, file)
         if not sys.stderr.isatty() or size is None:
@@ -57,6 +59,17 @@ def writing(name: str, *, private: bool = False, sync: bool = False) -> Iterator
             shutil.copyfileobj(kept, target, 1 << 20)
             target.flush()
         context().output.printed = name == PIPE
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """What is malformed in a file that is read here is told with the file's name."""
+    try:
+        yield
+    except FormatError as error:
+        if error.position is not None:
+            error.message = f"{name} is damaged, or no DARE file: {error.message}"
+        raise
 
 
 def _opened(name: str) -> AbstractContextManager[BinaryIO]:

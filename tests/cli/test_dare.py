@@ -56,6 +56,18 @@ def test_pipes(files: Path) -> None:
     assert subprocess.run(["sh", "-c", line], cwd=files, env=env, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "verb", [("dare", "decode"), ("dare", "info"), ("dare", "verify"), ("device", "verify")]
+)
+def test_a_file_of_another_kind_is_told_by_its_name(meshhw: Any, files: Path, verb: tuple[str, str]) -> None:
+    (files / "letter.txt").write_text("hello, this is no envelope")
+    out = [f"{files}/out"] if verb[1] == "decode" else []
+    done = meshhw(*verb, f"{files}/letter.txt", *out)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert f"{files}/letter.txt is damaged, or no DARE file: " in done.stderr
+    assert not (files / "out").exists()
+
+
 def test_a_damaged_envelope_leaves_nothing_behind(meshhw: Any, files: Path) -> None:
     meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt", f"{files}/public.json")
     octets = bytearray((files / "env").read_bytes())
