@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import typer
 from click.core import ParameterSource
+from typer.core import TyperGroup
 
 from meshhw.cli.errors import as_json, of_system
 from meshhw.cli.output import Output, say
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DEADLINE = 60.0
 """Seconds that one token operation may take, a touch included."""
+_PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "suggest_commands": False}
 _GIVEN = "meshhw.given"
 _CONTEXT = "meshhw.context"
 
@@ -117,14 +119,23 @@ def ending(ctx: click.Context) -> Iterator[None]:
 
 def verbs(help_text: str) -> typer.Typer:
     """An empty group of verbs, plain and quick. Hang verbs on it with `@app.command()`."""
-    app = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
-    app.callback()(_nothing)
+    app = typer.Typer(cls=Verbs, help=help_text, **_PLAIN)
+    app.callback(no_args_is_help=True)(_nothing)
     return app
+
+
+class Verbs(TyperGroup):
+    """A group whose help tells of each verb in a whole sentence, where click would cut it off."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shown = [(name, verb) for name, verb in self.commands.items() if not verb.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (verb.help or "").partition("\n\n")[0]) for name, verb in shown])
 
 
 def single() -> typer.Typer:
     """The application of a command that is no group (`doctor`, `version`): give it one command."""
-    return typer.Typer(rich_markup_mode=None, add_completion=False)
+    return typer.Typer(**_PLAIN)
 
 
 def common_options() -> list[click.Option]:

@@ -62,6 +62,14 @@ class Front(TyperGroup):
             return load(cmd_name)
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(error.message + _meant(args[0]), ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         with ending(ctx):
             return super().invoke(ctx)
@@ -84,7 +92,7 @@ def load(name: str) -> click.Command:
 
 def front() -> TyperGroup:
     """The whole command line as one click group."""
-    app = typer.Typer(cls=Front, rich_markup_mode=None)
+    app = typer.Typer(cls=Front, rich_markup_mode=None, suggest_commands=False)
     app.callback(no_args_is_help=True)(_meshhw)
     command = typer.main.get_group(app)
     command.params += [*common_options(), _version_option()]
@@ -101,6 +109,13 @@ def _meshhw() -> None:
 
     The options may stand here or after the verb.
     """
+
+
+def _meant(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS)
+    return f" (Did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def _version_option() -> click.Option:

@@ -52,6 +52,18 @@ def test_a_usage_error_is_one_line_and_a_hint(meshhw, arguments: tuple[str, ...]
     assert hint.startswith("hint: ")
 
 
+def test_a_slip_of_the_pen_is_answered_with_the_command_that_was_meant(meshhw) -> None:
+    assert "'tokn'. (Did you mean 'token'?)" in meshhw("tokn").stderr
+    assert "(Did you mean one of: 'decode', 'encode'?)" in meshhw("dare", "encod").stderr
+
+
+def test_a_groups_help_tells_of_each_verb_in_a_whole_sentence(meshhw) -> None:
+    told = " ".join(meshhw("dare", "--help").stdout.split())
+    assert (
+        "decode Take a file out of its envelope; nothing appears at OUT before all of it was checked." in told
+    )
+
+
 def test_no_arguments_show_the_help(meshhw) -> None:
     done = meshhw()
     assert done.returncode == 2
