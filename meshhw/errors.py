@@ -240,3 +240,23 @@ class ShareError(IntegrityError):
     def __init__(self, message: str, *, holder: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.holder = holder
+
+
+class Expired(IntegrityError):
+    """A request, a PIN or an answer whose time is over."""
+
+
+class Replayed(IntegrityError):
+    """Something that counts once was offered a second time."""
+
+
+class WitnessMismatch(IntegrityError):
+    """A witness is not the one of what it came with: that is another one's, or the PIN is wrong."""
+
+
+class AttestationRefused(IntegrityError):
+    """A key's attestation is missing, does not verify, or says less than the account demands."""
+
+
+class Rejected(MeshError):
+    """The other side's person said no."""

@@ -23,7 +23,7 @@ VECTORS = Path(__file__).parent / "vectors"
 EXTENSIONS = {
     "KeyData": {"Mode", "Attestation", "AttestationFormat"},
     "Profile": {"Suite", "Version"},
-    "ProfileAccount": {"AdministratorSignatures"},
+    "ProfileAccount": {"AdministratorSignatures", "ConnectionPolicy"},
     "RequestConnection": {"Expires"},
     "MeshResponse": {"Status", "StatusDescription"},
 }

@@ -18,6 +18,8 @@ from meshhw.managers.keymaking import KeyMaker, MadeKey, destroy
 from meshhw.managers.profilemaking import ROOT, ProfileRequest, deriving, plan_profile, signer_of
 from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile, sign_assertion
+from meshhw.schema.attested import attested
+from meshhw.schema.key import KeyData
 from meshhw.schema.keydata import DIRECT, TWEAKED, key_data
 from meshhw.schema.profile import ProfileDevice
 from meshhw.udf import Seed, fingerprint
@@ -51,15 +53,20 @@ class DeviceManager:
         """
         return plan_profile(self._maker, ROLES, request)
 
-    def create(self, request: ProfileRequest, plan: Plan | None = None) -> ProfileRecord:
+    def create(
+        self, request: ProfileRequest, plan: Plan | None = None, *, attest: bool = True
+    ) -> ProfileRecord:
         """Make the keys, sign the profile, record it. If anything fails, no key is left.
+
+        What the tokens attest of the keys goes into the profile, unless that is not wanted.
 
         Raises what the tokens raise, and SignatureInvalid when a token signs wrongly.
         """
         plan = plan or self.plan(request)
         if request.seed:
             self._refuse_twin(request.seed, plan.suite)
-        with self._maker.making(plan, deriving(request.seed, SEED_NAMES), label="mesh device") as made:
+        derive = deriving(request.seed, SEED_NAMES)
+        with self._maker.making(plan, derive, "mesh device", touch=request.touch, attest=attest) as made:
             record = _signed_record(made, plan.suite, request.label)
             self._host.add(record)
         return record
@@ -99,10 +106,10 @@ def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> Profile
     profile = ProfileDevice(
         updated=now(),
         suite=None if suite is Suite.S448 else suite.value,
-        profile_signature=key_data(keys[ROOT].public),
-        encryption=key_data(keys["encryption"].public),
-        signature=key_data(keys["signature"].public, mode=_signature_mode(keys["signature"])),
-        authentication=key_data(keys["authentication"].public),
+        profile_signature=_key_data(keys[ROOT]),
+        encryption=_key_data(keys["encryption"]),
+        signature=_key_data(keys["signature"], mode=_signature_mode(keys["signature"])),
+        authentication=_key_data(keys["authentication"]),
     )
     udf = fingerprint(keys[ROOT].public)
     envelope = sign_assertion(profile, signer_of(keys[ROOT]), udf)
@@ -116,6 +123,11 @@ def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> Profile
         keys=tuple(item.handle() for item in made),
         label=label,
     )
+
+
+def _key_data(made: MadeKey, mode: str | None = None) -> KeyData:
+    data = key_data(made.public, mode=mode)
+    return attested(data, made.attestation) if made.attestation else data
 
 
 def _signature_mode(made: MadeKey) -> str:

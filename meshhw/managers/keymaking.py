@@ -6,14 +6,25 @@ profile is complete, what was made is destroyed again; what cannot be (the token
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshhw.algorithms import Algorithm, Family, PrivateKey, PublicKey
 from meshhw.errors import IntegrityError, MeshError, NotSupported
 from meshhw.keystore import registry
-from meshhw.keystore.api import Deletes, Generates, Imports, Key, KeySpec, OpenOptions, Token
+from meshhw.keystore.api import (
+    Attests,
+    Deletes,
+    Generates,
+    Imports,
+    Key,
+    KeySpec,
+    OpenOptions,
+    Token,
+    TouchPolicy,
+)
+from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.placement import Place, Plan
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import KeyHandle
@@ -31,6 +42,9 @@ class MadeKey:
     place: Place
     key: Key
     public: PublicKey
+    attestation: Attestation | None = None
+    """What its token says of it; None where the token says nothing, or holds only what opens the key."""
+    touch: TouchPolicy = TouchPolicy.DEFAULT
 
     def handle(self) -> KeyHandle:
         """What the host state keeps of it."""
@@ -41,6 +55,7 @@ class MadeKey:
             tier=self.key.tier,
             uri=str(self.key.uri),
             public=self.public.octets,
+            touch_policy="" if self.touch is TouchPolicy.DEFAULT else self.touch.value,
         )
 
 
@@ -54,14 +69,26 @@ class KeyMaker:
 
     @contextmanager
     def making(
-        self, plan: Plan, derive: Derive | None = None, label: str = "mesh"
+        self,
+        plan: Plan,
+        derive: Derive | None = None,
+        label: str = "mesh",
+        *,
+        touch: Mapping[str, TouchPolicy] | None = None,
+        attest: bool = False,
     ) -> Iterator[list[MadeKey]]:
-        """The keys of a plan. They are kept when the block ends well and destroyed when it raises."""
+        """The keys of a plan, with their tokens' word on them if it is wanted. They are kept when the block
+        ends well and destroyed when it raises."""
+        wanted = touch or {}
         try:
             with ExitStack() as held:
                 for token in {place.token.uri: self.token(place.token.uri) for place in plan.places}.values():
                     held.enter_context(token.hold())
-                yield [self._make(place, derive, label) for place in plan.places]
+                made = [
+                    self._make(place, derive, label, wanted.get(place.role.name, TouchPolicy.DEFAULT))
+                    for place in plan.places
+                ]
+                yield [self._attested(item) for item in made] if attest else made
         except BaseException as error:
             self._undo(error)
             raise
@@ -84,22 +111,33 @@ class KeyMaker:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _make(self, place: Place, derive: Derive | None, label: str) -> MadeKey:
+    def _make(self, place: Place, derive: Derive | None, label: str, touch: TouchPolicy) -> MadeKey:
         token = self.token(place.token.uri)
         spec = KeySpec(
             place.algorithm,
             label=f"{label} {place.role.name}",
             uses=frozenset({place.role.operation}),
+            touch_policy=touch,
             place=str(place.sealed_by) if place.sealed_by else None,
         )
         if derive is None:
             key = _generate(token, spec)
             self._made.append((token, key.uri))
-            return MadeKey(place, key, key.public)
+            return MadeKey(place, key, key.public, touch=touch)
         private = derive(place.role.name, place.algorithm)
         key = _import(token, private, spec)
         self._made.append((token, key.uri))
-        return MadeKey(place, key, _same_key(key.public, public_key_of(private)))
+        return MadeKey(place, key, _same_key(key.public, public_key_of(private)), touch=touch)
+
+    def _attested(self, made: MadeKey) -> MadeKey:
+        """With what the token says of the key. One that says nothing of it is no fault."""
+        token = self.token(made.place.token.uri)
+        if not isinstance(token, Attests) or made.place.sealed_by is not None:
+            return made
+        try:
+            return replace(made, attestation=token.attest(made.key.uri))
+        except NotSupported:
+            return made
 
     def _undo(self, cause: BaseException) -> None:
         left = []

@@ -9,7 +9,7 @@ from meshhw.algorithms import Algorithm, PrivateKey, Suite
 from meshhw.dare.signing import Signer
 from meshhw.errors import Ambiguous, NotSupported
 from meshhw.keystore import registry
-from meshhw.keystore.api import Signs, TokenInfo
+from meshhw.keystore.api import Signs, TokenInfo, TouchPolicy
 from meshhw.keystore.placement import Offer, Plan, Role, Wish, place
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.keymaking import Derive, KeyMaker, MadeKey
@@ -30,6 +30,8 @@ class ProfileRequest:
     seed: Seed | None = None
     require_hardware: bool = False
     label: str = ""
+    touch: Mapping[str, TouchPolicy] = field(default_factory=dict)
+    """Roles whose key shall want a touch, and when."""
 
 
 def plan_profile(maker: KeyMaker, roles: Sequence[Role], request: ProfileRequest) -> Plan:

@@ -91,8 +91,9 @@ class KeyData(MeshObject):
     mode: str | None = None
     """Extension R3, R4: how the key works, `direct`, `tweaked`, `dual` or `sealed`; absent: as published."""
     attestation: bytes | None = None
-    """Extension R6: the token's statement of how the key was made."""
+    """Extension R6: what a TPM states of how the key was made; a card's statement is the X509Certificate."""
     attestation_format: str | None = None
+    """Of what format the attestation is that these members hold (docs/formats.md); absent: there is none."""
 
 
 class KeyShare(Key):

@@ -24,6 +24,21 @@ class Assertion(MeshObject):
     conditions: Tagged[Condition] | None = None
 
 
+class ConnectionPolicy(MeshObject):
+    """Extension: what an administrator demands of a device's keys before the device is granted anything."""
+
+    attested: bool | None = None
+    """Whether every key must be attested as made inside a token, up to one of the roots."""
+    roots: tuple[bytes, ...] = ()
+    """Whose attestations count: certificates in DER."""
+    touch: str | None = None
+    """How seldom the signature key may be used without a touch: `cached` or `always`."""
+    pin: str | None = None
+    """How often a PIN must be asked: `once` or `always`."""
+    roles: tuple[str, ...] = ()
+    """For which roles this is demanded; none means for all."""
+
+
 class Profile(Assertion):
     """A self-signed description of a Mesh party; valid when signed by its ProfileSignature key."""
 
@@ -72,6 +87,8 @@ class ProfileAccount(Profile):
     common_authentication: KeyData | None = None
     administrator_signatures: tuple[KeyData, ...] = ()
     """Extension R5: every administrator's own key; the first is repeated in AdministratorSignature."""
+    connection_policy: ConnectionPolicy | None = None
+    """Extension: what devices must prove to be connected."""
 
 
 class ProfileUser(ProfileAccount):

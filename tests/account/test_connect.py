@@ -21,6 +21,7 @@ from meshhw.errors import (
     KeyNotFound,
     MeshError,
     NotSupported,
+    Rejected,
     SignatureInvalid,
     UsageError,
 )
@@ -218,7 +219,7 @@ def test_a_request_to_another_account_is_refused(admin: Admin, phone: Phone) -> 
 def test_a_refusal_reaches_the_device_and_ends_its_request(admin: Admin, phone: Phone) -> None:
     request = phone.ask()
     refusal = admin.connector.reject(read_request(request.octets())).octets()
-    with pytest.raises(IntegrityError, match="'Reject'"):
+    with pytest.raises(Rejected, match="'Reject'"):
         phone.complete(refusal)
     assert pending_requests(phone.host.home) == []
     with pytest.raises(IntegrityError, match="answered already"):

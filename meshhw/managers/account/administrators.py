@@ -48,7 +48,7 @@ def add_administrator(
     if public in administrators(profile):
         return record
     listed = (*_listed(profile), key_data(public))
-    return _signed_anew(host, record, replace(profile, administrator_signatures=listed), options)
+    return signed_anew(host, record, replace(profile, administrator_signatures=listed), options)
 
 
 def remove_administrator(host: Host, record: ProfileRecord, udf: str, options: OpenOptions) -> ProfileRecord:
@@ -67,7 +67,7 @@ def remove_administrator(host: Host, record: ProfileRecord, udf: str, options: O
     if not left:
         raise UsageError("the last administrator cannot be removed", hint="add another one first")
     changed = replace(profile, administrator_signature=left[0], administrator_signatures=left)
-    return _signed_anew(host, record, changed, options)
+    return signed_anew(host, record, changed, options)
 
 
 def _listed(profile: ProfileUser) -> tuple[KeyData, ...]:
@@ -75,9 +75,10 @@ def _listed(profile: ProfileUser) -> tuple[KeyData, ...]:
     return profile.administrator_signatures or single
 
 
-def _signed_anew(
+def signed_anew(
     host: Host, record: ProfileRecord, profile: ProfileUser, options: OpenOptions
 ) -> ProfileRecord:
+    """The changed profile under the next version, signed by the root and kept. Raises as the token does."""
     raised = replace(profile, updated=now(), version=(profile.version or 0) + 1)
     with opened(record.key(ROOT).uri, host.home, options) as root:
         if not isinstance(root.key, Signs):

@@ -8,7 +8,7 @@ from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder
 from meshhw.dare.read import open_envelope
-from meshhw.errors import IntegrityError, SignatureInvalid
+from meshhw.errors import IntegrityError, Rejected, Replayed, SignatureInvalid
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.connect import ACCEPT
@@ -24,15 +24,19 @@ from meshhw.udf.message import response_id
 def complete(host: Host, octets: bytes, options: OpenOptions) -> Membership:
     """Install the answer to a request of this machine.
 
-    Raises KeyNotFound when it is for no device here, SignatureInvalid when no administrator signed it, and
-    IntegrityError when it answers nothing that was asked, is of another account, or gives other keys.
+    Raises KeyNotFound when it is for no device here, Rejected when the administrator refused,
+    SignatureInvalid when no administrator signed it, Replayed when it answers nothing that was asked, and
+    IntegrityError when it is of another account or gives other keys.
     """
     with Keys(host.home, options) as keys:
         answer, signers = _opened(octets, keys)
     path, pending = _asked(host, answer)
     if answer.result != ACCEPT or answer.cataloged_device is None:
         path.unlink(missing_ok=True)
-        raise IntegrityError(f"the administrator's answer is {(answer.result or 'nothing')[:32]!r}")
+        raise Rejected(
+            f"the administrator's answer is {(answer.result or 'nothing')[:32]!r}",
+            hint="ask the administrator why, then make a new request",
+        )
     found = Membership(host, answer.cataloged_device)
     if not set(signers) & set(administrators(found.profile)):
         raise SignatureInvalid("the answer is not signed by an administrator of the account")
@@ -55,7 +59,7 @@ def _asked(host: Host, answer: RespondConnection) -> tuple[Path, Pending]:
     for path, pending in pending_requests(host.home):
         if response_id(pending.message_id) == answer.message_id:
             return path, pending
-    raise IntegrityError("this answers no request of this machine, or one that was completed already")
+    raise Replayed("this answers no request of this machine, or one that was completed already")
 
 
 def _require_asked(found: Membership, pending: Pending) -> None:

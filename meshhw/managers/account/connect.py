@@ -19,9 +19,10 @@ from meshhw.algorithms import PrivateKey, PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.keys import private_to_jose
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, IntegrityError, NotSupported
+from meshhw.errors import FormatError, IntegrityError, NotSupported, Replayed
 from meshhw.keystore.api import OpenOptions, Signs
-from meshhw.managers.account.administrators import add_administrator
+from meshhw.managers.account.administrators import add_administrator, profile_of
+from meshhw.managers.account.attesting import Judgement, judge, require
 from meshhw.managers.account.connected import ConnectedKeys, connected_keys
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.request import Request
@@ -39,6 +40,7 @@ from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.key import Key, KeyData
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.message import RespondConnection
+from meshhw.schema.profile import ConnectionPolicy
 from meshhw.udf import Seed, Specifier, fingerprint
 from meshhw.udf.message import response_id
 
@@ -70,10 +72,12 @@ class Connector:
     def connect(self, request: Request, rights: Rights) -> Envelope:
         """The answer to a request that a person has accepted, encrypted to the device.
 
-        Raises IntegrityError for a request to another account or one that was answered already, NotSupported
-        for rights that this machine cannot grant.
+        Raises IntegrityError for a request to another account, Replayed for one that was answered already,
+        AttestationRefused for a device that proves less than the account demands, NotSupported for rights
+        that this machine cannot grant.
         """
         self._check(request)
+        require(request.device, self._policy, rights.roles)
         common = self._common_keys(rights)
         activation = Seed.generate(Specifier.ACTIVATION_ACCOUNT)
         keys = connected_keys(request.device, activation)
@@ -97,6 +101,14 @@ class Connector:
         self._remember(request)
         return envelope
 
+    def judged(self, request: Request) -> list[Judgement]:
+        """What the attestations of the device's keys prove, by the account's roots."""
+        return judge(request.device, self._policy or ConnectionPolicy())
+
+    @property
+    def _policy(self) -> ConnectionPolicy | None:
+        return profile_of(self._account).connection_policy
+
     def devices(self) -> list[CatalogedDevice]:
         """The devices that were connected here. Raises FormatError."""
         paths = sorted((self._directory.path / "devices").glob("*.json"))
@@ -107,7 +119,7 @@ class Connector:
         if asked != self._account.label:
             raise IntegrityError(f"the request is to {asked!r}, this is the account {self._account.label!r}")
         if request.message_id in self._answered():
-            raise IntegrityError("the request was answered already", hint="ask the device for a new one")
+            raise Replayed("the request was answered already", hint="ask the device for a new one")
 
     def _common_keys(self, rights: Rights) -> ActivationCommon:
         """The private keys that the rights grant, by the members of ActivationCommon."""

@@ -16,7 +16,7 @@ import msgspec
 from meshhw import files
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, IntegrityError, NotSupported
+from meshhw.errors import Expired, FormatError, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.manager import checked_address
 from meshhw.managers.host import Host, ProfileRecord, now
@@ -92,7 +92,7 @@ def make_request(host: Host, device: ProfileRecord, address: str, options: OpenO
 def read_request(octets: bytes) -> Request:
     """A request in a file: the device's profile signs itself, and its signature key signs the request.
 
-    Raises FormatError, SignatureInvalid, and IntegrityError for one that has expired.
+    Raises FormatError, SignatureInvalid, and Expired.
     """
     envelope = Envelope.parse(octets)
     claimed = decode(envelope.body, RequestConnection)
@@ -102,7 +102,7 @@ def read_request(octets: bytes) -> Request:
     signature = public_key(device.signature, "device's Signature")
     message = open_assertion(envelope, RequestConnection, [signature]).value
     if message.expires is None or message.expires < now():
-        raise IntegrityError("the request has expired", hint="make a new one: `meshhw device request`")
+        raise Expired("the request has expired", hint="make a new one: `meshhw device request`")
     return Request(message, device, profile_udf(device), envelope)
 
 

@@ -1,0 +1,64 @@
+"""The account's policy for devices that ask: in the signed profile, so that only the root key changes it and
+every administrator's machine has the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography import x509
+from msgspec.structs import replace
+
+from meshhw.errors import FormatError, UsageError
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.administrators import profile_of, signed_anew
+from meshhw.managers.account.attesting import PIN, TOUCH
+from meshhw.managers.account.rights import rights_of
+from meshhw.managers.host import Host, ProfileRecord
+from meshhw.schema.profile import ConnectionPolicy
+
+MAX_ROOTS = 16
+
+
+def policy_of(record: ProfileRecord) -> ConnectionPolicy:
+    """The policy in the account's profile; one that demands nothing where there is none."""
+    return profile_of(record).connection_policy or ConnectionPolicy()
+
+
+def set_policy(
+    host: Host, record: ProfileRecord, policy: ConnectionPolicy, options: OpenOptions
+) -> ProfileRecord:
+    """Put a policy into the profile, signed by the root. One that is there already changes nothing.
+
+    Raises UsageError for a policy that nobody could satisfy, FormatError for a root that is no certificate.
+    """
+    checked = _checked(policy)
+    if checked == policy_of(record):
+        return record
+    kept = None if checked == ConnectionPolicy() else checked
+    return signed_anew(host, record, replace(profile_of(record), connection_policy=kept), options)
+
+
+def _checked(policy: ConnectionPolicy) -> ConnectionPolicy:
+    for what, level, scale in (("touch", policy.touch, TOUCH), ("PIN", policy.pin, PIN)):
+        if level not in (None, *scale):
+            raise UsageError(f"{level!r} is no {what} policy", hint="one of " + ", ".join(scale))
+    if policy.roles:
+        rights_of(policy.roles)
+    if (policy.attested or policy.touch or policy.pin) and not policy.roots:
+        raise UsageError(
+            "attestations prove nothing without somebody to trust",
+            hint="name the token maker's root certificate with --trust",
+        )
+    _check_roots(policy.roots)
+    return policy
+
+
+def _check_roots(roots: Sequence[bytes]) -> None:
+    if len(roots) > MAX_ROOTS:
+        raise UsageError(f"an account trusts at most {MAX_ROOTS} roots")
+    for root in roots:
+        try:
+            x509.load_der_x509_certificate(root)
+        except ValueError as error:
+            raise FormatError("a root to trust is not a certificate") from error
