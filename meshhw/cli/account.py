@@ -11,6 +11,7 @@ import typer
 
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, admin, connect
+from meshhw.cli.account_policy import policy
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 app = verbs("A person's Mesh account: its keys, devices and escrow.")
 
 app.command("connect")(connect)
+app.command("policy")(policy)
 app.add_typer(admin, name="admin")
 
 

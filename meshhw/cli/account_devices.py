@@ -50,6 +50,8 @@ def connect(
         answer = connector.reject(request)
     else:
         rights = rights_of([role for role in roles.split(",") if role])
+        for found in connector.judged(request):
+            cli.output.note(str(found))
         _compare(request, witness)
         answer = connector.connect(request, rights)
     with replacing(out) as target:

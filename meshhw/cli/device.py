@@ -15,6 +15,7 @@ from meshhw.cli.output import brief_uri
 from meshhw.cli.streams import naming
 
 if TYPE_CHECKING:
+    from meshhw.keystore.api import TouchPolicy
     from meshhw.keystore.placement import Plan
     from meshhw.keystore.uri import TokenURI
     from meshhw.managers.device import DeviceManager
@@ -48,6 +49,16 @@ def create(
         str | None,
         typer.Option(metavar="SECRET", help="Derive the keys from this seed (-, @FILE) and import them."),
     ] = None,
+    touch: Annotated[
+        str, typer.Option(help="When the key that signs wants a touch: never, cached, always.")
+    ] = "default",
+    attestation: Annotated[
+        bool,
+        typer.Option(
+            "--attestation/--no-attestation",
+            help="Put what the tokens attest of the keys (their serial numbers, too) into the profile.",
+        ),
+    ] = True,
     label: Annotated[str, typer.Option(help="A name for the device on this machine.")] = "",
 ) -> None:
     """Make a device profile; its private keys are made in tokens and never leave them."""
@@ -63,11 +74,12 @@ def create(
         seed=Seed.parse(read_secret(from_seed, "seed")) if from_seed else None,
         require_hardware=require_hardware,
         label=label,
+        touch=_touch(touch),
     )
     with _manager() as manager:
         plan = manager.plan(request)
         _announce(plan)
-        record = manager.create(request, plan)
+        record = manager.create(request, plan, attest=attestation)
     context().output.show(_described(record), record.udf)
 
 
@@ -194,6 +206,16 @@ def _assignment(text: str) -> tuple[str, TokenURI]:
     if not equals or not token:
         raise UsageError(f"{text!r} is not ROLE=TOKEN", hint="for instance --role encryption=software:")
     return name, find_token(token)
+
+
+def _touch(text: str) -> dict[str, TouchPolicy]:
+    from meshhw.errors import UsageError
+    from meshhw.keystore.api import TouchPolicy
+
+    try:
+        return {"signature": TouchPolicy(text)}
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no touch policy", hint="never, cached or always") from error
 
 
 def _announce(plan: Plan) -> None:

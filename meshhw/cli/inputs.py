@@ -51,3 +51,18 @@ def private_key_in(file: str | Path) -> PrivateKey:
     if isinstance(found, SeedKey):
         raise UsageError(f"{file} holds a seed, not a key", hint="`meshhw device create --from-seed` uses it")
     return found
+
+
+def certificate(path: Path) -> bytes:
+    """The DER octets of a certificate in a PEM or DER file. Raises FormatError for torn PEM, OSError."""
+    import ssl
+
+    from meshhw.errors import FormatError
+
+    octets = read_octets(path, _MAX_KEY_FILE)
+    if not octets.lstrip().startswith(b"-----BEGIN"):
+        return octets
+    try:
+        return ssl.PEM_cert_to_DER_cert(octets.decode("ascii").strip())
+    except ValueError as error:
+        raise FormatError(f"{path} is not a PEM certificate") from error

@@ -126,6 +126,7 @@ def attest(
     ] = None,
 ) -> None:
     """The token's statement of how the key came to be; with --root, checked."""
+    from meshhw.cli.inputs import certificate
     from meshhw.keystore.api import Attests
     from meshhw.keystore.attestation import verify
 
@@ -134,7 +135,7 @@ def attest(
     value = _attestation(statement)
     told = {"format": statement.format, "certificates": len(statement.chain)}
     if root:
-        value["facts"] = told = _facts(verify(statement, [_certificate(path) for path in root]))
+        value["facts"] = told = _facts(verify(statement, [certificate(path) for path in root]))
     if out is not None:
         write_file(out, json.dumps(value, indent=2).encode() + b"\n")
     elif not root:
@@ -219,10 +220,3 @@ def _facts(found: Facts) -> dict[str, Any]:
         "serial": found.serial,
         "firmware": found.firmware,
     }
-
-
-def _certificate(path: Path) -> bytes:
-    import ssl
-
-    octets = path.read_bytes()
-    return ssl.PEM_cert_to_DER_cert(octets.decode()) if octets.startswith(b"-----BEGIN") else octets

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meshhw.lab.piv.attestation import Authority
 from tests.cli.conftest import Meshhw
 
 
@@ -113,3 +114,36 @@ def test_administrators_are_listed_added_and_removed(
     assert meshhw("account", "admin", "remove", first["udf"], "--yes", env=pins).returncode == 0
     [left] = json.loads(meshhw("account", "admin", "list", "--json").stdout)
     assert left["algorithm"] == "Ed25519"
+
+
+def test_a_policy_is_shown_changed_and_refuses_a_device_in_the_vault(
+    meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
+) -> None:
+    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    ask, answer = str(tmp_path / "ask.dare"), str(tmp_path / "answer.dare")
+    root = tmp_path / "root.der"
+    root.write_bytes(Authority().root)
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    refused = meshhw("account", "policy", "--require-attestation", env=pins)
+    assert (refused.returncode, "--trust" in refused.stderr) == (2, True)
+    set_so = meshhw(
+        "account", "policy", "--require-attestation", "--trust", str(root), "--for", "admin,web", env=pins
+    )
+    assert set_so.returncode == 0, set_so.stderr
+    shown = json.loads(meshhw("account", "policy", "--json").stdout)
+    assert shown == {
+        "attestation": True,
+        "trust": ["CN=Lab PIV Root CA"],
+        "touch": "never",
+        "pin": "never",
+        "for": ["admin", "web"],
+    }
+    assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
+    assert meshhw("device", "request", "alice@example.com", "--out", ask, env=phone).returncode == 0
+    connect = ("account", "connect", ask, "--out", answer, "--yes")
+    refused = meshhw(*connect, "--roles", "web", "--json", env=pins)
+    told = json.loads(refused.stdout)["error"]
+    assert (refused.returncode, told["class"]) == (6, "AttestationRefused")
+    assert "Signature: unattested: nothing says that a token holds it" in told["message"]
+    assert not Path(answer).exists()
+    assert meshhw(*connect, "--roles", "device", env=pins).returncode == 0

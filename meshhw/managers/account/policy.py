@@ -39,6 +39,11 @@ def set_policy(
     return signed_anew(host, record, replace(profile_of(record), connection_policy=kept), options)
 
 
+def root_name(root: bytes) -> str:
+    """What a root calls itself."""
+    return x509.load_der_x509_certificate(root).subject.rfc4514_string()
+
+
 def _checked(policy: ConnectionPolicy) -> ConnectionPolicy:
     for what, level, scale in (("touch", policy.touch, TOUCH), ("PIN", policy.pin, PIN)):
         if level not in (None, *scale):
