@@ -101,6 +101,7 @@ class Trailer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     payload_digest: Binary | None = field(default=None, name="PayloadDigest")
     chain_digest: Binary | None = field(default=None, name="ChainDigest")
     tree_digest: Binary | None = field(default=None, name="TreeDigest")
+    tree_node: Binary | None = field(default=None, name="TreeNode")
 
 
 class Header(Trailer, frozen=True, omit_defaults=True, kw_only=True):

@@ -15,7 +15,8 @@ import msgspec
 
 from meshhw import files
 from meshhw.algorithms import PublicKey
-from meshhw.dare import merkle
+from meshhw.dare import apextree, merkle
+from meshhw.dare.ending import FrameDigests
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.header import (
     Binary,
@@ -29,10 +30,10 @@ from meshhw.dare.header import (
 )
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import verify_envelope
-from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, octets_in
-from meshhw.dare.sequence_check import frame_leaf
+from meshhw.dare.sequence import SequenceFile, octets_in
 from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.dare.signing import SignatureForm, Signer
+from meshhw.dare.trees import TREES, Tree
 from meshhw.dare.write import seal
 from meshhw.errors import FormatError, IntegrityError, SignatureInvalid, StateError
 from meshhw.jsonbcd import Limits, Value, decode, encode_base64url, to_json
@@ -59,20 +60,22 @@ class SequenceProof:
     members: Mapping[str, Value]
     payload_digest: bytes
     hashes: tuple[bytes, ...]
+    tree: Tree = merkle
 
     def check(self) -> None:
         """Raise IntegrityError unless it holds."""
         info = parse_header(self.members).sequence_info
         if info is None or info.index != self.index:
             raise IntegrityError("the proof's header is of another frame")
-        leaf = merkle.our_leaf(authenticated_octets(self.members), self.payload_digest)
-        merkle.check_inclusion(self.index, leaf, self.head.head, self.hashes)
+        leaf = self.tree.leaf(authenticated_octets(self.members), self.payload_digest)
+        self.tree.check_inclusion(self.index, leaf, self.head.head, self.hashes)
 
     def octets(self) -> bytes:
         """The JSON file form."""
         return to_json(
             {
                 "SequenceProof": {
+                    "Tree": self.tree.NAME,
                     "SequenceId": self.head.sequence_id,
                     "HeadIndex": self.head.head.index,
                     "TreeDigest": self.head.head.digest,
@@ -89,9 +92,12 @@ class SequenceProof:
         """Read the file form. Raises FormatError."""
         wire = view(_tagged(octets, "SequenceProof"), _ProofWire)
         head = SequenceHead(wire.sequence_id, merkle.Head(wire.head_index, wire.tree_digest))
-        if len(wire.hashes) > merkle.MAX_PROOF:
+        tree = TREES.get(wire.tree)
+        if tree is None:
+            raise FormatError(f"the tree {wire.tree[:20]!r} is not known here")
+        if len(wire.hashes) > tree.MAX_PROOF:
             raise FormatError("the proof is longer than any tree is high")
-        return cls(head, wire.index, wire.header, wire.payload_digest, tuple(wire.hashes))
+        return cls(head, wire.index, wire.header, wire.payload_digest, tuple(wire.hashes), tree)
 
 
 class _ProofWire(msgspec.Struct, rename="pascal"):
@@ -102,6 +108,7 @@ class _ProofWire(msgspec.Struct, rename="pascal"):
     header: dict[str, Any]
     payload_digest: Binary
     hashes: list[Binary]
+    tree: str = apextree.NAME
 
 
 class _HeadWire(msgspec.Struct, rename="pascal"):
@@ -113,23 +120,33 @@ class _HeadWire(msgspec.Struct, rename="pascal"):
 
 def head_of(sequence: SequenceFile) -> SequenceHead:
     """The head that the file says; `check_sequence` tells whether that is true. Raises FormatError."""
-    _require_tree(sequence)
+    _tree_of(sequence)
     last = sequence.frame(len(sequence) - 1)
     return SequenceHead(sequence.sequence_id, merkle.Head(last.index, last.tree_digest))
 
 
 def prove_frame(sequence: SequenceFile, index: int) -> SequenceProof:
-    """The proof that the sequence's head covers a frame. Raises FormatError, IndexError."""
-    head = head_of(sequence)
+    """The proof that the sequence's head covers a frame. Raises FormatError, IndexError; IntegrityError where
+    the digests in the frames do not fit."""
+    head, tree = head_of(sequence), _tree_of(sequence)
     frame = sequence.frame(index)
-    hashes = merkle.prove(index, head.head.index, *_hashes_of(sequence))
+    hashes = tree.prove(index, head.head.index, FrameDigests(sequence))
     payload_digest = octets_in(frame.trailer_members, "PayloadDigest") or b""
-    return SequenceProof(head, index, frame.members, payload_digest, tuple(hashes))
+    proof = SequenceProof(head, index, frame.members, payload_digest, tuple(hashes), tree)
+    proof.check()
+    return proof
 
 
 def prove_extension(sequence: SequenceFile, old: merkle.Head) -> list[bytes]:
     """The hashes that show the sequence's head to extend an older one. Raises FormatError, IndexError."""
-    return merkle.prove_consistency(old.index, len(sequence) - 1, *_hashes_of(sequence))
+    return _tree_of(sequence).prove_consistency(old.index, len(sequence) - 1, FrameDigests(sequence))
+
+
+def check_extension(
+    sequence: SequenceFile, old: merkle.Head, head: merkle.Head, proof: Sequence[bytes]
+) -> None:
+    """Raise IntegrityError unless `proof` shows that `head` extends the older one, both of this sequence."""
+    _tree_of(sequence).check_consistency(old, head, proof)
 
 
 def sign_head(head: SequenceHead, signers: Sequence[Signer], *, at: datetime | None = None) -> Envelope:
@@ -229,7 +246,7 @@ def _require_extension(sequence: SequenceFile, old: merkle.Head, head: merkle.He
             hint="or an old copy was put back: get the sequence from another place",
         )
     try:
-        merkle.check_consistency(old, head, prove_extension(sequence, old))
+        check_extension(sequence, old, head, prove_extension(sequence, old))
     except IntegrityError as error:
         raise IntegrityError(
             f"the sequence is not the one that was seen up to frame {old.index}: it has diverged",
@@ -237,18 +254,10 @@ def _require_extension(sequence: SequenceFile, old: merkle.Head, head: merkle.He
         ) from error
 
 
-def _require_tree(sequence: SequenceFile) -> None:
-    if sequence.kind is not SequenceKind.MERKLE or not sequence.is_ours:
+def _tree_of(sequence: SequenceFile) -> Tree:
+    if sequence.tree is None:
         raise FormatError("only a Merkle sequence of ours has heads and proofs")
-
-
-def _hashes_of(sequence: SequenceFile) -> tuple[merkle.Digests, merkle.Digests]:
-    _require_tree(sequence)
-
-    def frame(index: int) -> Frame:
-        return sequence.frame(index)
-
-    return (lambda index: frame(index).tree_digest), (lambda index: frame_leaf(sequence, frame(index)))
+    return sequence.tree
 
 
 def _tagged(octets: bytes, tag: str, limits: Limits = _LIMITS) -> Mapping[str, Value]:

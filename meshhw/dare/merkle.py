@@ -1,57 +1,63 @@
-"""The tree over a sequence's frames: how digests are formed, and proofs of what a head commits to.
+"""The tree of sequences, `meshhw/tree/2`: how digests are formed, and proofs of what a head covers.
 
-With n + 1 = m * 2^k, m odd, the digest D(n) of frame n is
+It is the Merkle tree of RFC 9162, section 2.1, over the frames from 0 on, with our domain separation:
 
-    c = leaf(n);  c = C(D(n - 2^j), c) for j = 0 .. k-1;  D(n) = C(D(previous(n)), c)
+    leaf(n)     = H("meshhw/tree/2" || 0x00 || H(canonical(header)) || PayloadDigest)
+    node(a, b)  = H("meshhw/tree/2" || 0x01 || a || b)
 
-D(n - 2^j) ends the sub-tree of 2^j frames just before the next smaller one, so c covers the 2^k frames that
-end at n, and the last operand everything before. A missing operand is 64 zero octets. (DARE section 3.3; the
-domain separation of `Tree` is docs/formats.md's `meshhw/tree/1`.)
+Two digests stand in frame n's trailer: `TreeDigest` is the root of the frames 0 to n, `TreeNode` that of the
+largest complete sub-tree that ends with frame n. With n + 1 = m * 2^k, m odd, that is one of 2^k frames. The
+frames that TreePosition leads to hold the other complete sub-trees before it: all that an append needs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
 
 from meshhw.errors import IntegrityError
 
-ZEROS = bytes(64)
+NAME = "meshhw/tree/2"
+MAX_PROOF = 64
 DIGEST = 64
-MAX_PROOF = 160
-Digests = Callable[[int], bytes]
-"""The tree digest of a frame by its index."""
+ZEROS = bytes(DIGEST)
+_LEAF = NAME.encode() + b"\x00"
+_NODE = NAME.encode() + b"\x01"
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """One way to hash: what goes before the operands of a node."""
+class Head:
+    """The tree digest of a sequence's last frame: it stands for the whole."""
 
-    node_prefix: bytes = b""
-
-    def node(self, left: bytes, right: bytes) -> bytes:
-        """C(left, right)."""
-        return hashlib.sha512(self.node_prefix + left + right).digest()
-
-    def digest(self, index: int, leaf: bytes, digests: Digests) -> bytes:
-        """D(index), from its leaf and the digests before it."""
-        value = leaf
-        for operand in operands(index):
-            value = self.node(_or_zeros(digests, operand), value)
-        return value
+    index: int
+    digest: bytes
 
 
-OURS = Tree(b"\x01")
-"""`meshhw/tree/1`: leaves and nodes cannot stand for each other."""
-PUBLISHED = Tree()
-"""What the drafts intend: no domain separation, the leaf is the payload's digest."""
+class Digests(Protocol):
+    """What frames say of the tree, by their index."""
+
+    def tree(self, index: int) -> bytes:
+        """TreeDigest."""
+
+    def node(self, index: int) -> bytes:
+        """TreeNode."""
+
+    def leaf(self, index: int) -> bytes:
+        """The leaf, from the frame's header and its PayloadDigest."""
 
 
-def our_leaf(header: bytes, payload_digest: bytes) -> bytes:
-    """The leaf of `meshhw/tree/1`: it covers the authenticated header and the body."""
-    return hashlib.sha512(b"\x00" + hashlib.sha512(header).digest() + payload_digest).digest()
+def leaf(header: bytes, payload_digest: bytes) -> bytes:
+    """The leaf of a frame, `header` being its canonical(header)."""
+    return hashlib.sha512(_LEAF + hashlib.sha512(header).digest() + payload_digest).digest()
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    """The digest over two sub-trees."""
+    return hashlib.sha512(_NODE + left + right).digest()
 
 
 def previous(index: int) -> int:
@@ -60,144 +66,163 @@ def previous(index: int) -> int:
     return level // 2 - 1 if level == index + 1 else index - level
 
 
-def operands(index: int) -> Iterator[int]:
-    """The frames whose digests enter D(index), in that order; -1 where there is none."""
-    level = 1
-    while (index + 1) % (2 * level) == 0:
-        yield index - level
-        level *= 2
-    yield previous(index)
-
-
-def prove(index: int, head: int, digests: Digests, leaves: Digests, tree: Tree = OURS) -> list[bytes]:
-    """The hashes that show D(head) to cover the leaf of `index`."""
-    return _Prover(digests, leaves, tree).path(index, head, to_leaf=True)
-
-
-def prove_consistency(
-    old: int, head: int, digests: Digests, leaves: Digests, tree: Tree = OURS
-) -> list[bytes]:
-    """The hashes that show D(head) to cover D(old), and with it everything up to `old`."""
-    return _Prover(digests, leaves, tree).path(old, head, to_leaf=False)
-
-
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The digest of a sequence's last frame: it stands for the whole."""
+class Peaks:
+    """The complete sub-trees of the first `size` frames, the largest first: all that the next frame needs."""
 
-    index: int
-    digest: bytes
+    size: int = 0
+    digests: tuple[bytes, ...] = ()
+
+    def grow(self, value: bytes) -> Peaks:
+        """With one leaf more."""
+        digests, rest = list(self.digests), self.size
+        while rest & 1:
+            value = node(digests.pop(), value)
+            rest >>= 1
+        return Peaks(self.size + 1, (*digests, value))
+
+    @property
+    def head(self) -> Head:
+        """The head of these frames."""
+        return Head(self.size - 1, _joined(self.digests))
+
+    def trailer(self) -> dict[str, bytes]:
+        """What the last of these frames holds in its trailer."""
+        return {"TreeDigest": _joined(self.digests), "TreeNode": self.digests[-1]}
 
 
-def check_inclusion(index: int, leaf: bytes, head: Head, proof: Sequence[bytes], tree: Tree = OURS) -> None:
-    """Raise IntegrityError unless `proof` shows that the head covers this leaf."""
-    _check(_Verifier(proof, leaf, tree, to_leaf=True), index, head)
+def begin() -> Peaks:
+    """Before the first frame."""
+    return Peaks()
 
 
-def check_consistency(old: Head, head: Head, proof: Sequence[bytes], tree: Tree = OURS) -> None:
-    """Raise IntegrityError unless `proof` shows that the head extends the older one."""
-    _check(_Verifier(proof, old.digest, tree, to_leaf=False), old.index, head)
+def resume(index: int, digests: Digests) -> Peaks:
+    """After frame `index`, from what at most 64 frames hold. Raises IntegrityError when they do not fit."""
+    held, at = [], index
+    while True:
+        held.append(digests.node(at))
+        if at & (at + 1) == 0:
+            break
+        at = previous(at)
+    peaks = Peaks(index + 1, tuple(reversed(held)))
+    if not hmac.compare_digest(peaks.head.digest, digests.tree(index)):
+        raise IntegrityError(f"the digests of frame {index} and of those before it do not fit")
+    return peaks
 
 
-class _Prover:
-    """Walks from the head down to the target; a digest that was told once is not told again."""
-
-    def __init__(self, digests: Digests, leaves: Digests, tree: Tree) -> None:
-        self._digests, self._leaves, self._tree = digests, leaves, tree
-        self._known: set[int] = {-1}
-        self._proof: list[bytes] = []
-
-    def path(self, target: int, head: int, *, to_leaf: bool) -> list[bytes]:
-        self._walk(head, target, to_leaf)
-        return self._proof
-
-    def _walk(self, node: int, target: int, to_leaf: bool) -> None:
-        if node == target and not to_leaf:
-            self._known.add(node)
-            return
-        inputs = list(operands(node))
-        step = _step(inputs, node, target)
-        if step is None:
-            rest = inputs
+def prove(index: int, head: int, digests: Digests) -> list[bytes]:
+    """The hashes that show the head of frame `head` to cover the leaf of `index` (RFC 9162, 2.1.3.1)."""
+    first, stop, found = 0, head + 1, list[bytes]()
+    while stop - first > 1:
+        middle = first + _split(stop - first)
+        if index < middle:
+            found.append(_root(middle, stop, digests))
+            stop = middle
         else:
-            self._walk(inputs[step], target, to_leaf)
-            self._proof.append(self._inner(node, inputs[:step]))
-            rest = inputs[step + 1 :]
-        for operand in rest:
-            self._tell(operand)
-        self._known.add(node)
-
-    def _inner(self, node: int, inputs: Sequence[int]) -> bytes:
-        value = self._leaves(node)
-        for operand in inputs:
-            value = self._tree.node(_or_zeros(self._digests, operand), value)
-        return value
-
-    def _tell(self, operand: int) -> None:
-        if operand not in self._known:
-            self._known.add(operand)
-            self._proof.append(self._digests(operand))
+            found.append(_root(first, middle, digests))
+            first = middle
+    return found[::-1]
 
 
-class _Verifier:
-    """The same walk, computing from the target up to the head."""
-
-    def __init__(self, proof: Sequence[bytes], target_value: bytes, tree: Tree, *, to_leaf: bool) -> None:
-        self._proof = iter(proof)
-        self._target_value, self._tree, self._to_leaf = target_value, tree, to_leaf
-        self._known: dict[int, bytes] = {-1: ZEROS}
-
-    def value(self, node: int, target: int) -> bytes:
-        if node == target and not self._to_leaf:
-            value = self._target_value
+def prove_consistency(old: int, head: int, digests: Digests) -> list[bytes]:
+    """The hashes that show the head of frame `head` to extend that of frame `old` (RFC 9162, 2.1.4.1)."""
+    first, stop, found, end = 0, head + 1, list[bytes](), old + 1
+    while end != stop:
+        middle = first + _split(stop - first)
+        if end <= middle:
+            found.append(_root(middle, stop, digests))
+            stop = middle
         else:
-            inputs = list(operands(node))
-            step = _step(inputs, node, target)
-            if step is None:
-                value, rest = self._target_value, inputs
-            else:
-                below = self.value(inputs[step], target)
-                value = self._tree.node(below, self._next())
-                rest = inputs[step + 1 :]
-            for operand in rest:
-                value = self._tree.node(self._told(operand), value)
-        self._known[node] = value
-        return value
-
-    def finished(self) -> bool:
-        return next(self._proof, None) is None
-
-    def _told(self, operand: int) -> bytes:
-        if operand not in self._known:
-            self._known[operand] = self._next()
-        return self._known[operand]
-
-    def _next(self) -> bytes:
-        value = next(self._proof, b"")
-        if len(value) != DIGEST:
-            raise IntegrityError("the proof is too short")
-        return value
+            found.append(_root(first, middle, digests))
+            first = middle
+    if first:  # else it is the old head itself, which the verifier has
+        found.append(_root(first, stop, digests))
+    return found[::-1]
 
 
-def _step(inputs: Sequence[int], node: int, target: int) -> int | None:
-    """Which operand's sub-tree holds the target; None for the node's own leaf.
-
-    Sub-tree j ends at inputs[j] and begins after inputs[j + 1]; the last operand covers all that is before.
-    """
-    if target == node:
-        return None
-    for step, operand in enumerate(inputs[:-1]):
-        if target > inputs[step + 1] or (inputs[step + 1] == operand and target <= operand):
-            return step
-    return len(inputs) - 1
-
-
-def _check(verifier: _Verifier, target: int, head: Head) -> None:
-    if not 0 <= target <= head.index:
+def check_inclusion(index: int, value: bytes, head: Head, proof: Sequence[bytes]) -> None:
+    """Raise IntegrityError unless `proof` shows that the head covers this leaf (RFC 9162, 2.1.3.2)."""
+    if not 0 <= index <= head.index:
         raise IntegrityError("the proof is about a frame that the head does not cover")
-    if not hmac.compare_digest(verifier.value(head.index, target), head.digest) or not verifier.finished():
+    at, last = index, head.index
+    for other in _whole(proof):
+        if not last:
+            raise IntegrityError("the proof is too long")
+        if at & 1 or at == last:
+            value = node(other, value)
+            at, last = _past_lone(at, last)
+        else:
+            value = node(value, other)
+        at, last = at >> 1, last >> 1
+    if last or not hmac.compare_digest(value, head.digest):
         raise IntegrityError("the proof does not lead to the head")
 
 
-def _or_zeros(digests: Digests, index: int) -> bytes:
-    return ZEROS if index < 0 else digests(index)
+def check_consistency(old: Head, head: Head, proof: Sequence[bytes]) -> None:
+    """Raise IntegrityError unless `proof` shows that the head extends the older one (RFC 9162, 2.1.4.2)."""
+    if not 0 <= old.index <= head.index:
+        raise IntegrityError("the proof is about a frame that the head does not cover")
+    hashes = _whole(proof)
+    if old.index == head.index or old.index & (old.index + 1) == 0:
+        hashes.insert(0, old.digest)
+    at, last = old.index, head.index
+    while at & 1 or at == last != 0:
+        at, last = at >> 1, last >> 1
+    if not hashes:
+        raise IntegrityError("the proof is too short")
+    before = now = hashes[0]
+    for other in hashes[1:]:
+        if not last:
+            raise IntegrityError("the proof is too long")
+        if at & 1 or at == last:
+            before, now = node(other, before), node(other, now)
+            at, last = _past_lone(at, last)
+        else:
+            now = node(now, other)
+        at, last = at >> 1, last >> 1
+    same = hmac.compare_digest(before, old.digest) & hmac.compare_digest(now, head.digest)
+    if last or not same:
+        raise IntegrityError("the proof does not lead from the old head to the new one")
+
+
+def _past_lone(at: int, last: int) -> tuple[int, int]:
+    """Up to where the sub-tree is a right one: at the ragged edge a level may have no node of its own."""
+    while at and not at & 1:
+        at, last = at >> 1, last >> 1
+    return at, last
+
+
+def _joined(peaks: Sequence[bytes]) -> bytes:
+    """The root over complete sub-trees, the largest first."""
+    return reduce(lambda right, left: node(left, right), reversed(peaks))
+
+
+def _root(first: int, stop: int, digests: Digests) -> bytes:
+    """The root of the frames from `first`, where a complete sub-tree may begin, to before `stop`."""
+    peaks, size = [], stop - first
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            first += 1 << level
+            peaks.append(_complete(first - 1, level, digests))
+    return _joined(peaks)
+
+
+def _complete(last: int, level: int, digests: Digests) -> bytes:
+    """The root of the complete sub-tree of 2^level frames that ends with frame `last`."""
+    if (last + 1) >> level & 1:
+        return digests.node(last)
+    value = digests.leaf(last)
+    for below in range(level):
+        value = node(digests.node(last - (1 << below)), value)
+    return value
+
+
+def _split(size: int) -> int:
+    """The largest power of two below `size`."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+def _whole(proof: Sequence[bytes]) -> list[bytes]:
+    if len(proof) > MAX_PROOF or any(len(part) != DIGEST for part in proof):
+        raise IntegrityError("the proof's hashes do not have 64 octets each, or are too many")
+    return list(proof)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from meshhw.dare import merkle
 from meshhw.dare.frame import read_fully
-from meshhw.dare.heads import SequenceHead, head_of
+from meshhw.dare.heads import SequenceHead, check_extension, head_of
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.errors import FormatError, IntegrityError
@@ -57,7 +56,7 @@ def relate(local: SequenceFile, other: SequenceHead, proof: Sequence[bytes] = ()
     if other.head.index == mine.head.index:
         return Relation.SAME if other == mine else Relation.DIVERGED
     try:
-        merkle.check_consistency(mine.head, other.head, proof)
+        check_extension(local, mine.head, other.head, proof)
     except IntegrityError:
         return Relation.DIVERGED
     return Relation.BEHIND

@@ -21,10 +21,10 @@ from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Header, Members, Trailer
 from meshhw.dare.header import view as typed
 from meshhw.dare.legacy import today
 from meshhw.dare.positions import Positions
+from meshhw.dare.trees import TREES, Tree
 from meshhw.errors import FormatError, IntegrityError
 from meshhw.jsonbcd import Limits, Value, canonical, decode, decode_base64url
 
-TREE = "meshhw/tree/1"
 _LIMITS = Limits(depth=MAX_NESTING + 1, token=MAX_HEADER, items=1 << 16, total=MAX_HEADER)
 _PIECE = 4 * 65_552
 
@@ -77,7 +77,7 @@ class Frame:
 
     @property
     def tree_digest(self) -> bytes:
-        """D of this frame, as it says. Raises FormatError when it says none."""
+        """The head's digest when this frame was the last, as it says. Raises FormatError without one."""
         digest = self.trailer.tree_digest or self.header.tree_digest
         if digest is None:
             raise FormatError(f"frame {self.index} has no TreeDigest")
@@ -184,10 +184,12 @@ class SequenceFile:
             raise FormatError(f"a sequence of type {info.container_type[:20]!r} is not known here") from None
         self.sequence_id: bytes = self.first.header.sequence_id or b""
         self.is_ours = self.first.header.sequence_id is not None
-        if self.first.header.tree not in (None, TREE):
-            raise FormatError(f"the tree {str(self.first.header.tree)[:20]!r} is not known here")
-        if self.is_ours and (self.first.header.tree is not None) != (self.kind is SequenceKind.MERKLE):
+        name = self.first.header.tree
+        if name is not None and name not in TREES:
+            raise FormatError(f"the tree {name[:20]!r} is not known here")
+        if self.is_ours and (name is not None) != (self.kind is SequenceKind.MERKLE):
             raise FormatError("the first frame's tree and type do not fit")
+        self.tree: Tree | None = TREES[name] if name is not None and self.is_ours else None
 
     def _adopt_positions(self) -> None:
         """Believe the positions beside the file only as far as the last of them leads to its frame."""

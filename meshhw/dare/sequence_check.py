@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from meshhw.dare import merkle
+from meshhw.dare.apextree import PUBLISHED, ancestors
+from meshhw.dare.ending import Ending
 from meshhw.dare.header import UNAUTHENTICATED, Members, authenticated_octets, to_members
 from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, octets_in
 from meshhw.dare.sequence_read import SequenceReader
-from meshhw.dare.sequence_write import ancestors
 from meshhw.errors import FormatError, IntegrityError
-from meshhw.jsonbcd import canonical
+from meshhw.jsonbcd import canonical, encode_base64url
 
 Progress = Callable[[int, int], None]
-_TRAILER_MEMBERS = frozenset(("PayloadDigest", "ChainDigest", "TreeDigest", "signatures"))
+_TRAILER_MEMBERS = frozenset(("PayloadDigest", "ChainDigest", "TreeDigest", "TreeNode", "signatures"))
 _UNCOVERED = UNAUTHENTICATED - {"hmac"}
 _KEPT = 256
 
@@ -59,7 +60,7 @@ def check_sequence(
     sequence only where nothing can be read.
     """
     report = SequenceReport(torn_at=sequence.torn_at)
-    digests = _Digests(sequence)
+    digests = _OurDigests(sequence) if sequence.is_ours else _PublishedDigests(sequence)
     for frame in sequence.frames():
         payload_digest = _digest_of(sequence.body(frame))
         if sequence.is_ours:
@@ -74,69 +75,73 @@ def check_sequence(
             report.opened += 1
         if progress is not None:
             progress(report.frames, len(sequence))
-    if sequence.kind is SequenceKind.MERKLE and sequence.is_ours:
-        report.head = merkle.Head(len(sequence) - 1, digests.value(len(sequence) - 1))
+    report.head = digests.head
     return report
 
 
-def frame_leaf(sequence: SequenceFile, frame: Frame) -> bytes:
-    """The leaf of a frame of ours, from its header and its body."""
-    return merkle.our_leaf(authenticated_octets(frame.members), _digest_of(sequence.body(frame)))
-
-
-class _Digests:
-    """Recomputes digests frame by frame, keeping what later ones need."""
+class _OurDigests:
+    """The digests of a sequence of ours, frame by frame."""
 
     def __init__(self, sequence: SequenceFile) -> None:
-        self._sequence = sequence
-        self._ours = sequence.is_ours
+        self._ending = Ending(sequence.kind, sequence.tree)
+
+    @property
+    def head(self) -> merkle.Head | None:
+        """The head so far, recomputed."""
+        return self._ending.head
+
+    def state(self, frame: Frame, payload_digest: bytes) -> DigestState:
+        """Compare what a frame says with what it should."""
+        self._ending, expected = self._ending.after(authenticated_octets(frame.members), payload_digest)
+        said = {name: found for name, found in frame.trailer_members.items() if name != "signatures"}
+        right = expected | ({"PayloadDigest": encode_base64url(payload_digest)} if said else {})
+        if said != right:
+            return DigestState.WRONG
+        return DigestState.INTENDED if set(expected) - {"PayloadDigest"} else DigestState.NONE
+
+
+class _PublishedDigests:
+    """Those of a published sequence, keeping what later ones need."""
+
+    head = None
+
+    def __init__(self, sequence: SequenceFile) -> None:
+        self._kind = sequence.kind
         self._trees: dict[int, bytes] = {}
         self._chain = merkle.ZEROS
 
-    def value(self, index: int) -> bytes:
-        """The recomputed D."""
-        return self._trees[index]
-
     def state(self, frame: Frame, payload_digest: bytes) -> DigestState:
         """Compare what a frame says with what it should and with what the reference would have written."""
-        if not self._payload_fits(frame, payload_digest):
+        stored = _stored(frame, "PayloadDigest")
+        if stored is not None and not hmac.compare_digest(stored, payload_digest):
             return DigestState.WRONG
-        if self._sequence.kind is SequenceKind.CHAIN:
+        if self._kind is SequenceKind.CHAIN:
             return self._chain_state(frame, payload_digest)
-        if self._sequence.kind is SequenceKind.MERKLE:
+        if self._kind is SequenceKind.MERKLE:
             return self._tree_state(frame, payload_digest)
         return DigestState.NONE
 
-    def _payload_fits(self, frame: Frame, payload_digest: bytes) -> bool:
-        stored = _stored(frame, "PayloadDigest")
-        if stored is None:
-            return not (self._ours and self._sequence.kind.has_digest)
-        return hmac.compare_digest(stored, payload_digest)
-
     def _chain_state(self, frame: Frame, payload_digest: bytes) -> DigestState:
-        self._chain = merkle.PUBLISHED.node(self._chain, payload_digest)
-        alone = merkle.PUBLISHED.node(merkle.ZEROS, payload_digest)
-        return self._compared(_stored(frame, "ChainDigest"), self._chain, (alone,))
+        self._chain = PUBLISHED.node(self._chain, payload_digest)
+        alone = PUBLISHED.node(merkle.ZEROS, payload_digest)
+        return _compared(_stored(frame, "ChainDigest"), self._chain, (alone,))
 
     def _tree_state(self, frame: Frame, payload_digest: bytes) -> DigestState:
-        tree = merkle.OURS if self._ours else merkle.PUBLISHED
-        leaf = payload_digest
-        if self._ours:
-            leaf = merkle.our_leaf(authenticated_octets(frame.members), payload_digest)
-        right = tree.digest(frame.index, leaf, self._trees.__getitem__)
+        right = PUBLISHED.digest(frame.index, payload_digest, self._trees.__getitem__)
         self._trees[frame.index] = right
         if len(self._trees) > _KEPT:
             kept = {frame.index, *ancestors(frame.index)}
             self._trees = {index: digest for index, digest in self._trees.items() if index in kept}
-        alone = (merkle.PUBLISHED.digest(n, payload_digest, _zeros) for n in (frame.index, frame.index + 1))
-        return self._compared(_stored(frame, "TreeDigest"), right, () if self._ours else alone)
+        alone = (PUBLISHED.digest(n, payload_digest, _zeros) for n in (frame.index, frame.index + 1))
+        return _compared(_stored(frame, "TreeDigest"), right, alone)
 
-    def _compared(self, stored: bytes | None, right: bytes, legacy: Iterable[bytes]) -> DigestState:
-        if stored is None:
-            return DigestState.WRONG if self._ours else DigestState.NONE
-        if hmac.compare_digest(stored, right):
-            return DigestState.INTENDED
-        return DigestState.LEGACY if stored in tuple(legacy) else DigestState.WRONG
+
+def _compared(stored: bytes | None, right: bytes, legacy: Iterable[bytes]) -> DigestState:
+    if stored is None:
+        return DigestState.NONE
+    if hmac.compare_digest(stored, right):
+        return DigestState.INTENDED
+    return DigestState.LEGACY if stored in tuple(legacy) else DigestState.WRONG
 
 
 def _require_ours(sequence: SequenceFile, frame: Frame) -> None:

@@ -14,7 +14,7 @@ from meshhw.dare.read import Heading, Opened, Sink, cipher_of, open_heading, pou
 from meshhw.dare.sequence import Frame, SequenceFile
 from meshhw.errors import FormatError
 
-_OF_THE_SEQUENCE = frozenset(("ChainDigest", "TreeDigest"))
+_OF_THE_SEQUENCE = frozenset(("ChainDigest", "TreeDigest", "TreeNode"))
 _KEPT_SEEDS = 256
 
 

@@ -14,21 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from meshhw import files
 from meshhw.dare import merkle
 from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.ending import Ending, ending_of
 from meshhw.dare.exchange import Readers
 from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
 from meshhw.dare.header import ContentMeta, Members, authenticated_octets
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
-from meshhw.dare.sequence import TREE, Frame, SequenceFile, SequenceKind, frame_at, octets_in
+from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, frame_at
+from meshhw.dare.trees import CURRENT, Tree
 from meshhw.errors import FormatError, IntegrityError, StateError, UsageError
 from meshhw.jsonbcd import Value, canonical, encode_base64url
 
 _BUFFER = 1 << 20
-_KEPT_DIGESTS = 256
 _LOCK_SECONDS = 10.0
 
 
@@ -40,6 +41,13 @@ class Creation:
     content_type: str = ""
     policy: dict[str, Value] = field(default_factory=dict)
     """Kept in the first frame for whoever appends; it decides nothing on reading."""
+    merkle: Tree = CURRENT
+    """How the frames of type Merkle are hashed."""
+
+    @property
+    def tree(self) -> Tree | None:
+        """The tree, where the kind has one."""
+        return self.merkle if self.kind is SequenceKind.MERKLE else None
 
 
 def create(path: Path, creation: Creation | None = None) -> None:
@@ -47,7 +55,7 @@ def create(path: Path, creation: Creation | None = None) -> None:
     creation = creation or Creation()
     members = _first_members(creation)
     empty = hashlib.sha512().digest()
-    trailer = sequence_trailer(creation.kind, authenticated_octets(members), empty, _FirstOperands())
+    _, trailer = Ending(creation.kind, creation.tree).after(authenticated_octets(members), empty)
     octets = frame(canonical(members), b"", canonical(trailer))
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
@@ -85,8 +93,6 @@ class SequenceWriter(SequenceFile):
         self._exchange: Exchange | None = None
         self._exchange_index = -1
         self._pending = bytearray()
-        self._digests: dict[int, bytes] = {}
-        self._chain = merkle.ZEROS
         self._broken = False
         self.repaired = 0
         self._gate = _locked(path, lock_timeout)
@@ -106,11 +112,11 @@ class SequenceWriter(SequenceFile):
         index = self._next_index()
         prepared = self._prepared(outline or Outline(), index, in_clear=in_clear)
         body = b"".join(prepared.body(BytesIO(payload)))
-        trailer = self._trailer_of(prepared, hashlib.sha512(body).digest(), index)
+        ending, trailer = self._after(prepared, hashlib.sha512(body).digest())
         octets = frame(canonical(prepared.members), body, canonical(trailer))
         self.positions.append(self.end + len(self._pending))
         self._pending += octets
-        self._remember(trailer, index)
+        self._ending = ending
         if len(self._pending) >= _BUFFER:
             self.flush()
         return index
@@ -126,16 +132,16 @@ class SequenceWriter(SequenceFile):
         prepared = self._prepared(outline, index)
         stored = prepared.body_length(length) or 0
         before = record(canonical(prepared.members)) + record_head(stored)
-        after = len(record(canonical(self._trailer_of(prepared, bytes(64), index))))
+        after = len(record(canonical(self._after(prepared, bytes(64))[1])))
         head = frame_head(len(before) + stored + after)
         with self._undone_on_error():
             _write_all(self._descriptor, head + before)
             digest = _write_body(self._descriptor, prepared.body(source), stored)
-            trailer = self._trailer_of(prepared, digest, index)
+            ending, trailer = self._after(prepared, digest)
             _write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
         self.positions.append(self.end)
         self.end += len(before) + stored + after + 2 * len(head)
-        self._remember(trailer, index)
+        self._ending = ending
         return index
 
     def append_frames(self, octets: bytes, expected: merkle.Head | None = None) -> None:
@@ -145,12 +151,12 @@ class SequenceWriter(SequenceFile):
         Raises FormatError, IntegrityError: then nothing is added.
         """
         self.flush()
-        start, digests, chain = len(self), dict(self._digests), self._chain
+        start, ending = len(self), self._ending
         try:
             self._check_continuation(octets, expected)
         except BaseException:
             self.positions.truncate(start)
-            self._digests, self._chain = digests, chain
+            self._ending = ending
             raise
         self._pending = bytearray(octets)
         self.flush()
@@ -195,15 +201,6 @@ class SequenceWriter(SequenceFile):
             finally:
                 self._release()
 
-    def digest(self, index: int) -> bytes:
-        """D of a frame. Raises FormatError where the sequence has none."""
-        return self._digests.get(index) or self.frame(index).tree_digest
-
-    @property
-    def chain(self) -> bytes:
-        """The last frame's ChainDigest."""
-        return self._chain
-
     def _next_index(self) -> int:
         if self._broken:
             raise StateError("an earlier write failed", hint="make room on the disk and open the file anew")
@@ -218,12 +215,7 @@ class SequenceWriter(SequenceFile):
             self.repaired = cut_torn_tail(self._descriptor, self.torn_at)
             self.torn_at = None
         os.lseek(self._descriptor, self.end, os.SEEK_SET)
-        last = self.frame(len(self) - 1)
-        if self.kind is SequenceKind.MERKLE:
-            for index in (last.index, *ancestors(last.index)):
-                self._digests[index] = self.frame(index).tree_digest
-        if self.kind is SequenceKind.CHAIN:
-            self._chain = octets_in(last.trailer_members, "ChainDigest") or merkle.ZEROS
+        self._ending = ending_of(self)
 
     def _prepared(self, outline: Outline, index: int, *, in_clear: bool = False) -> Prepared:
         info: dict[str, Value] = {"Index": index}
@@ -245,9 +237,7 @@ class SequenceWriter(SequenceFile):
             found = frame_at(view, index, span)
             position, length = span.records[1] if len(span.records) > 1 else (0, 0)
             payload_digest = hashlib.sha512(octets[position : position + length]).digest()
-            expected = sequence_trailer(
-                self.kind, authenticated_octets(found.members), payload_digest, self, index
-            )
+            ending, expected = self._ending.after(authenticated_octets(found.members), payload_digest)
             info = found.header.sequence_info
             pointer = self.positions[merkle.previous(index)] if self.kind.has_pointers else None
             if not found.exact or info is None or info.index != index or info.tree_position != pointer:
@@ -255,10 +245,9 @@ class SequenceWriter(SequenceFile):
             if {name: found.trailer_members.get(name) for name in expected} != expected:
                 raise IntegrityError(f"frame {index} as it was sent has the wrong digests")
             self.positions.append(self.end + at)
-            self._remember(found.trailer_members, index)
+            self._ending = ending
             at = span.end
-        last = len(self) - 1
-        if expected_head not in (None, merkle.Head(last, self._digests.get(last, b""))):
+        if expected_head not in (None, self._ending.head):
             raise IntegrityError("the frames that were sent do not lead to the head that was promised")
 
     def _session_exchange(self, index: int) -> Exchange | None:
@@ -269,18 +258,12 @@ class SequenceWriter(SequenceFile):
             return self._exchange
         return self._exchange if index == self._exchange_index else self._exchange.continued()
 
-    def _trailer_of(self, prepared: Prepared, payload_digest: bytes, index: int) -> Members:
+    def _after(self, prepared: Prepared, payload_digest: bytes) -> tuple[Ending, Members]:
+        """What the sequence ends with after this frame, and the frame's trailer."""
         signed = prepared.trailer(payload_digest) or {}
         authenticated = prepared.authenticated or authenticated_octets(prepared.members)
-        return signed | sequence_trailer(self.kind, authenticated, payload_digest, self, index)
-
-    def _remember(self, trailer: Members, index: int) -> None:
-        if self.kind is SequenceKind.MERKLE:
-            self._digests[index] = octets_in(trailer, "TreeDigest") or b""
-            if len(self._digests) > _KEPT_DIGESTS:
-                kept = {index, *ancestors(index)}
-                self._digests = {i: digest for i, digest in self._digests.items() if i in kept}
-        self._chain = octets_in(trailer, "ChainDigest") or self._chain
+        ending, digests = self._ending.after(authenticated, payload_digest)
+        return ending, signed | digests
 
     @contextmanager
     def _undone_on_error(self) -> Iterator[None]:
@@ -297,40 +280,6 @@ class SequenceWriter(SequenceFile):
     def _release(self) -> None:
         super().close()
         os.close(self._gate)
-
-
-class _Operands(Protocol):
-    """What a frame's digests are formed over, beside the frame itself."""
-
-    @property
-    def chain(self) -> bytes: ...
-
-    def digest(self, index: int) -> bytes: ...
-
-
-class _FirstOperands:
-    """Nothing is before the first frame."""
-
-    chain = merkle.ZEROS
-
-    def digest(self, index: int) -> bytes:
-        raise FormatError(f"frame {index} is not there")
-
-
-def sequence_trailer(
-    kind: SequenceKind, authenticated: bytes, payload_digest: bytes, before: _Operands, index: int = 0
-) -> Members:
-    """The digests that a frame's trailer holds, `authenticated` being its canonical(header)."""
-    if not kind.has_digest:
-        return {}
-    trailer: Members = {"PayloadDigest": encode_base64url(payload_digest)}
-    if kind is SequenceKind.CHAIN:
-        chain = merkle.PUBLISHED.node(before.chain, payload_digest)
-        trailer["ChainDigest"] = encode_base64url(chain)
-    if kind is SequenceKind.MERKLE:
-        leaf = merkle.our_leaf(authenticated, payload_digest)
-        trailer["TreeDigest"] = encode_base64url(merkle.OURS.digest(index, leaf, before.digest))
-    return trailer
 
 
 def cut_torn_tail(descriptor: int, position: int) -> int:
@@ -351,21 +300,14 @@ def cut_torn_tail(descriptor: int, position: int) -> int:
     return size - position
 
 
-def ancestors(index: int) -> Iterator[int]:
-    """The frames that TreePosition leads to, one after another, down to 0."""
-    while index > 0:
-        index = merkle.previous(index)
-        yield index
-
-
 def _first_members(creation: Creation) -> Members:
     members: Members = {
         "SequenceId": encode_base64url(secrets.token_bytes(16)),
         "SequenceInfo": {"DataEncoding": "JSON", "ContainerType": creation.kind.value, "Index": 0},
         "policy": creation.policy,
     }
-    if creation.kind is SequenceKind.MERKLE:
-        members["tree"] = TREE
+    if creation.tree is not None:
+        members["tree"] = creation.tree.NAME
     if creation.kind.has_digest:
         members["dig"] = "S512"
     if creation.content_type:

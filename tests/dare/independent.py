@@ -113,11 +113,10 @@ def segments(key: bytes, plain: bytes) -> bytes:
     )
 
 
-def write(case: dict[str, Any]) -> bytes:
-    """The binary file form of a case: seed, salt, payload, readers, signers, content and annotations."""
-    seed, salt, payload = (bytes.fromhex(case[name]) for name in ("seed", "salt", "payload"))
-    recipients = []
-    for reader in case["readers"]:
+def wrapped_for(seed: bytes, readers: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The `recipients` of a header."""
+    recipients: list[dict[str, Any]] = []
+    for reader in readers:
         crv, private, ephemeral = reader["crv"], *(bytes.fromhex(reader[n]) for n in ("private", "ephemeral"))
         public, epk = public_octets(crv, private), public_octets(crv, ephemeral)
         wrapped = aes_key_wrap(kek(crv, agree(crv, ephemeral, public), epk, public), seed)
@@ -128,6 +127,13 @@ def write(case: dict[str, Any]) -> bytes:
                 "wmk": b64(wrapped),
             }
         )
+    return recipients
+
+
+def write(case: dict[str, Any]) -> bytes:
+    """The binary file form of a case: seed, salt, payload, readers, signers, content and annotations."""
+    seed, salt, payload = (bytes.fromhex(case[name]) for name in ("seed", "salt", "payload"))
+    recipients = wrapped_for(seed, case["readers"])
     if "symmetric" in case:
         key = bytes.fromhex(case["symmetric"])
         wrapped = aes_key_wrap(derive(key, None, b"meshhw/kek/1", 32), seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -26,6 +24,7 @@ from meshhw.dare.merkle import Head, check_consistency
 from meshhw.dare.sequence import SequenceFile, SequenceKind
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
+from tests.dare import independent_tree
 
 SIGNER = LocalKey(PrivateKey(Algorithm.ED448, bytes(range(57))))
 
@@ -56,55 +55,24 @@ def test_a_signed_head(path: Path) -> None:
         verify_head(changed, [SIGNER.public])
 
 
-def independent_check(octets: bytes) -> bool:
-    """An inclusion proof by docs/formats.md, Sequences, alone."""
-    proof = json.loads(octets)["SequenceProof"]
-
-    def octets_of(text: str) -> bytes:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-    def sha(data: bytes) -> bytes:
-        return hashlib.sha512(data).digest()
-
-    header = {k: v for k, v in proof["Header"].items() if k != "hmac"}
-    header["SequenceInfo"] = {k: v for k, v in header["SequenceInfo"].items() if k != "TreePosition"}
-    canonical = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    leaf = sha(b"\0" + sha(canonical) + octets_of(proof["PayloadDigest"]))
-    hashes = iter([octets_of(text) for text in proof["Hashes"]])
-    known = {-1: bytes(64)}
-    target = proof["Index"]
-
-    def digest(n: int) -> bytes:
-        power = (n + 1) & -(n + 1)
-        ends = [n - (1 << j) for j in range(power.bit_length() - 1)]
-        ends.append(power // 2 - 1 if power == n + 1 else n - power)
-        value, rest = leaf, ends
-        if n != target:
-            at = next((j for j in range(len(ends) - 1) if target > n - (2 << j)), len(ends) - 1)
-            below = digest(ends[at])
-            value, rest = sha(b"\1" + below + next(hashes)), ends[at + 1 :]
-        for end in rest:
-            if end not in known:
-                known[end] = next(hashes)
-            value = sha(b"\1" + known[end] + value)
-        known[n] = value
-        return value
-
-    return digest(proof["HeadIndex"]) == octets_of(proof["TreeDigest"]) and next(hashes, None) is None
-
-
 def test_proofs_stand_alone(path: Path) -> None:
     with SequenceFile(path) as sequence:
         for index in range(len(sequence)):
             octets = prove_frame(sequence, index).octets()
             SequenceProof.parse(octets).check()
-            assert independent_check(octets)
+            assert independent_tree.covers(octets)
 
 
 def test_a_changed_proof_is_refused(path: Path) -> None:
     with SequenceFile(path) as sequence:
         value = json.loads(prove_frame(sequence, 5).octets())
-    for name, other in [("Index", 6), ("HeadIndex", 19), ("PayloadDigest", "A" * 86), ("Hashes", [])]:
+    for name, other in [
+        ("Index", 6),
+        ("HeadIndex", 32),
+        ("PayloadDigest", "A" * 86),
+        ("Hashes", []),
+        ("Tree", "meshhw/tree/1"),
+    ]:
         changed = json.dumps({"SequenceProof": {**value["SequenceProof"], name: other}}).encode()
         with pytest.raises(MeshError):
             SequenceProof.parse(changed).check()
