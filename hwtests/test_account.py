@@ -87,7 +87,7 @@ def test_a_seeds_keys_enter_the_token_and_the_seed_is_sealed_to_it(
     assert {handle.tier for handle in record.keys} == {Tier.NATIVE}
     directory = AccountDirectory(host.home, record.udf)
     assert softhsm_token.label.encode() in (directory.path / "seed.sealed").read_bytes()
-    assert len(directory.store_keys(person.options)) == 13
+    assert len(directory.keys(person.options).entries) == 13
     sheets = make_sheets(host, record, person.options, 2, 3)
     assert recovered_seed([sheet.code for sheet in sheets[1:]]).udf == record.udf
 

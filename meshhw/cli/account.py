@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.algorithms import Suite
-from meshhw.cli.account_devices import Account, admin, connect
+from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_policy import policy
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri
@@ -25,6 +25,7 @@ app = verbs("A person's Mesh account: its keys, devices and escrow.")
 
 app.command("connect")(connect)
 app.command("policy")(policy)
+app.command("devices")(devices)
 app.add_typer(admin, name="admin")
 
 

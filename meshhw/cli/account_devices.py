@@ -11,13 +11,20 @@ import typer
 from meshhw.cli.common import context, verbs
 
 if TYPE_CHECKING:
+    from meshhw.keystore.uri import TokenURI
+    from meshhw.managers.account.authority import Authority
     from meshhw.managers.account.request import Request
-    from meshhw.managers.host import ProfileRecord
+    from meshhw.schema.profile import ProfileUser
 
 MAX_REQUEST = 1 << 20
 admin = verbs("Who may connect devices: each administrator has a key of its own.")
 Account = Annotated[
     str | None, typer.Option("--account", metavar="ADDRESS", help="Which account, when there are several.")
+]
+
+RootOn = Annotated[
+    str | None,
+    typer.Option(metavar="TOKEN", help="The token with the root key, where this machine does not know it."),
 ]
 
 
@@ -31,12 +38,17 @@ def connect(
     witness: Annotated[
         str | None, typer.Option(help="What the device shows; without it you are asked to compare.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the account's catalogs call the device, on every device.")
+    ] = None,
+    root_on: RootOn = None,
     reject: Annotated[bool, typer.Option("--reject", help="Answer with a refusal.")] = False,
     account: Account = None,
 ) -> None:
     """Connect a device that has asked: check it, grant it roles, write the answer for it."""
     from meshhw.cli.inputs import read_octets
     from meshhw.dare.output import replacing
+    from meshhw.managers.account.authority import authority
     from meshhw.managers.account.connect import Connector
     from meshhw.managers.account.request import read_request
     from meshhw.managers.account.rights import rights_of
@@ -45,7 +57,7 @@ def connect(
     cli = context()
     host = Host(cli.home)
     request = read_request(read_octets(file, MAX_REQUEST))
-    connector = Connector(host, host.profile(account, "ProfileUser"), cli.open_options)
+    connector = Connector(host, authority(host, account, cli.open_options), cli.open_options)
     if reject:
         answer = connector.reject(request)
     else:
@@ -53,20 +65,34 @@ def connect(
         for found in connector.judged(request):
             cli.output.note(str(found))
         _compare(request, witness)
-        answer = connector.connect(request, rights)
+        answer = connector.connect(request, rights, name=name, root_on=token_named(root_on))
     with replacing(out) as target:
         target.write(answer.octets())
     value = {"device": request.udf, "roles": [] if reject else list(rights.roles), "file": str(out)}
     cli.output.show(value, f"{request.udf} is {'refused' if reject else 'connected'}; the answer is in {out}")
 
 
+def devices(account: Account = None) -> None:
+    """The devices of the account; their catalog is open to administrators."""
+    from meshhw.managers.account.devices import opened_devices, roles_in
+    from meshhw.managers.host import Host
+
+    cli = context()
+    with opened_devices(Host(cli.home), cli.open_options, account=account) as found:
+        rows = [
+            {"udf": item.device_udf, "name": item.local_name or "", "roles": ",".join(roles_in(item))}
+            for item in found.devices()
+        ]
+    cli.output.table(rows, ["udf", "name", "roles"])
+
+
 @admin.command("list")
 def list_administrators(account: Account = None) -> None:
     """The administrators that the profile lists."""
-    from meshhw.managers.account.administrators import administrators, profile_of
+    from meshhw.managers.account.administrators import administrators
     from meshhw.udf import fingerprint
 
-    profile = profile_of(_record(account))
+    profile = _authority(account).profile
     rows = [{"udf": fingerprint(key), "algorithm": key.algorithm} for key in administrators(profile)]
     context().output.table(rows, ["udf", "algorithm"])
 
@@ -74,41 +100,48 @@ def list_administrators(account: Account = None) -> None:
 @admin.command("add")
 def add(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The new administrator's public key.")],
+    *,
+    root_on: RootOn = None,
     account: Account = None,
 ) -> None:
     """List one more administrator's key; the root key signs the profile anew."""
     from meshhw.cli.inputs import public_key_in
     from meshhw.managers.account.administrators import add_administrator
-    from meshhw.managers.host import Host
 
-    cli = context()
-    changed = add_administrator(Host(cli.home), _record(account), public_key_in(file), cli.open_options)
-    _show_version(changed)
+    _show_version(add_administrator(_authority(account), public_key_in(file), token_named(root_on)))
 
 
 @admin.command("remove")
-def remove(udf: Annotated[str, typer.Argument(metavar="UDF")], account: Account = None) -> None:
+def remove(
+    udf: Annotated[str, typer.Argument(metavar="UDF")], *, root_on: RootOn = None, account: Account = None
+) -> None:
     """Take an administrator off the list; what it signs from now on counts nothing."""
     from meshhw.managers.account.administrators import remove_administrator
+
+    context().require_consent(f"Remove the administrator {udf}?")
+    _show_version(remove_administrator(_authority(account), udf, token_named(root_on)))
+
+
+def token_named(name: str | None) -> TokenURI | None:
+    """The token that an option names. Raises TokenNotFound, Ambiguous."""
+    from meshhw.keystore.registry import find_token
+
+    return None if name is None else find_token(name)
+
+
+def _authority(account: str | None) -> Authority:
+    from meshhw.managers.account.authority import authority
     from meshhw.managers.host import Host
 
     cli = context()
-    cli.require_consent(f"Remove the administrator {udf}?")
-    changed = remove_administrator(Host(cli.home), _record(account), udf, cli.open_options)
-    _show_version(changed)
+    return authority(Host(cli.home), account, cli.open_options)
 
 
-def _record(account: str | None) -> ProfileRecord:
-    from meshhw.managers.host import Host
+def _show_version(profile: ProfileUser) -> None:
+    from meshhw.schema.assertion import profile_udf
 
-    return Host(context().home).profile(account, "ProfileUser")
-
-
-def _show_version(record: ProfileRecord) -> None:
-    from meshhw.managers.account.administrators import profile_of
-
-    value: dict[str, Any] = {"udf": record.udf, "version": profile_of(record).version}
-    context().output.show(value, f"the profile {record.udf} has version {value['version']}")
+    value: dict[str, Any] = {"udf": profile_udf(profile), "version": profile.version}
+    context().output.show(value, f"the profile {value['udf']} has version {value['version']}")
 
 
 def _compare(request: Request, witness: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshhw.cli.account_devices import Account
+from meshhw.cli.account_devices import Account, RootOn, token_named
 from meshhw.cli.common import context
 
 if TYPE_CHECKING:
@@ -36,18 +36,19 @@ def policy(
     only_for: Annotated[
         str | None, typer.Option("--for", metavar="R,...", help="Demand it for these roles; all for all.")
     ] = None,
+    root_on: RootOn = None,
     account: Account = None,
 ) -> None:
     """Show what a device must prove to be connected, or change it; the root key signs the change."""
     from msgspec.structs import replace
 
     from meshhw.cli.inputs import certificate
+    from meshhw.managers.account.authority import authority
     from meshhw.managers.account.policy import policy_of, set_policy
     from meshhw.managers.host import Host
 
     cli = context()
-    host = Host(cli.home)
-    record = host.profile(account, "ProfileUser")
+    found = authority(Host(cli.home), account, cli.open_options)
     wanted: dict[str, Any] = {}
     if require_attestation is not None:
         wanted["attested"] = require_attestation or None
@@ -59,8 +60,8 @@ def policy(
     if only_for is not None:
         wanted["roles"] = () if only_for == "all" else tuple(only_for.split(","))
     if wanted:
-        record = set_policy(host, record, replace(policy_of(record), **wanted), cli.open_options)
-    value = _described(policy_of(record))
+        set_policy(found, replace(policy_of(found), **wanted), token_named(root_on))
+    value = _described(policy_of(found))
     cli.output.show(value, "\n".join(f"{name:14}{text}" for name, text in _lines(value)))
 
 

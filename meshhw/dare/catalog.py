@@ -14,11 +14,11 @@ from typing import Self
 
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder, RecipientKey
-from meshhw.dare.header import ContentMeta, KeyValue, parse_content_meta
+from meshhw.dare.header import ContentMeta, KeyValue, Members, parse_content_meta
 from meshhw.dare.heads import HEAD_TYPE, head_of, sign_head
 from meshhw.dare.kdf import hkdf_sha512
 from meshhw.dare.key_index import KeyIndex
-from meshhw.dare.policy import readers_of, session_policy
+from meshhw.dare.policy import EPOCH_TYPE, begin_epoch, current_readers, policy_of, readers_of, session_policy
 from meshhw.dare.prepare import Cipher, Outline
 from meshhw.dare.read import cipher_of
 from meshhw.dare.sequence import SequenceFile
@@ -26,9 +26,11 @@ from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, KeyNotFound, UsageError
+from meshhw.jsonbcd import encode_base64url
 
 CONTENT_TYPE = "application/mmm-catalog"
 NEW, UPDATE, DELETE = "New", "Update", "Delete"
+DIGESTS = "ObjectDigests"
 _INDEX_INFO = b"meshhw/catalog-index/1"
 _INDEX_BATCH = 1 << 14
 
@@ -53,10 +55,20 @@ def create_catalog(path: Path, readers: Sequence[RecipientKey] = ()) -> None:
 class Catalog:
     """A catalog that is read and, when `writable`, written. Its index is brought up to date on opening."""
 
-    def __init__(self, path: Path, finder: KeyFinder | None = None, *, writable: bool = True) -> None:
-        """Raises FormatError, KeyNotFound when the entries' names cannot be decrypted, StateError when
-        another writer holds the catalog."""
-        self._sequence = self._opened(path) if writable else SequenceFile(path)
+    def __init__(
+        self,
+        path: Path,
+        finder: KeyFinder | None = None,
+        *,
+        writable: bool = True,
+        readers: Sequence[RecipientKey] = (),
+    ) -> None:
+        """`readers`: whom this session's entries are for; without them those that the file names.
+
+        Raises FormatError, KeyNotFound when the entries' names cannot be decrypted, StateError when another
+        writer holds the catalog.
+        """
+        self._sequence = self._opened(path, readers) if writable else SequenceFile(path)
         try:
             self._reader = SequenceReader(self._sequence, finder)
             self._index = KeyIndex(path, self._sequence.sequence_id, self._index_secret())
@@ -104,11 +116,23 @@ class Catalog:
         for index in self._index.all(start):
             yield self._entry(index)
 
-    def put(self, key: str, payload: bytes, key_values: Sequence[KeyValue] = ()) -> int:
-        """Add or replace an entry; the frame's index. Raises UsageError without a key, or opened to read."""
+    def put(
+        self,
+        key: str,
+        payload: bytes,
+        key_values: Sequence[KeyValue] = (),
+        *,
+        digests: Sequence[bytes] = (),
+    ) -> int:
+        """Add or replace an entry; the frame's index. `digests` of objects in the entry stand in the frame's
+        header in clear, so that a proof of the frame proves them too, to who cannot read the entry.
+
+        Raises UsageError without a key, or opened to read.
+        """
         place = self._index.get(key)
         event = UPDATE if place is not None and place.live else NEW
-        return self._append(key, payload, event, tuple(key_values))
+        extra: Members = {DIGESTS: [encode_base64url(digest) for digest in digests]} if digests else {}
+        return self._append(key, payload, event, tuple(key_values), extra)
 
     def delete(self, key: str, key_values: Sequence[KeyValue] = ()) -> int:
         """Delete an entry; the frame's index. Raises KeyNotFound."""
@@ -118,6 +142,12 @@ class Catalog:
     def bury(self, key: str, key_values: Sequence[KeyValue] = ()) -> int:
         """Say that a key is deleted, also one that was not there; the frame's index."""
         return self._append(key, b"", DELETE, tuple(key_values))
+
+    def begin_epoch(self, readers: Sequence[RecipientKey], statement: bytes) -> int:
+        """From here on entries are for other readers (`policy.begin_epoch`); the frame's index."""
+        index = begin_epoch(self._writer, readers, statement)
+        self._index.epoch, self._index.frames = index, index + 1
+        return index
 
     def flush(self, *, sync: bool = False) -> None:
         """Write what was changed, and its index."""
@@ -134,7 +164,7 @@ class Catalog:
         """Write the last event of every key into a new catalog: live entries, and deletions that have
         attributes. Its first frame is the old one's head, signed: who trusts the signer knows what the new
         catalog stands for. Raises StateError when `target` exists."""
-        readers = readers_of(self._sequence)
+        readers = self.current_readers()
         create_catalog(target, readers)
         with SequenceWriter(target, readers) as writer:
             link = sign_head(head_of(self._sequence), signers)
@@ -147,13 +177,24 @@ class Catalog:
                     writer.append(entry.payload, Outline(content=meta))
             writer.flush(sync=True)
 
+    def current_readers(self) -> list[RecipientKey]:
+        """The keys that the newest epoch of the file is encrypted to. Raises FormatError."""
+        return policy_of(self._sequence.frame(self._index.epoch))
+
     @property
     def _writer(self) -> SequenceWriter:
         if not isinstance(self._sequence, SequenceWriter):
             raise UsageError("the catalog was opened for reading")
         return self._sequence
 
-    def _append(self, key: str, payload: bytes, event: str, key_values: tuple[KeyValue, ...]) -> int:
+    def _append(
+        self,
+        key: str,
+        payload: bytes,
+        event: str,
+        key_values: tuple[KeyValue, ...],
+        extra: Members | None = None,
+    ) -> int:
         if not key:
             raise UsageError("an entry has a key")
         place = self._index.get(key)
@@ -164,7 +205,7 @@ class Catalog:
             first=place.first if place and event != NEW else None,
             previous=place.last if place and event != NEW else None,
         )
-        index = self._writer.append(payload, Outline(content=content))
+        index = self._writer.append(payload, Outline(content=content, extra=extra or {}))
         self._index.put(key, index, live=event != DELETE)
         return index
 
@@ -188,26 +229,29 @@ class Catalog:
             content = self._reader.content(frame)
             if content.unique_id is not None:
                 self._index.put(content.unique_id, frame.index, live=content.event != DELETE)
+            elif content.content_type == EPOCH_TYPE:
+                self._index.epoch = frame.index
             if frame.index % _INDEX_BATCH == 0:
                 self._index.flush()
         self._index.frames = len(self._sequence)
 
     def _index_secret(self) -> bytes:
-        """From the first session's seed; the first encrypted frame is 1, or 2 after a link to an old head."""
-        for frame in self._sequence.frames(1, 3):
+        """From the first session's seed; before its first encrypted frame are links and epochs in clear."""
+        if not readers_of(self._sequence):
+            return self._sequence.sequence_id.ljust(32, b"\0")
+        for frame in self._sequence.frames(1):
             if cipher_of(frame.header) is not Cipher.NONE:
                 return hkdf_sha512(self._reader.heading(frame).seed, _INDEX_INFO, 32)
-        if readers_of(self._sequence):  # a reader finds nothing to index yet
-            fresh = isinstance(self._sequence, SequenceWriter)
-            seed = self._writer.begin_session() if fresh else secrets.token_bytes(32)
-            return hkdf_sha512(seed, _INDEX_INFO, 32)
-        return self._sequence.sequence_id.ljust(32, b"\0")
+        fresh = isinstance(self._sequence, SequenceWriter)  # a reader finds nothing to index yet
+        seed = self._writer.begin_session() if fresh else secrets.token_bytes(32)
+        return hkdf_sha512(seed, _INDEX_INFO, 32)
 
     @staticmethod
-    def _opened(path: Path) -> SequenceWriter:
+    def _opened(path: Path, readers: Sequence[RecipientKey]) -> SequenceWriter:
+        if readers:
+            return SequenceWriter(path, readers)
         with SequenceFile(path) as existing:
-            readers = readers_of(existing)
-        return SequenceWriter(path, readers)
+            return SequenceWriter(path, current_readers(existing))
 
 
 def linked_head(sequence: SequenceFile) -> Envelope | None:

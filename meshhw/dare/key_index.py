@@ -15,9 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
-CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY, version INTEGER, identity BLOB, frames INTEGER);
+CREATE TABLE IF NOT EXISTS known (id INTEGER PRIMARY KEY, version INTEGER, identity BLOB, frames INTEGER,
+    epoch INTEGER);
 CREATE TABLE IF NOT EXISTS keys (mac BLOB PRIMARY KEY, first INTEGER, last INTEGER, live INTEGER)
     WITHOUT ROWID;
 """
@@ -38,7 +39,8 @@ class Place:
 
 
 class KeyIndex:
-    """Places by key. `frames` is how many of the sequence's frames it knows."""
+    """Places by key. `frames` is how many of the sequence's frames it knows, `epoch` where the newest epoch
+    begins."""
 
     def __init__(self, path: Path, identity: bytes, secret: bytes) -> None:
         """Open or make it. One that is foreign, damaged or of another version is made anew."""
@@ -51,6 +53,7 @@ class KeyIndex:
         except sqlite3.DatabaseError:
             self._path.unlink(missing_ok=True)
             self._database = self._opened()
+        self.epoch = 0
         self.frames = self._state()
 
     def get(self, key: str) -> Place | None:
@@ -90,7 +93,8 @@ class KeyIndex:
         with self._database:
             self._database.executemany(_UPSERT, rows)
             self._database.execute(
-                "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?)", (_VERSION, self._identity, self.frames)
+                "INSERT OR REPLACE INTO known VALUES (1, ?, ?, ?, ?)",
+                (_VERSION, self._identity, self.frames, self.epoch),
             )
         self._fresh.clear()
 
@@ -99,7 +103,7 @@ class KeyIndex:
         self._fresh.clear()
         with self._database:
             self._database.execute("DELETE FROM keys")
-        self.frames = 0
+        self.frames = self.epoch = 0
 
     def close(self) -> None:
         """Close the database; what was not flushed is found again in the frames."""
@@ -115,8 +119,9 @@ class KeyIndex:
         return database
 
     def _state(self) -> int:
-        row = self._database.execute("SELECT version, identity, frames FROM state").fetchone()
+        row = self._database.execute("SELECT version, identity, frames, epoch FROM known").fetchone()
         if row is not None and row[0] == _VERSION and hmac.compare_digest(row[1], self._identity):
+            self.epoch = int(row[3])
             return int(row[2])
         with self._database:
             self._database.execute("DELETE FROM keys")

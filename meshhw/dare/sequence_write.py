@@ -182,9 +182,11 @@ class SequenceWriter(SequenceFile):
             raise UsageError("a session without readers has no seed")
         return exchange.seed
 
-    def end_session(self) -> None:
-        """Begin a new key exchange with the next frame."""
+    def end_session(self, readers: Readers | None = None) -> None:
+        """Begin a new key exchange with the next frame, for other readers if they are given."""
         self._exchange = None
+        if readers is not None:
+            self._readers = readers
 
     def frame(self, index: int) -> Frame:
         """The frame of that index; what was appended is flushed first. Raises as SequenceFile.frame."""

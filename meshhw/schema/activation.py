@@ -19,6 +19,8 @@ class ActivationEntry(MeshObject):
     key: KeyData | None = None
     service_id: str | None = None
     service_address: str | None = None
+    epoch: int | None = None
+    """Extension: which of the store's keys; absent or 0: the first. What is written goes to the highest."""
 
 
 class Activation(Assertion):
@@ -46,6 +48,8 @@ class ActivationCommon(Activation):
     encryption: KeyData | None = None
     authentication: KeyData | None = None
     signature: KeyData | None = None
+    previous_encryptions: tuple[KeyData, ...] = ()
+    """Extension: encryption keys that the profile named earlier, for letters of that time."""
 
 
 class ActivationApplication(Activation):

@@ -89,6 +89,8 @@ class ProfileAccount(Profile):
     """Extension R5: every administrator's own key; the first is repeated in AdministratorSignature."""
     connection_policy: ConnectionPolicy | None = None
     """Extension: what devices must prove to be connected."""
+    previous_encryptions: tuple[KeyData, ...] = ()
+    """Extension: keys that were CommonEncryption earlier; letters to them are still read."""
 
 
 class ProfileUser(ProfileAccount):

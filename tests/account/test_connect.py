@@ -25,26 +25,20 @@ from meshhw.errors import (
     SignatureInvalid,
     UsageError,
 )
-from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.managers.account.administrators import (
     add_administrator,
     administrators,
     profile_of,
     remove_administrator,
 )
-from meshhw.managers.account.complete import complete
-from meshhw.managers.account.connect import Connector
+from meshhw.managers.account.authority import authority
 from meshhw.managers.account.escrow import erase_seed
-from meshhw.managers.account.manager import AccountManager
-from meshhw.managers.account.membership import Membership, install, membership
+from meshhw.managers.account.membership import install, membership
 from meshhw.managers.account.named import keys as account_keys
 from meshhw.managers.account.named import recipient
-from meshhw.managers.account.request import make_request, pending_requests, read_request, witness_of
+from meshhw.managers.account.request import pending_requests, read_request, witness_of
 from meshhw.managers.account.rights import rights_of
-from meshhw.managers.device import DeviceManager
-from meshhw.managers.host import Host, now
-from meshhw.managers.profilemaking import ProfileRequest
+from meshhw.managers.host import now
 from meshhw.schema.assertion import open_assertion, sign_assertion
 from meshhw.schema.codec import decode
 from meshhw.schema.core import Enveloped
@@ -52,44 +46,7 @@ from meshhw.schema.keydata import key_data
 from meshhw.schema.message import RequestConnection
 from meshhw.schema.profile import ProfileDevice
 from meshhw.udf import Seed, Specifier, fingerprint
-from tests.account.vaults import cheap_vault
-
-ALICE = "alice@example.com"
-OPTIONS = OpenOptions(Scripted({PinKind.VAULT: "a passphrase"}))
-
-
-class Admin:
-    """Alice's first machine, where her account was made."""
-
-    def __init__(self, home: Path, suite: Suite = Suite.S448, *, native: bool = False) -> None:
-        self.host = Host(home)
-        with AccountManager(self.host, OPTIONS) as manager:
-            wanted = ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite)
-            self.account = manager.create(manager.plan(ALICE, wanted, native=native))
-
-    @property
-    def connector(self) -> Connector:
-        return Connector(self.host, self.host.profile(ALICE), OPTIONS)
-
-    def answer(self, request: Envelope, *roles: str) -> bytes:
-        return self.connector.connect(read_request(request.octets()), rights_of(roles)).octets()
-
-
-class Phone:
-    """A second machine with a device profile."""
-
-    def __init__(self, home: Path, suite: Suite = Suite.S448, seed: Seed | None = None) -> None:
-        self.host = Host(home)
-        with DeviceManager(self.host, OPTIONS) as manager:
-            self.device = manager.create(
-                ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite, seed=seed)
-            )
-
-    def ask(self, address: str = ALICE) -> Envelope:
-        return make_request(self.host, self.device, address, OPTIONS)
-
-    def complete(self, answer: bytes) -> Membership:
-        return complete(self.host, answer, OPTIONS)
+from tests.account.people import ALICE, OPTIONS, Admin, Phone
 
 
 @pytest.fixture
@@ -308,16 +265,18 @@ def test_an_older_profile_does_not_replace_a_newer_one(tmp_path: Path, admin: Ad
 
 def test_administrators_come_and_go_and_each_change_is_a_new_version(admin: Admin) -> None:
     key = LocalKey(Seed.generate(Specifier.ANY).derive(Algorithm.P256, "k")).public
-    added = add_administrator(admin.host, admin.account, key, OPTIONS)
-    assert add_administrator(admin.host, added, key, OPTIONS) == added
-    first = administrators(profile_of(added))[0]
-    removed = remove_administrator(admin.host, added, fingerprint(first), OPTIONS)
-    assert administrators(profile_of(removed)) == [key]
-    assert [profile_of(record).version for record in (admin.account, added, removed)] == [1, 2, 3]
+    here = authority(admin.host, ALICE, OPTIONS)
+    added = add_administrator(here, key)
+    assert add_administrator(here, key) == added
+    first = administrators(added)[0]
+    removed = remove_administrator(here, fingerprint(first))
+    assert administrators(removed) == [key]
+    assert [found.version for found in (profile_of(admin.account), added, removed)] == [1, 2, 3]
+    assert profile_of(admin.host.profile(ALICE)) == removed
     with pytest.raises(UsageError, match="last administrator"):
-        remove_administrator(admin.host, removed, fingerprint(key), OPTIONS)
+        remove_administrator(here, fingerprint(key))
     with pytest.raises(KeyNotFound):
-        remove_administrator(admin.host, removed, fingerprint(first), OPTIONS)
+        remove_administrator(here, fingerprint(first))
     agreeing = LocalKey(Seed.generate(Specifier.ANY).derive(Algorithm.X448, "k")).public
     with pytest.raises(NotSupported):
-        add_administrator(admin.host, removed, agreeing, OPTIONS)
+        add_administrator(here, agreeing)

@@ -15,11 +15,11 @@ from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.manager import AccountManager, checked_address
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ProfileRequest
-from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile
 from meshhw.schema.keydata import keys_of
 from meshhw.schema.profile import ProfileUser
@@ -74,14 +74,15 @@ def test_the_published_seed_gives_every_published_account_key(home: Home) -> Non
 def test_the_published_seed_gives_every_published_store_key(home: Home) -> None:
     record = home.create(seed=SEED)
     directory = AccountDirectory(home.path, record.udf)
-    private = directory.store_keys(home.options)
-    ours = {f"store {name}": fingerprint(public_key_of(key)) for name, key in private.items()}
+    keys = directory.keys(home.options)
+    private = {name: store_ring(keys, name)[0].public for name in STORES}
+    ours = {f"store {name}": fingerprint(key) for name, key in private.items()}
     published = {
         key["field"]: key["published_udf"] for key in VECTOR["keys"] if key["field"].startswith("store ")
     }
     assert len(published) >= 6
     assert published.items() <= ours.items()
-    assert [item.name for item in directory.stores()] == list(STORES)
+    assert [item.resource for item in keys.entries] == list(STORES)
 
 
 def test_the_seed_is_kept_sealed_and_no_secret_lies_open(home: Home) -> None:

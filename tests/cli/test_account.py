@@ -81,7 +81,9 @@ def test_a_second_device_is_connected_by_files(meshhw: Meshhw, pins: dict[str, s
     assert meshhw(*connect, "--witness", "MAAA-AAAA", env=pins).returncode == 6
     assert meshhw(*connect, env=pins).returncode == 1
     assert not Path(answer).exists()
-    assert meshhw(*connect, "--witness", witness, env=pins).returncode == 0
+    assert meshhw(*connect, "--witness", witness, "--name", "phone", env=pins).returncode == 0
+    listed = json.loads(meshhw("account", "devices", "--json", env=pins).stdout)
+    assert [(row["name"], row["roles"]) for row in listed] == [("", "super"), ("phone", "web")]
     completed = meshhw("device", "complete", answer, env=phone)
     assert completed.returncode == 0, completed.stderr
     assert "as web" in completed.stdout

@@ -6,21 +6,23 @@ listed; the list is changed only by the root key, and each change raises the pro
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.errors import KeyNotFound, NotSupported, UsageError
-from meshhw.keystore.api import OpenOptions, Signs
-from meshhw.managers.account.directory import AccountDirectory
-from meshhw.managers.host import Host, ProfileRecord, now
-from meshhw.managers.keys import opened
-from meshhw.managers.profilemaking import ROOT
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.host import ProfileRecord, now
 from meshhw.schema.assertion import open_profile, sign_assertion
 from meshhw.schema.key import KeyData
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import fingerprint, same_name
+
+if TYPE_CHECKING:
+    from meshhw.managers.account.authority import Authority
 
 
 def profile_of(record: ProfileRecord) -> ProfileUser:
@@ -30,62 +32,61 @@ def profile_of(record: ProfileRecord) -> ProfileUser:
 
 def administrators(profile: ProfileUser) -> list[PublicKey]:
     """The keys that may sign connections. Raises FormatError, IntegrityError."""
-    single = [profile.administrator_signature] if profile.administrator_signature else []
-    listed = profile.administrator_signatures or single
-    return [public_key(data, "AdministratorSignature") for data in listed]
+    return [public_key(data, "AdministratorSignature") for data in listed(profile)]
+
+
+def listed(profile: ProfileUser) -> tuple[KeyData, ...]:
+    """The administrators' keys as the profile has them."""
+    single = (profile.administrator_signature,) if profile.administrator_signature else ()
+    return profile.administrator_signatures or single
 
 
 def add_administrator(
-    host: Host, record: ProfileRecord, public: PublicKey, options: OpenOptions
-) -> ProfileRecord:
+    authority: Authority, public: PublicKey, root_on: TokenURI | None = None
+) -> ProfileUser:
     """List one more administrator, signed by the root. One that is listed already changes nothing.
 
     Raises NotSupported for a key that signs nothing, TokenNotFound when the root's token is away.
     """
     if not public.algorithm.signs:
         raise NotSupported(f"a key of {public.algorithm} cannot sign, so it cannot administer")
-    profile = profile_of(record)
+    profile = authority.profile
     if public in administrators(profile):
-        return record
-    listed = (*_listed(profile), key_data(public))
-    return signed_anew(host, record, replace(profile, administrator_signatures=listed), options)
+        return profile
+    added = replace(profile, administrator_signatures=(*listed(profile), key_data(public)))
+    return signed_anew(authority, added, root_on)
 
 
-def remove_administrator(host: Host, record: ProfileRecord, udf: str, options: OpenOptions) -> ProfileRecord:
+def signed_anew(authority: Authority, profile: ProfileUser, root_on: TokenURI | None = None) -> ProfileUser:
+    """The profile under its next version, signed by the root and kept. Raises what the token raises."""
+    raised = replace(profile, updated=now(), version=(profile.version or 0) + 1)
+    with authority.root(root_on) as root:
+        envelope = sign_assertion(raised, root, authority.udf)
+    open_profile(envelope, ProfileUser)
+    authority.take_profile(envelope)
+    return authority.profile
+
+
+def without(profile: ProfileUser, udf: str) -> tuple[ProfileUser, KeyData]:
+    """The profile with that administrator taken off the list, and the key that was.
+
+    Raises KeyNotFound for one that is not listed, UsageError for the last one.
+    """
+    gone = [data for data in listed(profile) if same_name(udf, fingerprint(public_key(data, "key")))]
+    if not gone:
+        raise KeyNotFound(
+            f"{udf} is no administrator of this account", hint="`meshhw account admin list` shows them"
+        )
+    left = tuple(data for data in listed(profile) if data not in gone)
+    if not left:
+        raise UsageError("the last administrator cannot be removed", hint="add another one first")
+    return replace(profile, administrator_signature=left[0], administrator_signatures=left), gone[0]
+
+
+def remove_administrator(authority: Authority, udf: str, root_on: TokenURI | None = None) -> ProfileUser:
     """Take an administrator off the list, signed by the root.
 
     Raises KeyNotFound for one that is not listed, UsageError for the last one.
     """
-    profile = profile_of(record)
-    left = tuple(
-        data for data in _listed(profile) if not same_name(udf, fingerprint(public_key(data, "key")))
-    )
-    if len(left) == len(_listed(profile)):
-        raise KeyNotFound(
-            f"{udf} is no administrator of this account", hint="`meshhw account admin list` shows them"
-        )
-    if not left:
-        raise UsageError("the last administrator cannot be removed", hint="add another one first")
-    changed = replace(profile, administrator_signature=left[0], administrator_signatures=left)
-    return signed_anew(host, record, changed, options)
-
-
-def _listed(profile: ProfileUser) -> tuple[KeyData, ...]:
-    single = (profile.administrator_signature,) if profile.administrator_signature else ()
-    return profile.administrator_signatures or single
-
-
-def signed_anew(
-    host: Host, record: ProfileRecord, profile: ProfileUser, options: OpenOptions
-) -> ProfileRecord:
-    """The changed profile under the next version, signed by the root and kept. Raises as the token does."""
-    raised = replace(profile, updated=now(), version=(profile.version or 0) + 1)
-    with opened(record.key(ROOT).uri, host.home, options) as root:
-        if not isinstance(root.key, Signs):
-            raise NotSupported("the root key does not sign")
-        envelope = sign_assertion(raised, root.key, record.udf)
-    open_profile(envelope, ProfileUser)
-    changed = replace(record, envelope=envelope.octets())
-    AccountDirectory(host.home, record.udf).write_profile(changed.envelope)
-    host.add(changed)
-    return changed
+    profile, _ = without(authority.profile, udf)
+    return signed_anew(authority, profile, root_on)

@@ -7,40 +7,34 @@ the device's own signature key to the profile's list (rule R5); no administrator
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
 from meshhw import files
-from meshhw.algorithms import PrivateKey, PublicKey
+from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
-from meshhw.dare.keys import private_to_jose
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, IntegrityError, NotSupported, Replayed
-from meshhw.keystore.api import OpenOptions, Signs
-from meshhw.managers.account.administrators import add_administrator, profile_of
+from meshhw.errors import FormatError, IntegrityError, Replayed
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.account.administrators import add_administrator
 from meshhw.managers.account.attesting import Judgement, judge, require
+from meshhw.managers.account.authority import Authority, Founder, opened_catalog
 from meshhw.managers.account.connected import ConnectedKeys, connected_keys
-from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.granted import portion
 from meshhw.managers.account.request import Request
 from meshhw.managers.account.rights import Rights
-from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
 from meshhw.managers.host import Host, ProfileRecord, now
-from meshhw.managers.keys import opened
-from meshhw.privkeys import public_key_of
-from meshhw.schema.activation import ActivationAccount, ActivationCommon, ActivationEntry
-from meshhw.schema.assertion import enclose, sign_assertion
-from meshhw.schema.codec import decode, encode, from_tagged
+from meshhw.schema.activation import ActivationAccount, ActivationCommon
+from meshhw.schema.assertion import enclose, profile_udf, sign_assertion
 from meshhw.schema.connection import ConnectionDevice, ConnectionService
 from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.entry import CatalogedDevice
-from meshhw.schema.key import Key, KeyData
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.message import RespondConnection
-from meshhw.schema.profile import ConnectionPolicy
+from meshhw.schema.profile import ConnectionPolicy, ProfileDevice
 from meshhw.udf import Seed, Specifier, fingerprint
 from meshhw.udf.message import response_id
 
@@ -51,107 +45,83 @@ ACCEPT, REJECT = "Accept", "Reject"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A request, what it is granted, and the keys that the device will have."""
+    """A device, what it is granted, and the keys that it will have."""
 
-    account: ProfileRecord
-    request: Request
+    account: str
+    profile: Envelope
+    device: ProfileDevice
+    device_envelope: Enveloped[ProfileDevice]
     rights: Rights
     activation: Seed
     keys: ConnectedKeys
+    name: str | None = None
 
 
 class Connector:
     """The administrator's side of one account on this machine."""
 
-    def __init__(self, host: Host, account: ProfileRecord, options: OpenOptions) -> None:
-        self._host = host
-        self._account = account
-        self._options = options
-        self._directory = AccountDirectory(host.home, account.udf)
+    def __init__(self, host: Host, account: ProfileRecord | Authority, options: OpenOptions) -> None:
+        self._authority = account if isinstance(account, Authority) else Founder(host, account, options)
+        self._directory = self._authority.directory
 
-    def connect(self, request: Request, rights: Rights) -> Envelope:
-        """The answer to a request that a person has accepted, encrypted to the device.
+    def connect(
+        self, request: Request, rights: Rights, *, name: str | None = None, root_on: TokenURI | None = None
+    ) -> Envelope:
+        """The answer to a request that a person has accepted, encrypted to the device, which the account's
+        catalogs call `name`. An administrator's role needs the root key, on `root_on` where it is not here.
 
         Raises IntegrityError for a request to another account, Replayed for one that was answered already,
         AttestationRefused for a device that proves less than the account demands, NotSupported for rights
         that this machine cannot grant.
         """
         self._check(request)
-        require(request.device, self._policy, rights.roles)
-        common = self._common_keys(rights)
+        require(request.device, self._authority.profile.connection_policy, rights.roles)
+        held = self._authority.held(common=rights.common_keys or rights.seed)
+        common = portion(held, rights)
         activation = Seed.generate(Specifier.ACTIVATION_ACCOUNT)
         keys = connected_keys(request.device, activation)
-        account = self._account
         if rights.administrator:
-            account = add_administrator(self._host, account, keys.signature, self._options)
-        grant = Grant(account, request, rights, activation, keys)
-        with self._administrator(account) as admin:
-            entry = _cataloged(grant, common, admin)
+            add_administrator(self._authority, keys.signature, root_on)
+        grant = Grant(
+            self._authority.udf,
+            self._authority.envelope,
+            request.device,
+            profile_of_request(request),
+            rights,
+            activation,
+            keys,
+            name,
+        )
+        with (
+            opened_catalog(self._authority, held) as devices,
+            self._authority.administrator() as admin,
+        ):
+            entry = cataloged(grant, common, admin)
             envelope = _answer(request, ACCEPT, admin, entry)
-        devices = files.private_directory(self._directory.path / "devices")
-        files.replace(devices / f"{request.udf}.json", encode(entry))
+            devices.put(entry)
         self._remember(request)
         return envelope
 
     def reject(self, request: Request) -> Envelope:
         """The answer to a request that a person has refused. Raises as `connect`."""
         self._check(request)
-        with self._administrator(self._account) as admin:
+        with self._authority.administrator() as admin:
             envelope = _answer(request, REJECT, admin)
         self._remember(request)
         return envelope
 
     def judged(self, request: Request) -> list[Judgement]:
         """What the attestations of the device's keys prove, by the account's roots."""
-        return judge(request.device, self._policy or ConnectionPolicy())
-
-    @property
-    def _policy(self) -> ConnectionPolicy | None:
-        return profile_of(self._account).connection_policy
-
-    def devices(self) -> list[CatalogedDevice]:
-        """The devices that were connected here. Raises FormatError."""
-        paths = sorted((self._directory.path / "devices").glob("*.json"))
-        return [decode(files.read_private(path, _LIMIT) or b"", CatalogedDevice) for path in paths]
+        return judge(request.device, self._authority.profile.connection_policy or ConnectionPolicy())
 
     def _check(self, request: Request) -> None:
         asked = request.message.account_address
-        if asked != self._account.label:
-            raise IntegrityError(f"the request is to {asked!r}, this is the account {self._account.label!r}")
+        if asked != self._authority.address:
+            raise IntegrityError(
+                f"the request is to {asked!r}, this is the account {self._authority.address!r}"
+            )
         if request.message_id in self._answered():
             raise Replayed("the request was answered already", hint="ask the device for a new one")
-
-    def _common_keys(self, rights: Rights) -> ActivationCommon:
-        """The private keys that the rights grant, by the members of ActivationCommon."""
-        stores = self._directory.store_keys(self._options)
-        entries = tuple(
-            ActivationEntry(resource=name, key=_private_data(key))
-            for name, key in stores.items()
-            if name in rights.stores
-        )
-        if not (rights.common_keys or rights.seed):
-            return ActivationCommon(entries=entries)
-        seed = self._directory.seed(self._options)
-        if seed is None:
-            raise NotSupported(
-                "the account's private keys are in their tokens and its seed is not here, "
-                f"so {', '.join(rights.roles)} cannot be granted",
-                hint="the roles device and admin need no key of the account",
-            )
-        private = {
-            role: seed.derive(self._account.suite.signature, name)
-            if role == "signature"
-            else seed.derive(self._account.suite.agreement, name)
-            for role, name in SEED_NAMES.items()
-            if role in (ENCRYPTION, "authentication", "signature")
-        }
-        return ActivationCommon(
-            activation_key=seed.text if rights.seed else None,
-            entries=entries,
-            encryption=_private_data(private[ENCRYPTION]),
-            authentication=_private_data(private["authentication"]),
-            signature=_private_data(private["signature"]),
-        )
 
     def _answered(self) -> list[str]:
         data = files.read_private(self._directory.path / "answered.json", _LIMIT)
@@ -160,18 +130,18 @@ class Connector:
         except msgspec.MsgspecError as error:
             raise FormatError(f"the account's list of answered requests is damaged: {error}") from error
 
-    @contextmanager
-    def _administrator(self, account: ProfileRecord) -> Iterator[Signer]:
-        """The administrator's key, its token open until the end."""
-        with opened(account.key(ADMINISTRATOR).uri, self._host.home, self._options) as found:
-            if not isinstance(found.key, Signs):
-                raise NotSupported("the administrator's key does not sign")
-            yield found.key
-
     def _remember(self, request: Request) -> None:
         answered = self._directory.path / "answered.json"
         with files.locked(answered):
             files.replace(answered, msgspec.json.encode([*self._answered(), request.message_id]))
+
+
+def profile_of_request(request: Request) -> Enveloped[ProfileDevice]:
+    """The device's profile as the request carries it. Raises FormatError."""
+    data = request.message.authenticated_data
+    if data is None:
+        raise FormatError("the request lacks the device's profile")
+    return Enveloped(data.array)
 
 
 def _answer(request: Request, result: str, admin: Signer, entry: CatalogedDevice | None = None) -> Envelope:
@@ -180,48 +150,39 @@ def _answer(request: Request, result: str, admin: Signer, entry: CatalogedDevice
     return enclose(answer, admin, public_key(request.device.encryption, "Encryption"), name)
 
 
-def _cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> CatalogedDevice:
+def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> CatalogedDevice:
     """Everything that the device needs to work, each part signed by the administrator."""
-    device, keys = grant.request.device, grant.keys
-    activation = ActivationAccount(activation_key=grant.activation.text, account_udf=grant.account.udf)
+    device, keys, name = grant.device, grant.keys, profile_udf(grant.device)
+    activation = ActivationAccount(activation_key=grant.activation.text, account_udf=grant.account)
     service = ConnectionService(
-        profile_udf=grant.account.udf, authentication=key_data(keys.authentication), updated=now()
+        profile_udf=grant.account, authentication=key_data(keys.authentication), updated=now()
     )
     full = ConnectionDevice(
-        profile_udf=grant.account.udf,
+        profile_udf=grant.account,
         updated=now(),
-        subject=grant.request.udf,
+        subject=name,
         authority=fingerprint(admin.public),
         roles=grant.rights.roles,
         authentication=key_data(keys.authentication),
         signature=key_data(keys.signature, mode=keys.mode or None),
         encryption=key_data(keys.encryption),
     )
-    name = grant.request.udf
     base: PublicKey = public_key(device.encryption, "Encryption")
     return CatalogedDevice(
+        local_name=grant.name,
         updated=now(),
         udf=fingerprint(keys.authentication),
         device_udf=name,
         signature_udf=fingerprint(keys.signature),
-        enveloped_profile_user=Enveloped(Envelope.parse(grant.account.envelope).array()),
-        enveloped_profile_device=Enveloped(_profile_device(grant.request)),
-        enveloped_connection_service=_enveloped(sign_assertion(service, admin, name, binary=True)),
-        enveloped_connection_device=_enveloped(sign_assertion(full, admin, name, binary=True)),
-        enveloped_activation_account=_enveloped(enclose(activation, admin, base, name)),
-        enveloped_activation_common=_enveloped(enclose(common, admin, keys.encryption, name)),
+        enveloped_profile_user=Enveloped(grant.profile.array()),
+        enveloped_profile_device=grant.device_envelope,
+        enveloped_connection_service=enveloped(sign_assertion(service, admin, name, binary=True)),
+        enveloped_connection_device=enveloped(sign_assertion(full, admin, name, binary=True)),
+        enveloped_activation_account=enveloped(enclose(activation, admin, base, name)),
+        enveloped_activation_common=enveloped(enclose(common, admin, keys.encryption, name)),
     )
 
 
-def _enveloped(envelope: Envelope) -> Enveloped[M]:
+def enveloped(envelope: Envelope) -> Enveloped[M]:
+    """An envelope as a member of an object."""
     return Enveloped(envelope.array())
-
-
-def _profile_device(request: Request) -> list[object]:
-    data = request.message.authenticated_data
-    return data.array if data else []
-
-
-def _private_data(private: PrivateKey) -> KeyData:
-    public = public_key_of(private)
-    return KeyData(udf=fingerprint(public), private_parameters=from_tagged(private_to_jose(private), Key))

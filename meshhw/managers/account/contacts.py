@@ -14,7 +14,7 @@ from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
-from meshhw.managers.account.membership import private_key
+from meshhw.managers.account.granted import private_key
 from meshhw.managers.account.standing import standing
 from meshhw.managers.host import Host, now
 from meshhw.managers.keys import opened
@@ -61,10 +61,9 @@ def account_profile(host: Host, account: str | None) -> Envelope:
     found = standing(host, account)
     if found.record is not None:
         return Envelope.parse(found.record.envelope)
-    enveloped = found.member.entry.enveloped_profile_user if found.member else None
-    if enveloped is None:
+    if found.member is None:
         raise KeyNotFound("the account's profile is not here")
-    return Envelope.from_array(enveloped.array)
+    return found.member.profile_envelope
 
 
 def exported(host: Host, full_name: str, account: str | None, options: OpenOptions) -> Envelope:

@@ -1,43 +1,30 @@
 """What an account keeps on disk beside the host state: `accounts/<profile UDF>/`.
 
-`seed.sealed` is the account's seed until it was escrowed, `stores.sealed` the private keys of its stores, and
-`stores.json` their public keys. Both secrets are sealed to a token.
+`seed.sealed` is the account's seed until it was escrowed, `keys.sealed` the private keys of its stores. Both
+are sealed to a token.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from meshhw import files
-from meshhw.algorithms import Algorithm, PrivateKey, PublicKey
 from meshhw.dare.envelope import Envelope
-from meshhw.errors import DecryptionFailed, FormatError
+from meshhw.errors import KeyNotFound
 from meshhw.keystore.api import OpenOptions, Token
-from meshhw.managers.account.sealedfile import sealed, unsealed
-from meshhw.privkeys import public_key_of
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.account.sealedfile import sealed, sealer_of, unsealed
+from meshhw.schema.activation import ActivationCommon
+from meshhw.schema.codec import decode, encode
 from meshhw.udf import Seed
 
 PROFILE = "profile.dare"
 """The signed profile, in a copy of the directory the way to its address after a recovery."""
-_LIMIT = 1 << 16
-
-
-class StoreKey(msgspec.Struct, frozen=True):
-    """The public key of a store."""
-
-    name: str
-    algorithm: Algorithm
-    public: bytes
-
-    @property
-    def public_key(self) -> PublicKey:
-        """The key that the store's entries are encrypted to."""
-        return PublicKey(self.algorithm, self.public)
+KEYS = "keys.sealed"
+_LIMIT = 1 << 20
 
 
 class AccountDirectory:
@@ -88,38 +75,21 @@ class AccountDirectory:
         (self.path / "seed.sealed").unlink(missing_ok=True)
         files.sync_directory(self.path)
 
-    def write_stores(self, token: Token, keys: Mapping[str, PrivateKey]) -> None:
-        """Seal the stores' private keys to a token, and publish the others."""
-        public = {name: public_key_of(key) for name, key in keys.items()}
-        listed = [StoreKey(name, key.algorithm, key.octets) for name, key in public.items()]
-        secret = b"".join(key.octets for key in keys.values())
-        files.replace(self.path / "stores.sealed", sealed(token, secret, self._purpose("stores")))
-        files.replace(self.path / "stores.json", msgspec.json.encode(listed) + b"\n")
+    def write_keys(self, token: Token, keys: ActivationCommon) -> None:
+        """Seal the keys of the stores, and the common keys where they were rotated, to a token."""
+        files.replace(self.path / KEYS, sealed(token, encode(keys), self._purpose("keys")))
 
-    def stores(self) -> tuple[StoreKey, ...]:
-        """The stores' public keys. Raises FormatError."""
-        data = files.read_private(self.path / "stores.json", _LIMIT)
-        try:
-            return msgspec.json.decode(data or b"[]", type=tuple[StoreKey, ...])
-        except msgspec.MsgspecError as error:
-            raise FormatError(f"{self.path / 'stores.json'} is damaged: {error}") from error
+    def keys_token(self) -> TokenURI:
+        """The token that the keys are sealed to. Raises KeyNotFound, FormatError."""
+        return sealer_of(self.path / KEYS)
 
-    def store_keys(self, options: OpenOptions) -> dict[str, PrivateKey]:
-        """The stores' private keys, with one question to the token, each checked against its public key.
-
-        Raises DecryptionFailed, and what the token raises.
-        """
-        listed = self.stores()
-        secret = unsealed(self.path / "stores.sealed", self._purpose("stores"), options) or b""
-        size = len(secret) // len(listed) if listed else 0
-        found = {
-            item.name: PrivateKey(item.algorithm, secret[i * size : (i + 1) * size])
-            for i, item in enumerate(listed)
-        }
-        for item in listed:
-            if public_key_of(found[item.name]) != item.public_key:
-                raise DecryptionFailed(f"the sealed key of {item.name} is not that of its public key")
-        return found
+    def keys(self, options: OpenOptions) -> ActivationCommon:
+        """The keys of the stores, with one question to the token. Raises KeyNotFound, DecryptionFailed, and
+        what the token raises."""
+        secret = unsealed(self.path / KEYS, self._purpose("keys"), options)
+        if secret is None:
+            raise KeyNotFound("the keys of the account's stores are not here")
+        return decode(secret, ActivationCommon)
 
     def _purpose(self, what: str) -> str:
         return f"meshhw/account/1 {what} {self._udf}"

@@ -15,7 +15,11 @@ from meshhw.algorithms import Suite
 from meshhw.errors import NotSupported, StateError, UsageError
 from meshhw.keystore.api import OpenOptions, Seals, Token
 from meshhw.keystore.placement import Plan
+from meshhw.managers.account.devices import STORE as DEVICES
+from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.founding import founder_entry, founder_roles
+from meshhw.managers.account.granted import entry, store_ring
 from meshhw.managers.account.roles import (
     ADMINISTRATOR,
     ENCRYPTION,
@@ -24,10 +28,12 @@ from meshhw.managers.account.roles import (
     STORES,
     store_key_name,
 )
+from meshhw.managers.account.stores import store_in
 from meshhw.managers.host import Host, ProfileRecord, now
 from meshhw.managers.keymaking import KeyMaker, MadeKey
 from meshhw.managers.profilemaking import ROOT, VAULT, ProfileRequest, deriving, plan_profile, signer_of
 from meshhw.privkeys import public_key_of
+from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import open_profile, sign_assertion
 from meshhw.schema.keydata import key_data
 from meshhw.schema.profile import ProfileUser
@@ -101,10 +107,14 @@ class AccountManager:
                     directory.write_seed(sealer, seed)
                 drawn = seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
                 algorithm = new.plan.suite.agreement
-                directory.write_stores(
-                    sealer, {name: drawn.derive(algorithm, store_key_name(name)) for name in STORES}
+                keys = ActivationCommon(
+                    entries=tuple(
+                        entry(name, drawn.derive(algorithm, store_key_name(name))) for name in STORES
+                    )
                 )
+                directory.write_keys(sealer, keys)
                 directory.write_profile(record.envelope)
+                self._catalog_itself(directory, keys, record, made)
                 self._host.add(record)
         return record
 
@@ -117,6 +127,20 @@ class AccountManager:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _catalog_itself(
+        self,
+        directory: AccountDirectory,
+        keys: ActivationCommon,
+        record: ProfileRecord,
+        made: Sequence[MadeKey],
+    ) -> None:
+        """The machine of a new account is its first device, under its administrator's key."""
+        admin = next(item for item in made if item.place.role.name == ADMINISTRATOR)
+        roles = founder_roles(record, seed=directory.has_seed)
+        ring = store_ring(keys, DEVICES)
+        with store_in(directory.path, DEVICES, ring, fingerprint(admin.public), writable=True) as store:
+            DeviceCatalog(store).put(founder_entry(record, signer_of(admin), roles))
 
     def _sealer(self, new: NewAccount) -> Token:
         """The token that seals the seed and the store keys: that of the encryption key, or the vault."""

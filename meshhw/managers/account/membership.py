@@ -14,8 +14,6 @@ from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing
-from meshhw.dare.keys import SeedKey, private_from_jose
-from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
@@ -24,15 +22,15 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
 from meshhw.managers.account.connected import connected_keys, require_same
 from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import opened
 from meshhw.schema.activation import ActivationAccount, ActivationCommon
 from meshhw.schema.assertion import open_assertion, open_profile, profile_udf
-from meshhw.schema.codec import decode, encode, to_tagged
+from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.entry import CatalogedDevice
-from meshhw.schema.key import KeyData
 from meshhw.schema.keydata import TWEAKED, public_key
 from meshhw.schema.profile import ProfileDevice, ProfileUser
 from meshhw.udf import Seed
@@ -49,9 +47,12 @@ class Membership:
     def __init__(self, host: Host, entry: CatalogedDevice) -> None:
         """Check the entry's signatures. Raises SignatureInvalid, IntegrityError, FormatError, and KeyNotFound
         when the device is not of this home."""
-        self._host = host
+        self.host = host
+        self._seed: Seed | None = None
         self.entry = entry
-        self.profile = open_profile(_envelope(entry.enveloped_profile_user, "profile"), ProfileUser).value
+        self.profile_envelope = _envelope(entry.enveloped_profile_user, "profile")
+        self.profile = open_profile(self.profile_envelope, ProfileUser).value
+        self._take_newer()
         self.udf = profile_udf(self.profile)
         self._administrators = administrators(self.profile)
         connection = _envelope(entry.enveloped_connection_device, "connection")
@@ -59,6 +60,16 @@ class Membership:
         if self.connection.profile_udf != self.udf:
             raise IntegrityError("the connection is to another account than the profile beside it")
         self.device: ProfileRecord = host.profile(entry.device_udf, "ProfileDevice")
+
+    def _take_newer(self) -> None:
+        """A profile that came later than this entry counts."""
+        held = AccountDirectory(self.host.home, profile_udf(self.profile)).profile()
+        if held is None:
+            return
+        newer = open_profile(held, ProfileUser).value
+        if (newer.version or 0) > (self.profile.version or 0):
+            require_newer(self.profile, newer)
+            self.profile_envelope, self.profile = held, newer
 
     @property
     def address(self) -> str:
@@ -73,7 +84,7 @@ class Membership:
         Raises IntegrityError when base and activation do not give the connection's keys.
         """
         handle = self.device.key("encryption")
-        with opened(handle.uri, self._host.home, options) as base:
+        with opened(handle.uri, self.host.home, options) as base:
             seed = self._activation(KeyRing([base.key]))
             part = scalar(seed, Use.ENCRYPTION, handle.algorithm)
             yield ComposedAgreement(base.key, part, published=handle.public_key)
@@ -82,9 +93,9 @@ class Membership:
     def signer(self, options: OpenOptions) -> Iterator[Signer]:
         """The connected signature key: the token's own, or under its activation. Raises NotSupported."""
         handle = self.device.key("signature")
-        with opened(handle.uri, self._host.home, options) as found:
+        with opened(handle.uri, self.host.home, options) as found:
             if self.connection.signature is not None and self.connection.signature.mode == TWEAKED:
-                seed = self.activation(options)
+                seed = self._seed or self.activation(options)
                 yield TweakedSignature(found.key, tweak(seed, handle.public_key), published=handle.public_key)
             elif isinstance(found.key, Signs):
                 yield found.key
@@ -93,7 +104,7 @@ class Membership:
 
     def activation(self, options: OpenOptions) -> Seed:
         """The activation's seed, opened with the base encryption key."""
-        with opened(self.device.key("encryption").uri, self._host.home, options) as base:
+        with opened(self.device.key("encryption").uri, self.host.home, options) as base:
             return self._activation(KeyRing([base.key]))
 
     def common(self, options: OpenOptions) -> ActivationCommon:
@@ -103,6 +114,11 @@ class Membership:
             return open_assertion(envelope, ActivationCommon, self._administrators, KeyRing([key])).value
 
     def _activation(self, ring: KeyRing) -> Seed:
+        if self._seed is None:
+            self._seed = self._opened_activation(ring)
+        return self._seed
+
+    def _opened_activation(self, ring: KeyRing) -> Seed:
         envelope = _envelope(self.entry.enveloped_activation_account, "activation")
         found = open_assertion(envelope, ActivationAccount, self._administrators, ring).value
         if found.account_udf != self.udf or not found.activation_key:
@@ -135,40 +151,19 @@ def membership(host: Host, name: str | None = None) -> Membership:
 def install(host: Host, found: Membership) -> None:
     """Keep a membership. Raises IntegrityError when an older profile of the account would replace a newer."""
     directory = AccountDirectory(host.home, found.udf)
+    profile = _envelope(found.entry.enveloped_profile_user, "profile")
+    offered = open_profile(profile, ProfileUser).value
     with directory.making():
         held = directory.profile()
         if held is not None:
-            _require_newer(open_profile(held, ProfileUser).value, found.profile)
-        profile = _envelope(found.entry.enveloped_profile_user, "profile")
+            require_newer(open_profile(held, ProfileUser).value, offered)
         directory.write_profile(profile.octets())
         files.replace(directory.path / CATALOGED, encode(found.entry))
-
-
-def private_key(data: KeyData | None, what: str) -> LocalKey:
-    """The private key that a role has granted, checked against its fingerprint.
-
-    Raises KeyNotFound when it was not granted, FormatError, IntegrityError.
-    """
-    if data is None or data.private_parameters is None:
-        raise KeyNotFound(f"this device was not granted the account's {what} key")
-    private = private_from_jose(to_tagged(data.private_parameters))
-    if isinstance(private, SeedKey):
-        raise FormatError(f"the account's {what} key is a seed")
-    return LocalKey(private)
 
 
 def account_encryption(found: Membership) -> PublicKey:
     """The key that letters to the account are encrypted to."""
     return public_key(found.profile.common_encryption, "CommonEncryption")
-
-
-def _require_newer(held: ProfileUser, offered: ProfileUser) -> None:
-    if (held.version or 0) > (offered.version or 0):
-        raise IntegrityError(
-            f"the account's profile has version {offered.version or 0}, version {held.version} was seen here"
-        )
-    if held.version == offered.version and held != offered:
-        raise IntegrityError(f"two different profiles of the account have version {held.version or 0}")
 
 
 def _envelope(enveloped: Enveloped[M] | None, what: str) -> Envelope:

@@ -12,12 +12,8 @@ from meshhw.dare.naming import is_named
 from meshhw.dare.signing import Signer
 from meshhw.errors import KeyNotFound
 from meshhw.keystore.api import OpenOptions
-from meshhw.managers.account.membership import (
-    account_encryption,
-    membership,
-    memberships,
-    private_key,
-)
+from meshhw.managers.account.granted import private_key
+from meshhw.managers.account.membership import Membership, account_encryption, membership, memberships
 from meshhw.managers.host import Host
 from meshhw.schema.keydata import public_key
 
@@ -30,11 +26,21 @@ def recipient(name: str, home: Path) -> RecipientKey:
 def keys(kid: str, home: Path, options: OpenOptions) -> Iterator[HasPublic]:
     """The account's key, if this device was granted it, and this device's own connected key."""
     for found in memberships(Host(home)):
-        if is_named(account_encryption(found), kid):
-            yield private_key(found.common(options).encryption, "encryption")
+        if _opens(found, kid):
+            common = found.common(options)
+            held = [private_key(data, "encryption") for data in common.previous_encryptions]
+            yield from (key for key in held if is_named(key.public, kid))
+            if is_named(account_encryption(found), kid):
+                yield private_key(common.encryption, "encryption")
         if is_named(public_key(found.connection.encryption, "Encryption"), kid):
             with found.encryption(options) as key:
                 yield key
+
+
+def _opens(found: Membership, kid: str) -> bool:
+    """Whether a recipient's name is of a key that the account has or had."""
+    earlier = (public_key(data, "PreviousEncryptions") for data in found.profile.previous_encryptions)
+    return any(is_named(key, kid) for key in (account_encryption(found), *earlier))
 
 
 def signer(name: str, home: Path, options: OpenOptions) -> Signer:

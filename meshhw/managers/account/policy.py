@@ -10,33 +10,30 @@ from cryptography import x509
 from msgspec.structs import replace
 
 from meshhw.errors import FormatError, UsageError
-from meshhw.keystore.api import OpenOptions
-from meshhw.managers.account.administrators import profile_of, signed_anew
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.account.administrators import signed_anew
 from meshhw.managers.account.attesting import PIN, TOUCH
+from meshhw.managers.account.authority import Authority
 from meshhw.managers.account.rights import rights_of
-from meshhw.managers.host import Host, ProfileRecord
 from meshhw.schema.profile import ConnectionPolicy
 
 MAX_ROOTS = 16
 
 
-def policy_of(record: ProfileRecord) -> ConnectionPolicy:
+def policy_of(found: Authority) -> ConnectionPolicy:
     """The policy in the account's profile; one that demands nothing where there is none."""
-    return profile_of(record).connection_policy or ConnectionPolicy()
+    return found.profile.connection_policy or ConnectionPolicy()
 
 
-def set_policy(
-    host: Host, record: ProfileRecord, policy: ConnectionPolicy, options: OpenOptions
-) -> ProfileRecord:
+def set_policy(found: Authority, policy: ConnectionPolicy, root_on: TokenURI | None = None) -> None:
     """Put a policy into the profile, signed by the root. One that is there already changes nothing.
 
     Raises UsageError for a policy that nobody could satisfy, FormatError for a root that is no certificate.
     """
     checked = _checked(policy)
-    if checked == policy_of(record):
-        return record
-    kept = None if checked == ConnectionPolicy() else checked
-    return signed_anew(host, record, replace(profile_of(record), connection_policy=kept), options)
+    if checked != policy_of(found):
+        kept = None if checked == ConnectionPolicy() else checked
+        signed_anew(found, replace(found.profile, connection_policy=kept), root_on)
 
 
 def root_name(root: bytes) -> str:

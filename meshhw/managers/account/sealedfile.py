@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 
 from meshhw import files
-from meshhw.errors import FormatError, NewerVersion, NotSupported
+from meshhw.errors import FormatError, KeyNotFound, NewerVersion, NotSupported
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions, Seals, Token
 from meshhw.keystore.uri import TokenURI
 
 VERSION = 1
-_LIMIT = 1 << 16
+_LIMIT = 1 << 20
 
 
 class SealedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +48,14 @@ def unsealed(path: Path, purpose: str, options: OpenOptions) -> bytes | None:
         return token.unseal(found.blob, purpose.encode())
     finally:
         token.close()
+
+
+def sealer_of(path: Path) -> TokenURI:
+    """The token that a sealed file needs. Raises KeyNotFound when there is no such file, FormatError."""
+    data = files.read_private(path, _LIMIT)
+    if data is None:
+        raise KeyNotFound(f"there is no {path}")
+    return TokenURI.parse(_parse(path, data).token)
 
 
 def _parse(path: Path, data: bytes) -> SealedFile:

@@ -18,10 +18,12 @@ from meshhw.errors import KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.administrators import profile_of
 from meshhw.managers.account.directory import AccountDirectory
-from meshhw.managers.account.membership import Membership, membership, private_key
-from meshhw.managers.account.roles import ADMINISTRATOR
+from meshhw.managers.account.granted import epochs_of, store_ring
+from meshhw.managers.account.membership import Membership, membership
+from meshhw.managers.account.roles import ADMINISTRATOR, STORES
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import opened
+from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.keydata import public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import fingerprint
@@ -65,12 +67,15 @@ class Standing:
         found = self.member.entry.enveloped_connection_device if self.member else None
         return Envelope.from_array(found.array) if found else None
 
-    def store_keys(self, options: OpenOptions) -> Mapping[str, LocalKey]:
-        """The keys of the stores that this home may read, with one or two questions to the token."""
-        if self.member is None:
-            return {name: LocalKey(key) for name, key in self.directory.store_keys(options).items()}
-        granted = self.member.common(options).entries
-        return {entry.resource: private_key(entry.key, entry.resource) for entry in granted if entry.resource}
+    def keys(self, options: OpenOptions) -> ActivationCommon:
+        """The account's keys that this home may use, with one or two questions to the token."""
+        return self.directory.keys(options) if self.member is None else self.member.common(options)
+
+    def store_rings(self, options: OpenOptions) -> Mapping[str, list[LocalKey]]:
+        """The keys of the stores that this home may read, of each the newest epoch's first; what is written
+        goes to that one. Asks as `keys`."""
+        found = self.keys(options)
+        return {name: store_ring(found, name) for name in STORES if epochs_of(found, name)}
 
     def refusal(self, store: str) -> NotSupported:
         """Why a store's key is not here."""

@@ -5,7 +5,7 @@ Opening a store asks the token once or twice, whatever the number of entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,9 +14,10 @@ from meshhw import files
 from meshhw.dare.catalog import Catalog, create_catalog
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.local import LocalKey
+from meshhw.errors import NotSupported
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.stamp import Stamp, next_stamp
-from meshhw.managers.account.standing import Standing, standing
+from meshhw.managers.account.standing import standing
 from meshhw.managers.host import Host
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.core import MeshObject
@@ -32,9 +33,14 @@ class Store:
         self._catalog = catalog
         self._author = author
 
-    def put(self, key: str, entry: MeshObject) -> None:
-        """Add an entry, or replace the one of that key."""
-        self._catalog.put(key, encode(entry), (self._stamp(key).attribute,))
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog beneath."""
+        return self._catalog
+
+    def put(self, key: str, entry: MeshObject, *, digests: Sequence[bytes] = ()) -> None:
+        """Add an entry, or replace the one of that key; `digests` as in `Catalog.put`."""
+        self._catalog.put(key, encode(entry), (self._stamp(key).attribute,), digests=digests)
 
     def get(self, key: str, kind: type[T]) -> T:
         """The entry of that key. Raises KeyNotFound, FormatError for another class."""
@@ -60,22 +66,44 @@ def opened_store(
 ) -> Iterator[Store]:
     """The catalog of that name in the account of that address or UDF; without one, in the only account here.
 
-    What was written lasts when the block ends well. Raises NotSupported when no role grants the store,
-    KeyNotFound without an account.
+    What was written lasts when the block ends well. Raises NotSupported when no role grants the store or its
+    newest key has not arrived here, KeyNotFound without an account.
     """
     found = standing(host, account)
-    keys = found.store_keys(options)
-    if store not in keys:
+    rings = found.store_rings(options)
+    if store not in rings:
         raise found.refusal(store)
-    with Catalog(store_path(found, store, keys[store]), KeyRing([keys[store]]), writable=writable) as catalog:
-        yield Store(catalog, found.author)
+    with store_in(found.directory.path, store, rings[store], found.author, writable=writable) as opened:
+        yield opened
+
+
+@contextmanager
+def store_in(
+    directory: Path, store: str, keys: Sequence[LocalKey], author: str, *, writable: bool = False
+) -> Iterator[Store]:
+    """The store of that name in an account's directory, with its private keys, the newest first. It is made
+    when it is not there."""
+    path = store_path(directory, store)
+    newest = RecipientKey(keys[0].public)
+    if not path.exists():
+        create_catalog(path, [newest])
+    with Catalog(path, KeyRing(keys), writable=writable, readers=[newest]) as catalog:
+        _require_newest(catalog, store, keys)
+        yield Store(catalog, author)
         if writable:
             catalog.flush(sync=True)
 
 
-def store_path(found: Standing, store: str, key: LocalKey) -> Path:
-    """The file of a store, which is made when there is none."""
-    path = files.private_directory(found.directory.path / "stores") / f"{store}.dcat"
-    if not path.exists():
-        create_catalog(path, [RecipientKey(key.public)])
-    return path
+def store_path(directory: Path, store: str) -> Path:
+    """Where a store of an account is; its directory is made."""
+    return files.private_directory(directory / "stores") / f"{store}.dcat"
+
+
+def _require_newest(catalog: Catalog, store: str, keys: Sequence[LocalKey]) -> None:
+    """Never write to a key that was replaced: a device that lost its place may still hold that one."""
+    current = {key.public.octets for key in catalog.current_readers()}
+    if current and current.isdisjoint(key.public.octets for key in keys):
+        raise NotSupported(
+            f"{store} has a newer key than this device was given",
+            hint="get the administrator's update: `meshhw account sync`, or `meshhw device complete FILE`",
+        )

@@ -1,0 +1,268 @@
+"""Who administers an account on this machine: where it was made, or as a connected device of that role.
+
+Both hold an administrator's key of their own and keys of the account, and may reach its root key: where the
+account was made by its handle, elsewhere by the token that holds it or by the account's seed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from msgspec.structs import replace
+
+from meshhw.algorithms import PublicKey, Suite
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.local import LocalKey
+from meshhw.dare.signing import Signer
+from meshhw.errors import KeyNotFound, NotSupported
+from meshhw.keystore import registry
+from meshhw.keystore.api import OpenOptions, Signs
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.devices import STORE as DEVICES
+from meshhw.managers.account.devices import DeviceCatalog
+from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.granted import private_data, store_ring
+from meshhw.managers.account.membership import Membership, membership
+from meshhw.managers.account.profiles import require_newer
+from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
+from meshhw.managers.account.stores import store_in
+from meshhw.managers.host import Host, ProfileRecord
+from meshhw.managers.keys import opened
+from meshhw.managers.profilemaking import ROOT
+from meshhw.schema.activation import ActivationCommon
+from meshhw.schema.assertion import open_profile
+from meshhw.schema.key import KeyData
+from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import ProfileUser
+from meshhw.udf import Seed, fingerprint
+
+KIND = "ProfileUser"
+
+
+class Authority(ABC):
+    """An account that is administered here."""
+
+    def __init__(self, host: Host, udf: str, options: OpenOptions) -> None:
+        self.host = host
+        self.udf = udf
+        self.options = options
+        self.directory = AccountDirectory(host.home, udf)
+
+    @property
+    @abstractmethod
+    def envelope(self) -> Envelope:
+        """The newest signed profile."""
+
+    @property
+    def profile(self) -> ProfileUser:
+        """The newest profile. Raises SignatureInvalid, FormatError."""
+        return open_profile(self.envelope, ProfileUser).value
+
+    @property
+    def address(self) -> str:
+        """The account's address."""
+        return self.profile.account_address or ""
+
+    @property
+    def suite(self) -> Suite:
+        """The account's suite."""
+        return Suite(self.profile.suite or Suite.S448)
+
+    @property
+    @abstractmethod
+    def administrator_key(self) -> PublicKey:
+        """The public key that this machine administers with."""
+
+    @abstractmethod
+    def administrator(self) -> AbstractContextManager[Signer]:
+        """The key that this machine administers with, its token open until the end."""
+
+    @abstractmethod
+    def held(self, *, common: bool = True) -> ActivationCommon:
+        """The keys of the account that this machine can give to others; the common ones only when they are
+        asked for, since they may cost a question more."""
+
+    @abstractmethod
+    def keep(self, keys: ActivationCommon) -> None:
+        """Hold these keys from now on."""
+
+    @abstractmethod
+    def take_profile(self, envelope: Envelope) -> None:
+        """Make this the newest profile. Raises IntegrityError for an older or another one of its version."""
+
+    @abstractmethod
+    def root(self, token: TokenURI | None = None) -> AbstractContextManager[Signer]:
+        """The root key, on `token` when that is given. Raises KeyNotFound when it cannot be reached."""
+
+
+class Founder(Authority):
+    """The machine where the account was made, or made again from its shares."""
+
+    def __init__(self, host: Host, record: ProfileRecord, options: OpenOptions) -> None:
+        super().__init__(host, record.udf, options)
+        self.record = record
+
+    @property
+    def envelope(self) -> Envelope:
+        """The newest signed profile."""
+        return Envelope.parse(self.record.envelope)
+
+    @property
+    def administrator_key(self) -> PublicKey:
+        """The key in the account's record."""
+        return self.record.key(ADMINISTRATOR).public_key
+
+    @contextmanager
+    def administrator(self) -> Iterator[Signer]:
+        """The administrator's key of this machine."""
+        with opened(self.record.key(ADMINISTRATOR).uri, self.host.home, self.options) as found:
+            if not isinstance(found.key, Signs):
+                raise NotSupported("the administrator's key does not sign")
+            yield found.key
+
+    def held(self, *, common: bool = True) -> ActivationCommon:
+        """The sealed keys; until they were rotated, the common ones come from the seed if it is here."""
+        keys = self.directory.keys(self.options)
+        seed = self.directory.seed(self.options) if common else None
+        if seed is None:
+            return keys
+        if keys.encryption is None:
+            keys = replace(keys, **common_of(seed, self.suite))
+        return replace(keys, activation_key=seed.text)
+
+    def keep(self, keys: ActivationCommon) -> None:
+        """Seal them to the token that sealed the keys until now."""
+        token = registry.open_token(self.directory.keys_token(), self.options)
+        try:
+            self.directory.write_keys(token, replace(keys, activation_key=None))
+        finally:
+            token.close()
+
+    def take_profile(self, envelope: Envelope) -> None:
+        """Into the account's record and its directory."""
+        require_newer(self.profile, open_profile(envelope, ProfileUser).value)
+        self.record = replace(self.record, envelope=envelope.octets())
+        self.directory.write_profile(self.record.envelope)
+        self.host.add(self.record)
+
+    @contextmanager
+    def root(self, token: TokenURI | None = None) -> Iterator[Signer]:
+        """The root key by its handle."""
+        if token is not None:
+            with _on_token(token, self.profile, self.options) as signer:
+                yield signer
+            return
+        with opened(self.record.key(ROOT).uri, self.host.home, self.options) as found:
+            if not isinstance(found.key, Signs):
+                raise NotSupported("the root key does not sign")
+            yield found.key
+
+
+class ConnectedAdministrator(Authority):
+    """A connected device whose own signature key the profile lists."""
+
+    def __init__(self, found: Membership, options: OpenOptions) -> None:
+        """Raises NotSupported when the device's key is not listed."""
+        super().__init__(found.host, found.udf, options)
+        self._found = found
+        self._newest = found.profile_envelope
+        if self.administrator_key not in administrators(found.profile):
+            raise NotSupported(
+                f"this device is connected to {found.address} as {', '.join(found.connection.roles)}, "
+                "which does not administer it",
+                hint="an administrator grants the role admin with `meshhw account connect --roles`",
+            )
+
+    @property
+    def envelope(self) -> Envelope:
+        """The newest signed profile."""
+        return self._newest
+
+    @property
+    def administrator_key(self) -> PublicKey:
+        """The device's connected signature key."""
+        return public_key(self._found.connection.signature, "Signature")
+
+    @contextmanager
+    def administrator(self) -> Iterator[Signer]:
+        """The device's connected signature key."""
+        with self._found.signer(self.options) as signer:
+            yield signer
+
+    def held(self, *, common: bool = True) -> ActivationCommon:
+        """What the device's roles granted it."""
+        return self._found.common(self.options)
+
+    def keep(self, keys: ActivationCommon) -> None:
+        """Nothing: a connected device gets what it holds in its own entry, like every other device."""
+
+    def take_profile(self, envelope: Envelope) -> None:
+        """Into the account's directory."""
+        require_newer(self.profile, open_profile(envelope, ProfileUser).value)
+        self.directory.write_profile(envelope.octets())
+        self._newest = envelope
+
+    @contextmanager
+    def root(self, token: TokenURI | None = None) -> Iterator[Signer]:
+        """The root key on that token, or from the seed when the role super has brought it."""
+        if token is not None:
+            with _on_token(token, self.profile, self.options) as signer:
+                yield signer
+            return
+        text = self.held().activation_key
+        if text is None:
+            raise KeyNotFound(
+                "the account's root key is not on this device",
+                hint="name the token that holds it with --root-on, or recover the account from its sheets",
+            )
+        yield LocalKey(Seed.parse(text).derive(self.suite.signature, SEED_NAMES[ROOT]))
+
+
+def authority(host: Host, account: str | None, options: OpenOptions) -> Authority:
+    """How the account of that address or UDF, or the only one, is administered here.
+
+    Raises KeyNotFound, NotSupported.
+    """
+    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
+    if len(made_here) == 1:
+        return Founder(host, made_here[0], options)
+    if made_here:
+        raise KeyNotFound("several accounts are here", hint="say which with --account ADDRESS")
+    return ConnectedAdministrator(membership(host, account), options)
+
+
+@contextmanager
+def opened_catalog(found: Authority, held: ActivationCommon) -> Iterator[DeviceCatalog]:
+    """The device catalog, to be written, with keys that were opened already. Raises NotSupported."""
+    ring, author = store_ring(held, DEVICES), fingerprint(found.administrator_key)
+    if not ring:
+        raise NotSupported("this device was not granted the device catalog")
+    with store_in(found.directory.path, DEVICES, ring, author, writable=True) as store:
+        yield DeviceCatalog(store)
+
+
+def common_of(seed: Seed, suite: Suite) -> dict[str, KeyData]:
+    """The common keys that an account's seed gives, as members of ActivationCommon."""
+    private = {
+        role: seed.derive(suite.signature if role == "signature" else suite.agreement, SEED_NAMES[role])
+        for role in (ENCRYPTION, "authentication", "signature")
+    }
+    return {role: private_data(key) for role, key in private.items()}
+
+
+@contextmanager
+def _on_token(token: TokenURI, profile: ProfileUser, options: OpenOptions) -> Iterator[Signer]:
+    """The root key of this profile on a token. Raises KeyNotFound."""
+    wanted = public_key(profile.profile_signature, "ProfileSignature")
+    found = registry.open_token(token, options)
+    try:
+        for key in found.keys():  # noqa: SIM118  # a token is no mapping
+            if key.public == wanted and isinstance(key, Signs):
+                yield key
+                return
+        raise KeyNotFound(f"{found.info().label or token} does not hold the account's root key")
+    finally:
+        found.close()

@@ -1,0 +1,47 @@
+"""The first device of an account: the machine on which it was made, or made again from its shares.
+
+It has no device profile; its place in the device catalog is under its administrator's key, so that it can be
+disconnected like any other when it is lost.
+"""
+
+from __future__ import annotations
+
+from meshhw.dare.signing import Signer
+from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION
+from meshhw.managers.host import ProfileRecord, now
+from meshhw.managers.profilemaking import ROOT
+from meshhw.schema.assertion import sign_assertion
+from meshhw.schema.connection import ConnectionDevice
+from meshhw.schema.core import Enveloped
+from meshhw.schema.entry import CatalogedDevice
+from meshhw.schema.keydata import key_data
+from meshhw.udf import fingerprint
+
+
+def founder_roles(record: ProfileRecord, *, seed: bool) -> tuple[str, ...]:
+    """What the machine holds, as roles: `super` while it has the seed, or the root key beside its others."""
+    tokens = {role: record.key(role).key_uri.token for role in (ROOT, ADMINISTRATOR)}
+    if seed or tokens[ROOT] == tokens[ADMINISTRATOR]:
+        return ("super",)
+    return ("admin", "web")
+
+
+def founder_entry(record: ProfileRecord, admin: Signer, roles: tuple[str, ...]) -> CatalogedDevice:
+    """The machine's entry in the device catalog."""
+    udf = fingerprint(admin.public)
+    connection = ConnectionDevice(
+        profile_udf=record.udf,
+        updated=now(),
+        subject=udf,
+        authority=udf,
+        roles=roles,
+        signature=key_data(admin.public),
+        encryption=key_data(record.key(ENCRYPTION).public_key),
+    )
+    signed = sign_assertion(connection, admin, udf, binary=True)
+    return CatalogedDevice(
+        updated=now(),
+        device_udf=udf,
+        signature_udf=udf,
+        enveloped_connection_device=Enveloped(signed.array()),
+    )
