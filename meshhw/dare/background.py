@@ -1,28 +1,35 @@
-"""A digest that is computed beside the cipher: hashing is the slower, and releases the interpreter."""
+"""Work beside the cipher, on a thread of its own: digesting and writing, which release the interpreter."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from queue import Queue
 from threading import Thread
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self, TypeVar
 
-_AHEAD = 4
+from meshhw.dare.segments import Octets
+
+_Piece = TypeVar("_Piece", bound=Octets)
+AHEAD = 4
+KEEP = AHEAD + 1
+"""So many pieces may be handed over after one before the work with it is certainly done."""
 _WORTH_A_THREAD = 1 << 16
 
 
-class BackgroundDigest:
-    """SHA-512 (or another digest) of octets that are handed over in pieces, on a thread of its own.
+class _Beside:
+    """Does `work` with octets that are handed over in pieces, in their order.
 
-    At most four pieces wait. The thread starts with the first large piece, and ends with the context.
+    At most four pieces wait. The thread starts with the first large piece, and ends with the context. What
+    the work raises is raised by the next call.
     """
 
-    def __init__(self, algorithm: str = "sha512") -> None:
-        self._digest = hashlib.new(algorithm)
-        self._queue: Queue[bytes | None] = Queue(_AHEAD)
+    def __init__(self, work: Callable[[Octets], object]) -> None:
+        self._work = work
+        self._queue: Queue[Octets | None] = Queue(AHEAD)
         self._thread: Thread | None = None
+        self._error: Exception | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -30,35 +37,72 @@ class BackgroundDigest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._join()
+        self._end()
 
-    def update(self, piece: bytes) -> None:
-        """Add octets."""
+    def hand_over(self, piece: Octets) -> None:
+        """One piece more."""
         if self._thread is None:
             if len(piece) < _WORTH_A_THREAD:
-                self._digest.update(piece)
+                self._work(piece)
                 return
-            self._thread = Thread(target=self._work, name="meshhw-digest", daemon=True)
+            self._thread = Thread(target=self._run, name="meshhw-beside", daemon=True)
             self._thread.start()
+        self._raise()
         self._queue.put(piece)
 
-    def through(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """The same pieces, digested on their way."""
-        for piece in pieces:
-            self.update(piece)
-            yield piece
+    def join(self) -> None:
+        """Wait until all pieces are done."""
+        self._end()
+        self._raise()
 
-    def digest(self) -> bytes:
-        """The digest of everything so far."""
-        self._join()
-        return self._digest.digest()
-
-    def _work(self) -> None:
+    def _run(self) -> None:
         while (piece := self._queue.get()) is not None:
-            self._digest.update(piece)
+            if self._error is None:
+                try:
+                    self._work(piece)
+                except Exception as error:
+                    self._error = error
 
-    def _join(self) -> None:
+    def _end(self) -> None:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class BackgroundDigest(_Beside):
+    """SHA-512 (or another digest) of octets that are handed over in pieces: it is slower than the cipher."""
+
+    def __init__(self, algorithm: str = "sha512") -> None:
+        self._digest = hashlib.new(algorithm)
+        super().__init__(self._digest.update)
+
+    def update(self, piece: Octets) -> None:
+        """Add octets."""
+        self.hand_over(piece)
+
+    def through(self, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+        """The same pieces, digested on their way."""
+        for piece in pieces:
+            self.hand_over(piece)
+            yield piece
+
+    def digest(self) -> bytes:
+        """The digest of everything so far."""
+        self.join()
+        return self._digest.digest()
+
+
+class BackgroundWriter(_Beside):
+    """Writes to a stream what it is given. `join` before the stream is used otherwise."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        super().__init__(target.write)
+
+    def write(self, piece: Octets) -> None:
+        """Write octets, some time."""
+        self.hand_over(piece)

@@ -33,6 +33,7 @@ from meshhw.dare.kdf import (
     seed_kid,
 )
 from meshhw.dare.keys import public_to_jose
+from meshhw.dare.segments import Octets
 from meshhw.dare.signing import SignatureForm, Signer, sign
 from meshhw.errors import UsageError
 from meshhw.jsonbcd import Value, encode_base64url
@@ -100,10 +101,10 @@ class Prepared:
     authenticated: bytes = b""
     """canonical(header) of an encrypted header of our form."""
 
-    def body(self, source: BinaryIO) -> Iterator[bytes]:
-        """The stored body of a payload."""
+    def body(self, source: BinaryIO, *, keep: int | None = None) -> Iterator[Octets]:
+        """The stored body of a payload, in pieces, of which each is good while `keep` more are taken."""
         if self.cipher is Cipher.SEGMENTED:
-            return segments.encrypt_stream(body_key(self.seed, self.salt), source)
+            return segments.encrypt_stream(body_key(self.seed, self.salt), source, keep=keep)
         if self.cipher is Cipher.CBC:
             return cbc.encrypt_stream(*legacy_key_and_iv(self.seed, self.salt), source)
         return iter(lambda: source.read(1 << 20), b"")

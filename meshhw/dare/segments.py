@@ -19,7 +19,8 @@ SEGMENT = 1 << 16
 TAG = 16
 STORED = SEGMENT + TAG
 MAX_SEGMENTS = 1 << 32
-BATCH = 4
+Octets = bytes | bytearray | memoryview
+BATCH = 16
 """Segments that are read and written at once."""
 
 
@@ -41,14 +42,27 @@ def nonce(index: int, *, last: bool) -> bytes:
     return index.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
 
 
-def encrypt_stream(key: bytes, source: BinaryIO) -> Iterator[bytes]:
-    """The stored body of everything that `source` gives, in batches."""
+def encrypt_stream(key: bytes, source: BinaryIO, *, keep: int | None = None) -> Iterator[Octets]:
+    """The stored body of everything that `source` gives, in batches.
+
+    A batch stays as it is while `keep` more are taken, then its memory is used again; without, it stays.
+    """
     cipher = AESGCM(key)
+    kept: list[bytearray] = []
     index = 0
     batch = _read_fully(source, BATCH * SEGMENT)
     while True:
+        plain = memoryview(batch)
+        final = max(len(plain) - 1, 0) // SEGMENT
+        stored = memoryview(_memory(kept, keep, index // BATCH, len(plain) + TAG * (final + 1)))
+        for i in range(final):
+            _encrypt_segment(cipher, index + i, plain[i * SEGMENT : (i + 1) * SEGMENT], stored[i * STORED :])
+        # Only what follows tells whether a segment is the last. It is read when the others are done, while
+        # they are still in the processor's cache.
         following = _read_fully(source, BATCH * SEGMENT) if len(batch) == BATCH * SEGMENT else b""
-        yield _encrypt_batch(cipher, index, batch, last=not following)
+        rest, place = plain[final * SEGMENT :], stored[final * STORED :]
+        _encrypt_segment(cipher, index + final, rest, place, last=not following)
+        yield stored
         if not following:
             return
         index += BATCH
@@ -92,15 +106,19 @@ def decrypt_segment(cipher: AESGCM, index: int, stored: bytes | memoryview, *, l
         raise DecryptionFailed(f"the body was changed or cut short (segment {index})") from error
 
 
-def _encrypt_batch(cipher: AESGCM, index: int, batch: bytes, *, last: bool) -> bytes:
-    plain = memoryview(batch)
-    count = max(1, -(-len(plain) // SEGMENT))
-    return b"".join(
-        cipher.encrypt(
-            nonce(index + i, last=last and i == count - 1), plain[i * SEGMENT : (i + 1) * SEGMENT], None
-        )
-        for i in range(count)
-    )
+def _memory(kept: list[bytearray], keep: int | None, turn: int, length: int) -> bytearray:
+    """Room for a batch: new, or that of `keep` + 1 turns ago."""
+    if keep is None or length < BATCH * STORED:
+        return bytearray(length)
+    if turn <= keep:
+        kept.append(bytearray(length))
+    return kept[turn % (keep + 1)]
+
+
+def _encrypt_segment(
+    cipher: AESGCM, index: int, plain: memoryview, place: memoryview, *, last: bool = False
+) -> None:
+    cipher.encrypt_into(nonce(index, last=last), plain, None, place[: len(plain) + TAG])
 
 
 def _decrypt_batch(cipher: AESGCM, index: int, stored: memoryview) -> bytes:

@@ -18,12 +18,13 @@ from typing import BinaryIO
 
 from meshhw import files
 from meshhw.dare import merkle
-from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.background import KEEP, BackgroundDigest
 from meshhw.dare.ending import Ending, ending_of
 from meshhw.dare.exchange import Readers
 from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
 from meshhw.dare.header import ContentMeta, Members, authenticated_octets
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
+from meshhw.dare.segments import Octets
 from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, frame_at
 from meshhw.dare.trees import CURRENT, Tree
 from meshhw.errors import FormatError, IntegrityError, StateError, UsageError
@@ -136,7 +137,7 @@ class SequenceWriter(SequenceFile):
         head = frame_head(len(before) + stored + after)
         with self._undone_on_error():
             _write_all(self._descriptor, head + before)
-            digest = _write_body(self._descriptor, prepared.body(source), stored)
+            digest = _write_body(self._descriptor, prepared.body(source, keep=KEEP), stored)
             ending, trailer = self._after(prepared, digest)
             _write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
         self.positions.append(self.end)
@@ -328,7 +329,7 @@ def _locked(path: Path, timeout: float) -> int:
     return gate
 
 
-def _write_body(descriptor: int, pieces: Iterable[bytes], length: int) -> bytes:
+def _write_body(descriptor: int, pieces: Iterable[Octets], length: int) -> bytes:
     """Write a body of this length and tell its digest. Raises StateError when it has another."""
     with BackgroundDigest() as digest:
         for piece in digest.through(pieces):
@@ -341,7 +342,7 @@ def _write_body(descriptor: int, pieces: Iterable[bytes], length: int) -> bytes:
         return digest.digest()
 
 
-def _write_all(descriptor: int, octets: bytes | bytearray) -> None:
+def _write_all(descriptor: int, octets: Octets) -> None:
     rest = memoryview(octets)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

@@ -7,14 +7,22 @@ and `]`; header and trailer are RFC 8785 JSON. A JSON array is read in any spell
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Members
+from meshhw.dare.segments import Octets
 from meshhw.errors import FormatError, StateError
 from meshhw.jsonbcd import Kind, Limits, Reader, binary_head, canonical
 
 TAG = "DareEnvelope"
 _LIMITS = Limits(depth=MAX_NESTING + 2, token=MAX_HEADER, items=1 << 16, total=2 * MAX_HEADER)
+
+
+class Writes(Protocol):
+    """What takes octets."""
+
+    def write(self, octets: Octets, /) -> object:
+        """Take all of them."""
 
 
 class EnvelopeStream:
@@ -87,7 +95,7 @@ def file_end(trailer: Members | None) -> bytes:
     return b"]" if trailer is None else b"," + canonical(trailer) + b"]"
 
 
-def write_body(target: BinaryIO, pieces: Iterable[bytes], length: int | None) -> None:
+def write_body(target: Writes, pieces: Iterable[Octets], length: int | None) -> None:
     """The body as one binary of this length; as chunks, the last of them empty, when it is not known.
 
     Raises StateError when the pieces are not of that length: the source changed meanwhile.

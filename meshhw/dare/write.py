@@ -6,7 +6,7 @@ import hashlib
 import io
 from typing import BinaryIO
 
-from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.background import KEEP, BackgroundDigest, BackgroundWriter
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
 from meshhw.dare.stream import file_end, file_start, write_body
@@ -36,10 +36,11 @@ def write_stream(source: BinaryIO, target: BinaryIO, outline: Outline, *, length
     """
     prepared = prepare(outline)
     target.write(file_start(prepared.members))
-    with BackgroundDigest() as digest:
-        body = prepared.body(source)
+    with BackgroundDigest() as digest, BackgroundWriter(target) as writer:
+        body = prepared.body(source, keep=KEEP)
         pieces = digest.through(body) if outline.signers else body
-        write_body(target, pieces, prepared.body_length(length))
+        write_body(writer, pieces, prepared.body_length(length))
+        writer.join()
         payload_digest = digest.digest()
     target.write(file_end(prepared.trailer(payload_digest)))
 

@@ -1,0 +1,60 @@
+"""Work beside the cipher: in order, with pieces whose memory is used again, and with its faults told."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from meshhw.algorithms import Algorithm, PrivateKey
+from meshhw.dare.background import KEEP, BackgroundDigest, BackgroundWriter
+from meshhw.dare.exchange import RecipientKey
+from meshhw.dare.local import LocalKey
+from meshhw.dare.output import replacing
+from meshhw.dare.prepare import Outline
+from meshhw.dare.segments import BATCH, SEGMENT, encrypt_stream
+from meshhw.dare.write import write_stream
+from meshhw.errors import MeshError
+
+KEY = bytes(range(32))
+MANY = os.urandom(24 * BATCH * SEGMENT)
+
+
+def test_a_digest_beside_sees_pieces_before_their_memory_is_used_again() -> None:
+    expected = b"".join(encrypt_stream(KEY, io.BytesIO(MANY)))
+    written = io.BytesIO()
+    with BackgroundDigest() as digest, BackgroundWriter(written) as writer:
+        for piece in digest.through(encrypt_stream(KEY, io.BytesIO(MANY), keep=KEEP)):
+            writer.write(piece)
+        writer.join()
+        assert digest.digest() == hashlib.sha512(expected).digest()
+    assert written.getvalue() == expected
+
+
+@pytest.mark.parametrize("length", [0, 1, SEGMENT, SEGMENT + 1, BATCH * SEGMENT, BATCH * SEGMENT + 1])
+def test_pieces_stay_when_none_may_be_used_again(length: int) -> None:
+    plain = MANY[:length]
+    pieces = list(encrypt_stream(KEY, io.BytesIO(plain)))
+    again = b"".join(bytes(piece) for piece in encrypt_stream(KEY, io.BytesIO(plain), keep=0))
+    assert b"".join(pieces) == again
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    reader = RecipientKey(LocalKey(PrivateKey(Algorithm.X25519, KEY)).public)
+    outline = Outline(readers=[reader])
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space"):
+        write_stream(io.BytesIO(MANY), full, outline, length=len(MANY))
+    with pytest.raises(MeshError, match="No space"):
+        _encrypt_to_a_full_disk(tmp_path / "out", outline)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _encrypt_to_a_full_disk(out: Path, outline: Outline) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with replacing(out) as target:
+        os.dup2(full, target.fileno())
+        os.close(full)
+        write_stream(io.BytesIO(MANY), target, outline, length=len(MANY))
