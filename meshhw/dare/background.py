@@ -18,7 +18,7 @@ KEEP = AHEAD + 1
 _WORTH_A_THREAD = 1 << 16
 
 
-class _Beside:
+class Beside:
     """Does `work` with octets that are handed over in pieces, in their order.
 
     At most four pieces wait. The thread starts with the first large piece, and ends with the context. What
@@ -27,7 +27,7 @@ class _Beside:
 
     def __init__(self, work: Callable[[Octets], object]) -> None:
         self._work = work
-        self._queue: Queue[Octets | None] = Queue(AHEAD)
+        self._queue: Queue[Octets | None]
         self._thread: Thread | None = None
         self._error: Exception | None = None
 
@@ -45,6 +45,7 @@ class _Beside:
             if len(piece) < _WORTH_A_THREAD:
                 self._work(piece)
                 return
+            self._queue = Queue(AHEAD)
             self._thread = Thread(target=self._run, name="meshhw-beside", daemon=True)
             self._thread.start()
         self._raise()
@@ -74,7 +75,7 @@ class _Beside:
             raise self._error
 
 
-class BackgroundDigest(_Beside):
+class BackgroundDigest(Beside):
     """SHA-512 (or another digest) of octets that are handed over in pieces: it is slower than the cipher."""
 
     def __init__(self, algorithm: str = "sha512") -> None:
@@ -97,7 +98,7 @@ class BackgroundDigest(_Beside):
         return self._digest.digest()
 
 
-class BackgroundWriter(_Beside):
+class BackgroundWriter(Beside):
     """Writes to a stream what it is given. `join` before the stream is used otherwise."""
 
     def __init__(self, target: BinaryIO) -> None:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from meshhw.algorithms import PublicKey
 from meshhw.dare import cbc, eds, segments
-from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.background import KEEP, BackgroundDigest, Beside
 from meshhw.dare.checks import SignatureCheck, check_signatures, digest_name, gather
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder, KeyRing, unwrap_seed
@@ -27,11 +27,13 @@ from meshhw.dare.header import (
 from meshhw.dare.kdf import SALT_OCTETS, body_key, header_mac, legacy_key_and_iv
 from meshhw.dare.legacy import today
 from meshhw.dare.prepare import Cipher
+from meshhw.dare.segments import Octets
 from meshhw.dare.stream import EnvelopeStream
 from meshhw.errors import DecryptionFailed, FormatError
 from meshhw.jsonbcd import encode_base64url
 
-Sink = Callable[[bytes], object]
+Sink = Callable[[Octets], object]
+"""What takes a payload. It copies what it keeps, since the memory of a piece is used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,13 @@ class Heading:
         """The body's salt."""
         return self.header.salt or b""
 
-    def plain(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The payload of a stored body. Raises DecryptionFailed."""
+    def plain(self, pieces: Iterator[bytes], *, keep: int | None = None) -> Iterator[Octets]:
+        """The payload of a stored body, in pieces, of which each is good while `keep` more are taken.
+
+        Raises DecryptionFailed.
+        """
         if self.cipher is Cipher.SEGMENTED:
-            return segments.decrypt_stream(body_key(self.seed, self.salt), pieces)
+            return segments.decrypt_stream(body_key(self.seed, self.salt), pieces, keep=keep)
         if self.cipher is Cipher.CBC:
             return cbc.decrypt_stream(*legacy_key_and_iv(self.seed, self.salt), pieces)
         return pieces
@@ -227,8 +232,10 @@ def pour(heading: Heading, pieces: Iterator[bytes], sink: Sink | None) -> Decryp
             pass
         return None
     try:
-        for plain in heading.plain(pieces):
-            sink(plain)
+        with Beside(sink) as beside:
+            for plain in heading.plain(pieces, keep=KEEP):
+                beside.hand_over(plain)
+            beside.join()
     except DecryptionFailed as error:
         if heading.cipher is not Cipher.CBC:
             raise

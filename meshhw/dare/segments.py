@@ -7,6 +7,7 @@ Segment n holds plaintext octets n * 65,536 onwards and starts at stored octet n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -48,13 +49,13 @@ def encrypt_stream(key: bytes, source: BinaryIO, *, keep: int | None = None) -> 
     A batch stays as it is while `keep` more are taken, then its memory is used again; without, it stays.
     """
     cipher = AESGCM(key)
-    kept: list[bytearray] = []
+    memory = _Memory(keep)
     index = 0
     batch = _read_fully(source, BATCH * SEGMENT)
     while True:
         plain = memoryview(batch)
         final = max(len(plain) - 1, 0) // SEGMENT
-        stored = memoryview(_memory(kept, keep, index // BATCH, len(plain) + TAG * (final + 1)))
+        stored = memory.room(len(plain) + TAG * (final + 1))
         for i in range(final):
             _encrypt_segment(cipher, index + i, plain[i * SEGMENT : (i + 1) * SEGMENT], stored[i * STORED :])
         # Only what follows tells whether a segment is the last. It is read when the others are done, while
@@ -71,31 +72,33 @@ def encrypt_stream(key: bytes, source: BinaryIO, *, keep: int | None = None) -> 
         batch = following
 
 
-def decrypt_stream(key: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def decrypt_stream(key: bytes, pieces: Iterable[bytes], *, keep: int | None = None) -> Iterator[Octets]:
     """The plaintext of a stored body that comes in pieces of any length. What was yielded has passed its
-    tag; whether the body is whole is known at the end alone. Raises DecryptionFailed."""
+    tag; whether the body is whole is known at the end alone. `keep` is as in `encrypt_stream`.
+
+    Raises DecryptionFailed, FormatError for a body that is too long.
+    """
     cipher = AESGCM(key)
+    memory = _Memory(keep)
     index = 0
     held = b""
     for piece in pieces:
-        if not piece:
+        held = held + piece if held else piece
+        whole = max(len(held) - 1, 0) // STORED  # none of them is the last, since something follows
+        if not whole:
             continue
-        whole = len(held) // STORED  # none of them is the last, since something follows
-        if whole:
-            yield _decrypt_batch(cipher, index, memoryview(held)[: whole * STORED])
-            index += whole
-        rest = held[whole * STORED :]
-        held = rest + piece if rest else piece
-    whole = max(len(held) - 1, 0) // STORED
-    if whole:
-        yield _decrypt_batch(cipher, index, memoryview(held)[: whole * STORED])
-        index += whole
+        plain = memory.room(whole * SEGMENT)
+        for i in range(whole):
+            stored = memoryview(held)[i * STORED : (i + 1) * STORED]
+            _decrypt_into(cipher, index + i, stored, plain[i * SEGMENT : (i + 1) * SEGMENT])
+        yield plain
+        index, held = index + whole, held[whole * STORED :]
     if index >= MAX_SEGMENTS:
         raise FormatError("the body has more segments than an envelope may")
-    plain = decrypt_segment(cipher, index, held[whole * STORED :], last=True)
-    if index and not plain:
+    last = decrypt_segment(cipher, index, held, last=True)
+    if index and not last:
         raise DecryptionFailed("the body ends in an empty segment")
-    yield plain
+    yield last
 
 
 def decrypt_segment(cipher: AESGCM, index: int, stored: bytes | memoryview, *, last: bool) -> bytes:
@@ -103,30 +106,41 @@ def decrypt_segment(cipher: AESGCM, index: int, stored: bytes | memoryview, *, l
     try:
         return cipher.decrypt(nonce(index, last=last), stored, None)
     except (InvalidTag, ValueError) as error:
-        raise DecryptionFailed(f"the body was changed or cut short (segment {index})") from error
+        raise _damaged(index) from error
 
 
-def _memory(kept: list[bytearray], keep: int | None, turn: int, length: int) -> bytearray:
-    """Room for a batch: new, or that of `keep` + 1 turns ago."""
-    if keep is None or length < BATCH * STORED:
-        return bytearray(length)
-    if turn <= keep:
-        kept.append(bytearray(length))
-    return kept[turn % (keep + 1)]
+def _decrypt_into(cipher: AESGCM, index: int, stored: memoryview, place: memoryview) -> None:
+    try:
+        cipher.decrypt_into(nonce(index, last=False), stored, None, place)
+    except InvalidTag as error:
+        raise _damaged(index) from error
+
+
+def _damaged(index: int) -> DecryptionFailed:
+    return DecryptionFailed(f"the body was changed or cut short (segment {index})")
+
+
+class _Memory:
+    """Room for batches: new, or that of the batch `keep` + 1 before."""
+
+    def __init__(self, keep: int | None) -> None:
+        self._keep = keep
+        self._used: deque[bytearray] = deque()
+
+    def room(self, length: int) -> memoryview:
+        """Room for that many octets."""
+        if self._keep is None:
+            return memoryview(bytearray(length))
+        used = self._used.popleft() if len(self._used) > self._keep else b""
+        octets = used if isinstance(used, bytearray) and len(used) >= length else bytearray(length)
+        self._used.append(octets)
+        return memoryview(octets)[:length]
 
 
 def _encrypt_segment(
     cipher: AESGCM, index: int, plain: memoryview, place: memoryview, *, last: bool = False
 ) -> None:
     cipher.encrypt_into(nonce(index, last=last), plain, None, place[: len(plain) + TAG])
-
-
-def _decrypt_batch(cipher: AESGCM, index: int, stored: memoryview) -> bytes:
-    """Whole segments, none of them the last."""
-    return b"".join(
-        decrypt_segment(cipher, index + i, stored[i * STORED : (i + 1) * STORED], last=False)
-        for i in range(len(stored) // STORED)
-    )
 
 
 def _read_fully(source: BinaryIO, count: int) -> bytes:

@@ -17,6 +17,7 @@ from meshhw.dare import merkle
 from meshhw.dare.apextree import PUBLISHED, ancestors
 from meshhw.dare.ending import Ending
 from meshhw.dare.header import UNAUTHENTICATED, Members, authenticated_octets, to_members
+from meshhw.dare.segments import Octets
 from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, octets_in
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.errors import FormatError, IntegrityError
@@ -176,5 +177,5 @@ def _zeros(_: int) -> bytes:
     return merkle.ZEROS
 
 
-def _discard(_: bytes) -> None:
+def _discard(_: Octets) -> None:
     return None

@@ -21,7 +21,7 @@ _DECIMAL = {
     tags.DECIMAL128: (16, 14, 6176, 34),
 }
 """Octets, bits of the exponent, its bias, digits of the coefficient (IEEE 754-2019 table 3.6)."""
-STREAMED = 4 * 65_552
+STREAMED = 8 * 65_552
 """Octets of a streamed piece: a whole number of the segments that envelopes' bodies are made of."""
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
 from meshhw.dare.background import KEEP, BackgroundDigest, BackgroundWriter
-from meshhw.dare.exchange import RecipientKey
+from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.local import LocalKey
 from meshhw.dare.output import replacing
 from meshhw.dare.prepare import Outline
+from meshhw.dare.read import read_stream
 from meshhw.dare.segments import BATCH, SEGMENT, encrypt_stream
 from meshhw.dare.write import write_stream
 from meshhw.errors import MeshError
@@ -58,3 +59,12 @@ def _encrypt_to_a_full_disk(out: Path, outline: Outline) -> None:
         os.dup2(full, target.fileno())
         os.close(full)
         write_stream(io.BytesIO(MANY), target, outline, length=len(MANY))
+
+
+def test_a_sink_that_fails_ends_the_reading(tmp_path: Path) -> None:
+    key = LocalKey(PrivateKey(Algorithm.X25519, KEY))
+    envelope = io.BytesIO()
+    write_stream(io.BytesIO(MANY), envelope, Outline(readers=[RecipientKey(key.public)]), length=len(MANY))
+    envelope.seek(0)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space"):
+        read_stream(envelope, full.write, KeyRing([key]))
