@@ -12,6 +12,7 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_policy import policy
+from meshhw.cli.account_sync import sync
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri
 
@@ -26,6 +27,7 @@ app = verbs("A person's Mesh account: its keys, devices and escrow.")
 app.command("connect")(connect)
 app.command("policy")(policy)
 app.command("devices")(devices)
+app.command("sync")(sync)
 app.add_typer(admin, name="admin")
 
 

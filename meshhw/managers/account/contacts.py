@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
+from meshhw.errors import FormatError, IntegrityError, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.granted import private_key
 from meshhw.managers.account.standing import standing
@@ -58,12 +58,7 @@ def own_contact(profile: Envelope, full_name: str) -> ContactPerson:
 
 def account_profile(host: Host, account: str | None) -> Envelope:
     """The signed profile of the account on this machine. Raises KeyNotFound."""
-    found = standing(host, account)
-    if found.record is not None:
-        return Envelope.parse(found.record.envelope)
-    if found.member is None:
-        raise KeyNotFound("the account's profile is not here")
-    return found.member.profile_envelope
+    return standing(host, account).profile_envelope
 
 
 def exported(host: Host, full_name: str, account: str | None, options: OpenOptions) -> Envelope:

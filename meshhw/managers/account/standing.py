@@ -50,6 +50,11 @@ class Standing:
         return profile_of(self._made) if self.member is None else self.member.profile
 
     @property
+    def profile_envelope(self) -> Envelope:
+        """The same, as it was signed."""
+        return Envelope.parse(self._made.envelope) if self.member is None else self.member.profile_envelope
+
+    @property
     def directory(self) -> AccountDirectory:
         """The account's directory."""
         return AccountDirectory(self.host.home, self.udf)

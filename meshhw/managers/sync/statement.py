@@ -1,0 +1,131 @@
+"""What a device says of its stores, signed: how far each goes, and under which head.
+
+A statement counts when its author belongs to the account: the key is an administrator's that the profile
+lists, or that of a device whose connection an administrator has signed. Its roles say of which stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.heads import SequenceHead
+from meshhw.dare.merkle import Head
+from meshhw.dare.prepare import Outline
+from meshhw.dare.signing import Signer
+from meshhw.dare.write import seal
+from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
+from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.roles import STORES
+from meshhw.managers.account.standing import Standing
+from meshhw.schema.assertion import open_assertion
+from meshhw.schema.codec import decode, encode
+from meshhw.schema.connection import ConnectionDevice
+from meshhw.schema.core import Enveloped
+from meshhw.schema.keydata import public_key
+from meshhw.schema.sync import StoreHead, StoreHeads
+from meshhw.udf import fingerprint
+
+LIMIT = 1 << 18
+_DIGEST = 64
+
+
+class Stranger(SignatureInvalid):
+    """The author is no device of the account, or no longer."""
+
+    default_hint = "it was disconnected, or the account's profile here is older than its connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One author's heads, verified."""
+
+    author: str
+    number: int
+    heads: Mapping[str, SequenceHead]
+    """Those of stores that the author's roles grant."""
+
+
+def sign_statement(
+    found: Standing, number: int, heads: Mapping[str, SequenceHead], signer: Signer
+) -> Envelope:
+    """This home's statement. Raises what the signer raises."""
+    connection = found.connection
+    listed = tuple(
+        StoreHead(
+            store=store,
+            sequence_id=head.sequence_id,
+            index=head.head.index,
+            tree_digest=head.head.digest,
+        )
+        for store, head in sorted(heads.items())
+    )
+    statement = StoreHeads(
+        profile_udf=found.udf,
+        author=found.author,
+        number=number,
+        heads=listed,
+        enveloped_connection_device=Enveloped(connection.array()) if connection else None,
+    )
+    return seal(encode(statement), Outline(signers=[signer]))
+
+
+def read_statement(octets: bytes, author: str, found: Standing) -> Statement:
+    """The statement in a file of this author.
+
+    Raises Stranger when the author does not belong to the account, SignatureInvalid, IntegrityError when it
+    is another author's or account's, FormatError.
+    """
+    envelope = Envelope.parse(octets)
+    claimed = decode(envelope.body, StoreHeads)
+    if claimed.profile_udf != found.udf:
+        raise IntegrityError("the statement is of another account")
+    key, stores = _authority(claimed, author, found)
+    statement = open_assertion(envelope, StoreHeads, [key]).value
+    if statement.author != author or fingerprint(key) != author:
+        raise IntegrityError(f"the statement of {author} is signed by another device")
+    heads = {head.store or "": _head(head) for head in statement.heads if head.store in stores}
+    return Statement(author, statement.number or 0, heads)
+
+
+def _authority(claimed: StoreHeads, author: str, found: Standing) -> tuple[PublicKey, frozenset[str]]:
+    """The author's key, and the stores that it may write."""
+    listed = administrators(found.profile)
+    for key in listed:
+        if fingerprint(key) == author:
+            return key, frozenset(STORES)
+    if claimed.enveloped_connection_device is None:
+        raise Stranger(f"{author} is no administrator of the account, and shows no connection to it")
+    envelope = Envelope.from_array(claimed.enveloped_connection_device.array)
+    try:
+        connection = open_assertion(envelope, ConnectionDevice, listed).value
+    except MeshError as error:
+        raise Stranger(f"no administrator has connected {author}: {error.message}") from error
+    if connection.profile_udf != found.udf:
+        raise Stranger(f"{author} is connected to another account")
+    return public_key(connection.signature, "Signature"), _granted(connection)
+
+
+def _granted(connection: ConnectionDevice) -> frozenset[str]:
+    """The stores of a connection's roles; roles that are not known here grant nothing."""
+    stores: set[str] = set()
+    for role in connection.roles:
+        try:
+            stores |= rights_of([role]).stores
+        except MeshError:
+            continue
+    return frozenset(stores)
+
+
+def _head(head: StoreHead) -> SequenceHead:
+    if (
+        not head.sequence_id
+        or head.index is None
+        or head.index < 0
+        or len(head.tree_digest or b"") != _DIGEST
+    ):
+        raise FormatError(f"the head of {str(head.store)[:32]!r} is not whole")
+    return SequenceHead(head.sequence_id, Head(head.index, head.tree_digest or b""))

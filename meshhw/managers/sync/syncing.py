@@ -1,0 +1,234 @@
+"""Synchronising an account's stores through a shared directory (docs/formats.md, Synchronised stores).
+
+First what others have written is verified and merged here, author by author; then this device's stores are
+written there, and last the signed statement that covers them. Whatever interrupts it, the next run goes on:
+what is in place is verified or ignored, and merging twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from meshhw import files
+from meshhw.dare.catalog import Catalog
+from meshhw.dare.exchange import KeyRing
+from meshhw.dare.heads import SequenceHead, head_of
+from meshhw.dare.local import LocalKey
+from meshhw.dare.sequence import SequenceFile
+from meshhw.errors import IntegrityError, MeshError
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.standing import Standing
+from meshhw.managers.account.stores import store_in, store_path
+from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
+from meshhw.managers.sync.memory import Author, Memory, Position, remember, remembering
+from meshhw.managers.sync.merging import ENTRIES, Tally, merge
+from meshhw.managers.sync.mirror import LARGEST, Mirror, State
+from meshhw.managers.sync.profiles import exchange_profile
+from meshhw.managers.sync.statement import LIMIT, Statement, Stranger, read_statement, sign_statement
+
+HEADS = "heads"
+Keys = Mapping[str, Sequence[LocalKey]]
+
+
+@dataclass(slots=True)
+class AuthorReport:
+    """What was found of one other device."""
+
+    author: str
+    state: State | None = None
+    """None for an author that does not belong to the account: it was passed over."""
+    unverified: int = 0
+    """Frames in the directory that no signed head covers: they were not taken."""
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a synchronisation has done."""
+
+    udf: str
+    stores: dict[str, Tally] = field(default_factory=dict)
+    authors: list[AuthorReport] = field(default_factory=list)
+    profile: str = ""
+    """`taken` or `written` where the profile was newer there or here."""
+    published: list[str] = field(default_factory=list)
+    """The stores that were written to the directory."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What was refused, one line each."""
+        return [f"{item.author}: {item.problem}" for item in self.authors if item.problem and item.state]
+
+
+class Synchroniser:
+    """One account of this home and one shared directory. `older`: go on when the directory holds less than
+    was seen before, as a second stick does; nothing is lost by that."""
+
+    def __init__(
+        self, found: Standing, directory: Path, options: OpenOptions, *, older: bool = False
+    ) -> None:
+        """Raises KeyNotFound when the directory is not there."""
+        self._found = found
+        self._options = options
+        self._older = older
+        self._folder = Folder(directory, found.udf, found.author)
+        self._report = Report(found.udf)
+
+    def run(self) -> Report:
+        """Take what others have written, then write what is here.
+
+        What one author has wrong keeps no other from being taken; it is in the report. Raises what the token
+        raises, IntegrityError for another profile of the account, StateError when the disk refuses.
+        """
+        self._report.profile = exchange_profile(self._found, self._folder)
+        rings = self._found.store_rings(self._options)
+        keys = {store: ring for store, ring in rings.items() if store in ENTRIES}
+        with remembering(self._found.directory.path) as (memory, path):
+            names = self._folder.names(HEADS)
+            for done, name in enumerate(names):
+                self._options.interaction.progress("synchronising", done, len(names))
+                self._take_author(name, keys, memory)
+                remember(memory, path)
+            self._publish(keys, memory)
+            remember(memory, path)
+        return self._report
+
+    def _take_author(self, name: str, keys: Keys, memory: Memory) -> None:
+        author = name.removeprefix(f"{HEADS}/").removesuffix(SUFFIX)
+        if "." in author:  # a synchroniser's conflict copy: each author writes its own file alone, and again
+            return
+        report = AuthorReport(author, State.SAME)
+        try:
+            octets = self._folder.read(name, LIMIT) or b""
+            statement = read_statement(octets, author, self._found)
+            seen = memory.author(author)
+            self._require_newer(statement, octets, seen)
+            report.state = self._take_stores(statement, keys, seen, report)
+            if report.state is not State.INCOMPLETE and statement.number >= seen.number:
+                seen.number, seen.digest = statement.number, hashlib.sha256(octets).digest()
+        except Stranger as error:
+            report.state, report.problem = None, error.message
+        except MeshError as error:
+            report.problem = error.message
+        if author != self._found.author or report.problem:
+            self._report.authors.append(report)
+
+    def _require_newer(self, statement: Statement, octets: bytes, seen: Author) -> None:
+        if statement.number < seen.number and not self._older:
+            raise IntegrityError(
+                f"the directory is older than what was seen of this device ({_time(statement.number)}, seen "
+                f"{_time(seen.number)}): an older copy was put back, or this is another directory; "
+                "--older goes on with it"
+            )
+        if statement.number == seen.number and hashlib.sha256(octets).digest() != seen.digest:
+            raise IntegrityError("two different statements of this device have the same number")
+
+    def _take_stores(self, statement: Statement, keys: Keys, seen: Author, report: AuthorReport) -> State:
+        states = set()
+        own = statement.author == self._found.author
+        for store, head in statement.heads.items():
+            if store not in keys or (own and self._holds(store, head)):
+                continue
+            mirror = Mirror(self._peers / statement.author / f"{store}.dcat")
+            readers = [key.public for key in keys[store]]
+            progress = mirror.advance(self._folder, f"{store}/{statement.author}.dcat", head, readers)
+            report.unverified += progress.unverified
+            states.add(progress.state)
+            if progress.state is State.OLDER and not self._older:
+                raise IntegrityError(f"the directory holds less of {store} than was seen before")
+            if mirror.path.exists():
+                self._merge(store, mirror, keys[store], seen)
+            if own:
+                self._begin_anew(store, head, keys[store])
+        return next(
+            (state for state in (State.INCOMPLETE, State.OLDER, State.NEW) if state in states), State.SAME
+        )
+
+    def _merge(self, store: str, mirror: Mirror, keys: Sequence[LocalKey], seen: Author) -> None:
+        with SequenceFile(mirror.path) as sequence:
+            sequence_id, frames = sequence.sequence_id, len(sequence)
+        before = seen.stores.get(store, Position())
+        start = before.frames if before.sequence == sequence_id else 0
+        if start >= frames:
+            return
+        found = self._found
+        with store_in(found.directory.path, store, keys, found.author, writable=True) as ours:
+            tally = merge(ours.catalog, store, mirror.path, KeyRing(keys), start)
+        self._report.stores.setdefault(store, Tally()).add(tally)
+        seen.stores[store] = Position(sequence=bytes(sequence_id), frames=frames)
+
+    def _holds(self, store: str, head: SequenceHead) -> bool:
+        """Whether what this device has said of its store before is the beginning of what is here."""
+        path = self._local(store)
+        if not path.exists():
+            return False
+        with SequenceFile(path) as sequence:
+            same = sequence.sequence_id == head.sequence_id and head.head.index < len(sequence)
+            return same and sequence.frame(head.head.index).tree_digest == head.head.digest
+
+    def _begin_anew(self, store: str, head: SequenceHead, keys: Sequence[LocalKey]) -> None:
+        """Go on in a new sequence: what stood in the old one is merged, but others know more of it than this
+        device does (an older copy of its home was put back), and would refuse it."""
+        path = self._local(store)
+        with SequenceFile(path) as sequence:
+            if sequence.sequence_id != head.sequence_id:
+                return
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        with Catalog(path, KeyRing(keys)) as catalog:
+            catalog.compact(beside)
+        for suffix in (".idx", ".keys"):
+            beside.with_name(beside.name + suffix).unlink(missing_ok=True)
+        beside.replace(path)
+        files.sync_directory(path.parent)
+
+    def _publish(self, keys: Keys, memory: Memory) -> None:
+        """Write the stores of this device, and then what it says of them."""
+        heads = {}
+        for done, store in enumerate(sorted(keys)):
+            self._options.interaction.progress("writing", done, len(keys))
+            if self._local(store).exists():
+                heads[store] = self._write_store(store)
+        name = f"{HEADS}/{self._found.author}{SUFFIX}"
+        seen = memory.author(self._found.author)
+        if not heads or self._is_said(name, heads, seen):
+            return
+        number = max(seen.number + 1, int(datetime.now(UTC).timestamp() * 1000))
+        with self._found.signer(self._options) as signer:
+            octets = sign_statement(self._found, number, heads, signer).octets()
+        self._folder.write(name, octets)
+        seen.number, seen.digest = number, hashlib.sha256(octets).digest()
+
+    def _write_store(self, store: str) -> SequenceHead:
+        name = f"{store}/{self._found.author}.dcat"
+        with SequenceFile(self._local(store)) as sequence:
+            head, end = head_of(sequence), sequence.end
+        octets = self._local(store).read_bytes()[:end]
+        with self._folder.opened(name) as descriptor:
+            there = None if descriptor is None else read_from(descriptor, 0, LARGEST)
+        if there != octets:
+            self._folder.write(name, octets)
+            self._report.published.append(store)
+        return head
+
+    def _is_said(self, name: str, heads: Mapping[str, SequenceHead], seen: Author) -> bool:
+        """Whether the statement that lies there is this device's last one, and says just this."""
+        octets = self._folder.read(name, LIMIT)
+        if octets is None or hashlib.sha256(octets).digest() != seen.digest:
+            return False
+        return read_statement(octets, self._found.author, self._found).heads == heads
+
+    def _local(self, store: str) -> Path:
+        return store_path(self._found.directory.path, store)
+
+    @property
+    def _peers(self) -> Path:
+        return files.private_directory(self._found.directory.path / "peers")
+
+
+def _time(number: int) -> str:
+    return datetime.fromtimestamp(number / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if number else "never"

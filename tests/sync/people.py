@@ -1,0 +1,77 @@
+"""An account on several machines, each a home with a vault that costs little to unlock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meshhw.algorithms import Suite
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.managers.account.complete import complete
+from meshhw.managers.account.connect import Connector
+from meshhw.managers.account.manager import AccountManager
+from meshhw.managers.account.request import make_request, read_request
+from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.standing import Standing, standing
+from meshhw.managers.account.stores import opened_store
+from meshhw.managers.device import DeviceManager
+from meshhw.managers.host import Host
+from meshhw.managers.profilemaking import ProfileRequest
+from meshhw.managers.sync.syncing import Report, Synchroniser
+from meshhw.schema.entry import CatalogedCredential
+from tests.account.vaults import cheap_vault
+
+ALICE = "alice@example.com"
+OPTIONS = OpenOptions(Scripted({PinKind.VAULT: "a passphrase"}))
+CREDENTIALS = "MMM_Credential"
+
+
+class Machine:
+    """One home of the account."""
+
+    def __init__(self, home: Path) -> None:
+        self.host = Host(home)
+        self.home = home
+
+    @property
+    def standing(self) -> Standing:
+        return standing(self.host, ALICE)
+
+    @property
+    def author(self) -> str:
+        return self.standing.author
+
+    def sync(self, directory: Path, *, older: bool = False) -> Report:
+        return Synchroniser(self.standing, directory, OPTIONS, older=older).run()
+
+    def put(self, service: str, password: str) -> None:
+        with opened_store(self.host, CREDENTIALS, OPTIONS, account=ALICE, writable=True) as store:
+            store.put(service, CatalogedCredential(service=service, password=password))
+
+    def delete(self, service: str) -> None:
+        with opened_store(self.host, CREDENTIALS, OPTIONS, account=ALICE, writable=True) as store:
+            store.delete(service)
+
+    def passwords(self) -> dict[str, str | None]:
+        with opened_store(self.host, CREDENTIALS, OPTIONS, account=ALICE) as store:
+            return {key: entry.password for key, entry in store.all(CatalogedCredential)}
+
+
+def founder(home: Path, suite: Suite = Suite.S25519) -> Machine:
+    """The machine on which the account is made."""
+    machine = Machine(home)
+    with AccountManager(machine.host, OPTIONS) as manager:
+        wanted = ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite)
+        manager.create(manager.plan(ALICE, wanted))
+    return machine
+
+
+def connected(by: Machine, home: Path, *roles: str, suite: Suite = Suite.S25519) -> Machine:
+    """One more machine, connected with these roles."""
+    machine = Machine(home)
+    with DeviceManager(machine.host, OPTIONS) as manager:
+        device = manager.create(ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite))
+    request = read_request(make_request(machine.host, device, ALICE, OPTIONS).octets())
+    answer = Connector(by.host, by.host.profile(ALICE), OPTIONS).connect(request, rights_of(roles))
+    complete(machine.host, answer.octets(), OPTIONS)
+    return machine
