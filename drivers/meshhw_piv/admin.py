@@ -10,8 +10,8 @@ from yubikit.piv import MANAGEMENT_KEY_TYPE
 
 from meshhw.errors import NotSupported, PinIncorrect, UsageError
 from meshhw.keystore.interaction import PinKind, PinRequest
-from meshhw_piv import objects
-from meshhw_piv.codes import retries_of
+from meshhw_piv import objects, tlv
+from meshhw_piv.codes import SECURITY_NOT_SATISFIED, retries_of
 from meshhw_piv.instructions import (
     CHANGE_REFERENCE,
     MANAGEMENT,
@@ -29,7 +29,8 @@ from meshhw_piv.session import CardSession
 NO_PIN = b"\xff" * 8
 """What is no PIN on any card: only to use up tries before a reset."""
 MOST_TRIES = 255
-CONDITIONS_NOT_SATISFIED = 0x6985
+NOT_LOCKED = frozenset({0x6985, SECURITY_NOT_SATISFIED})
+"""What cards say of a reset while PIN or PUK have tries left."""
 
 
 class Administration:
@@ -43,7 +44,7 @@ class Administration:
         """A new PIN by the old one."""
         old = self._login.ask(PinKind.USER)
         new = self._login.ask(PinKind.USER, new=True)
-        self._login.replace(CHANGE_REFERENCE, PIN, old, new)
+        self._login.replace(CHANGE_REFERENCE, self._login.reference(), old, new)
         self._session.pin, self._session.verified = new, False
 
     def change_puk(self) -> None:
@@ -111,7 +112,7 @@ class Administration:
         try:
             self._session.send(RESET, 0, 0)
         except ApduError as error:
-            if error.sw != CONDITIONS_NOT_SATISFIED:
+            if error.sw not in NOT_LOCKED:
                 raise NotSupported(f"{self._session.identity.label} cannot be reset") from error
             return False
         self._forget()
@@ -133,7 +134,7 @@ class Administration:
         admin = objects.read(self._session, ADMIN_DATA)
         if not admin:
             return False
-        flags = Tlv.parse_dict(Tlv.unpack(0x80, admin)).get(0x81, b"\0")
+        flags = tlv.fields(tlv.unwrap(0x80, admin)).get(0x81, b"\0")
         return bool(flags[0] & MANAGED_BY_PIN)
 
     def _keep_behind_pin(self, key: bytes) -> None:

@@ -21,21 +21,24 @@ from meshhw.errors import (
 )
 
 OK = 0x9000
+FAILED = 0x6300
 VERIFY_FAILED = 0x63C0
 SECURITY_NOT_SATISFIED = 0x6982
 BLOCKED = 0x6983
+WRONG_LENGTH = 0x6700
 WRONG_DATA = 0x6A80
+FUNCTION_NOT_SUPPORTED = 0x6A81
 NOT_FOUND = 0x6A82
 
 STATUS_WORDS: dict[int, tuple[str, type[TokenError]]] = {
     0x6581: ("memory failure", TokenFault),
-    0x6700: ("wrong length", NotSupported),
+    WRONG_LENGTH: ("wrong length", NotSupported),
     SECURITY_NOT_SATISFIED: ("security condition not satisfied", PinRequired),
     BLOCKED: ("authentication method blocked", PinLocked),
     0x6985: ("conditions of use not satisfied", NotSupported),
     0x6986: ("command not allowed", NotSupported),
     WRONG_DATA: ("incorrect data", NotSupported),
-    0x6A81: ("function not supported", NotSupported),
+    FUNCTION_NOT_SUPPORTED: ("function not supported", NotSupported),
     NOT_FOUND: ("file not found", KeyNotFound),
     0x6A84: ("no space", TokenFull),
     0x6A86: ("incorrect P1 P2", NotSupported),
@@ -48,6 +51,17 @@ LOST_SELECTION = frozenset({0x6D00, 0x6E00, 0x6A82, 0x6985, 0x6999, SECURITY_NOT
 """What an instruction that worked before answers when another program has used the card in between."""
 ABSENT = frozenset({NOT_FOUND, 0x6A83, 0x6A86, 0x6A88})
 """Key or object not there, in the words of YubiKeys, of plain cards, and of imitators."""
+NO_SUCH_OBJECT = ABSENT | {WRONG_DATA, FUNCTION_NOT_SUPPORTED, 0x6B00}
+"""What cards say of a data object that they do not have room for by that name."""
+NO_ROOM = frozenset({0x6581, WRONG_LENGTH, 0x6A84})
+"""What cards say of octets that are too many for an object, or for the card."""
+NO_SUCH_SLOT = frozenset({NOT_FOUND, FUNCTION_NOT_SUPPORTED, 0x6A86, 0x6A88, 0x6B00})
+"""What cards say of a slot that they do not have."""
+UNKNOWN_INSTRUCTION, UNKNOWN_CLASS = 0x6D00, 0x6E00
+UNKNOWN = frozenset({UNKNOWN_INSTRUCTION, UNKNOWN_CLASS, FUNCTION_NOT_SUPPORTED})
+"""What cards say of an instruction that they do not know."""
+WRONG_KEY = frozenset({FAILED, SECURITY_NOT_SATISFIED, WRONG_DATA})
+"""What cards say of a management key that is another."""
 
 CARD_GONE = 0x80100069
 PCSC_CODES: dict[int, tuple[str, type[TokenError]]] = {

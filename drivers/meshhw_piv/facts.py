@@ -15,13 +15,13 @@ from meshhw.errors import InvalidPublicKey
 from meshhw.keystore.api import PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import policies
 from meshhw.pubkeys import from_cryptography
-from meshhw_piv import objects, slots
-from meshhw_piv.codes import ABSENT, SECURITY_NOT_SATISFIED
-from meshhw_piv.instructions import ATTEST, AUTHENTICATE, GET_METADATA, MANAGEMENT
+from meshhw_piv import objects, slots, tlv
+from meshhw_piv.codes import ABSENT, UNKNOWN
+from meshhw_piv.instructions import ATTEST, GET_METADATA, MANAGEMENT
 from meshhw_piv.session import CardSession
 
-UNKNOWN_INSTRUCTION = 0x6D00
 LONGEST_CERTIFICATE = 16384
+CERTIFICATE, ALGORITHM, POLICIES, ORIGIN, PUBLIC = 0x70, 0x01, 0x02, 0x03, 0x04
 GENERATOR_P256 = bytes.fromhex(
     "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
     "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
@@ -29,6 +29,8 @@ GENERATOR_P256 = bytes.fromhex(
 """The public key of the private key 1: what a slot holds whose key was destroyed by overwriting."""
 EMPTIED = bytes(Tlv(0xD0, b"empty"))
 """In place of a slot's certificate, on cards where its key could only be replaced by a random one."""
+_GZIP_OR_ZLIB = 47
+_SEQUENCE = b"\x30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +53,48 @@ def read(session: CardSession, slot: int) -> KeyFacts | None:
     """The key in a slot, None for an empty slot or a key of an unknown algorithm."""
     facts = None if session.identity.yubikey else _from_certificate(session, slot, own=True)
     if facts is None:
-        facts = _from_metadata(session, slot) if knows_metadata(session) else _from_certificate(session, slot)
+        facts = _from_metadata(session, slot)
     return None if facts is None or facts.public.octets == GENERATOR_P256 else facts
 
 
-def knows_metadata(session: CardSession) -> bool:
-    """Whether the card may answer GET METADATA (YubiKeys from 5.3; others are asked)."""
-    return not session.identity.yubikey or session.identity.version >= (5, 3, 0)
+def tells_metadata(session: CardSession) -> bool:
+    """Whether the card answers GET METADATA with what it is asked: YubiKeys do from 5.3, others are asked.
+
+    Cards are known that answer it with nothing.
+    """
+    if session.metadata is None:
+        if session.identity.yubikey:
+            session.metadata = session.identity.version >= (5, 3, 0)
+        else:
+            session.metadata = ALGORITHM in _asked(session, MANAGEMENT)
+    return session.metadata
 
 
-def is_free(session: CardSession, slot: int) -> bool:
-    """Whether a new key may go into a slot without destroying anything that can be seen."""
-    if read(session, slot) is not None or certificate(session, slot) is not None:
-        return False
-    if objects.read(session, slots.CERTIFICATES[slot]) == EMPTIED:
-        return True
-    return tells_metadata(session) or not _seems_used(session, slot)
+def metadata(session: CardSession, reference: int) -> dict[int, bytes]:
+    """What GET METADATA says of a key, the PIN or the PUK; nothing where it is not there, or not known."""
+    return _asked(session, reference) if tells_metadata(session) else {}
 
 
 def certificate(session: CardSession, slot: int) -> bytes | None:
     """The DER certificate in a slot's data object, None without one. Raises ValueError for a torn one."""
     value = objects.read(session, slots.CERTIFICATES[slot])
-    fields = Tlv.parse_dict(value) if value is not None else {}
-    if 0x70 not in fields:
+    if not value or is_emptied(value):
         return None
-    return _inflated(fields[0x70]) if fields.get(0x71, b"\0") == b"\1" else fields[0x70]
+    octets = value if value.startswith(_SEQUENCE) else tlv.fields(value).get(CERTIFICATE)
+    if not octets:
+        return None
+    # The octets show better than the flag that should tell it, which cards leave out or set wrongly.
+    return octets if octets.startswith(_SEQUENCE) else _inflated(octets)
 
 
-def tells_metadata(session: CardSession) -> bool:
-    """Whether the card answers GET METADATA at all, asked by its management key."""
-    if not knows_metadata(session):
-        return False
-    try:
-        session.send(GET_METADATA, 0, MANAGEMENT)
-    except ApduError:
-        return False
-    return True
+def is_emptied(value: bytes | None) -> bool:
+    """Whether a certificate's object holds the mark of a slot whose key is worth nothing."""
+    return value is not None and value.rstrip(bytes(tlv.PADDING)) == EMPTIED
 
 
 def parse_public(algorithm: Algorithm, encoded: bytes) -> PublicKey:
     """A public key from the data objects of GENERATE (SP 800-73-4 part 2, table 11). Raises ValueError."""
-    fields = Tlv.parse_dict(encoded)
+    fields = tlv.fields(encoded)
     if algorithm.family is Family.RSA:
         numbers = rsa.RSAPublicNumbers(
             int.from_bytes(fields.get(0x82, b""), "big"), int.from_bytes(fields.get(0x81, b""), "big")
@@ -100,34 +103,45 @@ def parse_public(algorithm: Algorithm, encoded: bytes) -> PublicKey:
     return PublicKey(algorithm, fields.get(0x86, b""))
 
 
-def _from_metadata(session: CardSession, slot: int) -> KeyFacts | None:
+def _asked(session: CardSession, reference: int) -> dict[int, bytes]:
     try:
-        fields = Tlv.parse_dict(session.send(GET_METADATA, 0, slot))
+        return tlv.fields(session.send(GET_METADATA, 0, reference))
     except ApduError as error:
-        if error.sw == UNKNOWN_INSTRUCTION:
-            return _from_certificate(session, slot)
-        if error.sw in ABSENT:
-            return None
-        raise
-    algorithm = slots.ALGORITHMS.get(fields.get(0x01, b"\0")[0])
-    policies = fields.get(0x02, b"\0\0")
+        if error.sw in UNKNOWN and session.fresh:  # else another program may have selected something else
+            session.metadata = False
+        elif error.sw not in ABSENT:
+            raise
+    return {}
+
+
+def _from_metadata(session: CardSession, slot: int) -> KeyFacts | None:
+    fields = _asked(session, slot) if tells_metadata(session) else {}
+    if not session.metadata:
+        return _from_certificate(session, slot)
+    algorithm = slots.ALGORITHMS.get(fields.get(ALGORITHM, b"\0")[0])
+    told = fields.get(POLICIES, b"\0\0")
     if algorithm is None:
         return None
+    try:
+        public = parse_public(algorithm, fields.get(PUBLIC, b""))
+    except (InvalidPublicKey, ValueError):
+        return _from_certificate(session, slot)
     return KeyFacts(
         slot,
-        parse_public(algorithm, fields.get(0x04, b"")),
-        slots.PIN_POLICIES.get(policies[0], slots.usual_pin_policy(slot)),
-        slots.TOUCH_POLICIES.get(policies[1], TouchPolicy.NEVER),
-        fields.get(0x03) == b"\1",
+        public,
+        slots.PIN_POLICIES.get(told[0], slots.usual_pin_policy(slot)),
+        slots.TOUCH_POLICIES.get(told[-1], TouchPolicy.NEVER),
+        # The codes of the origin are the YubiKey's; others are known that mean the opposite by them.
+        fields.get(ORIGIN) == b"\1" if session.identity.yubikey else None,
     )
 
 
 def _from_certificate(session: CardSession, slot: int, *, own: bool = False) -> KeyFacts | None:
     """With `own`, only a certificate that this program wrote, and that tells the policies, counts."""
-    der = certificate(session, slot)
-    if der is None:
-        return None
     try:
+        der = certificate(session, slot)
+        if der is None:
+            return None
         public = from_cryptography(x509.load_der_x509_certificate(der).public_key())
         told = policies(der)
     except (InvalidPublicKey, ValueError):
@@ -149,38 +163,10 @@ def _attested_policies(session: CardSession, slot: int) -> tuple[str, str] | Non
         return None
 
 
-def _seems_used(session: CardSession, slot: int) -> bool:
-    """On a card without metadata: whether a use without the PIN shows a key that was not emptied."""
-    if slot == slots.CARD_AUTHENTICATION:  # its key needs no PIN, and would really be used
-        return True
-    for algorithm in slots.CLASSIC:
-        try:
-            _exchange(session, slot, algorithm, 0x81, bytes(algorithm.field_length))
-        except ApduError as error:
-            if error.sw == SECURITY_NOT_SATISFIED:
-                return True
-        else:
-            return algorithm is not Algorithm.P256 or not _is_emptied(session, slot)
-    return False
-
-
-def _is_emptied(session: CardSession, slot: int) -> bool:
-    """Whether the key is the private key 1, which returns what it is given."""
-    try:
-        answer = _exchange(session, slot, Algorithm.P256, 0x85, GENERATOR_P256)
-    except ApduError:
-        return False
-    return answer.endswith(GENERATOR_P256[1:33])
-
-
-def _exchange(session: CardSession, slot: int, algorithm: Algorithm, tag: int, data: bytes) -> bytes:
-    return session.send(AUTHENTICATE, slots.CODES[algorithm], slot, Tlv(0x7C, Tlv(0x82) + Tlv(tag, data)))
-
-
 def _inflated(compressed: bytes) -> bytes:
-    """A gzip certificate, of bounded length. Raises ValueError."""
+    """A compressed certificate, of bounded length. Raises ValueError."""
     try:
-        engine = zlib.decompressobj(wbits=31)
+        engine = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
         octets = engine.decompress(compressed, LONGEST_CERTIFICATE)
     except zlib.error as error:
         raise ValueError("the certificate's compression is broken") from error

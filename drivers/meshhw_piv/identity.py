@@ -13,12 +13,15 @@ from yubikit.core.smartcard import AID, ApduError, SmartCardProtocol
 
 from meshhw.errors import NotSupported
 from meshhw.keystore.uri import TokenURI
+from meshhw_piv import slots, tlv
 from meshhw_piv.instructions import GET_DATA, GET_SERIAL, READ_CONFIG
 
 TAG_SERIAL, TAG_VERSION = 0x02, 0x05
 CHUID, TAG_GUID = 0x5FC102, 0x34
 TAG_ALGORITHMS, TAG_ALGORITHM = 0xAC, 0x80
 NO_VERSION = Version(0, 0, 0)
+WHOLE_NAMES = (bytes.fromhex("a00000030800001000"), bytes.fromhex("a000000308000010000100"))
+"""The name without and with its version (SP 800-73-4 part 1, 2.2), for cards that take no shorter one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +79,20 @@ def identify(protocol: SmartCardProtocol, reader: str) -> Identity:
 
 def select_piv(protocol: SmartCardProtocol) -> bytes:
     """Select the PIV application; its property template. Raises NotSupported where there is none."""
-    try:
-        return protocol.select(AID.PIV)
-    except (ApplicationNotAvailableError, ApduError) as error:
-        raise NotSupported("the card has no PIV application") from error
+    refusal: Exception | None = None
+    for name in (AID.PIV, *WHOLE_NAMES):
+        try:
+            return protocol.select(name)
+        except (ApplicationNotAvailableError, ApduError) as error:
+            refusal = error
+    raise NotSupported("the card has no PIV application") from refusal
 
 
 def _ask_management(protocol: SmartCardProtocol) -> tuple[str, Version] | None:
     try:
         protocol.select(AID.MANAGEMENT)
         answer = protocol.send_apdu(0, READ_CONFIG, 0, 0)
-        found = Tlv.parse_dict(answer[1:])
+        found = tlv.fields(answer[1:])
     except (ApplicationNotAvailableError, ApduError, ValueError):
         return None
     version = found.get(TAG_VERSION, b"")
@@ -107,22 +113,23 @@ def _serial(protocol: SmartCardProtocol) -> str:
 def _guid(protocol: SmartCardProtocol) -> str:
     tag = Tlv(0x5C, CHUID.to_bytes(3, "big"))
     try:
-        chuid = Tlv.unpack(0x53, protocol.send_apdu(0, GET_DATA, 0x3F, 0xFF, tag))
-        guid = Tlv.parse_dict(chuid).get(TAG_GUID, b"")
+        chuid = tlv.unwrap(0x53, protocol.send_apdu(0, GET_DATA, 0x3F, 0xFF, tag))
+        guid = tlv.unwrap(TAG_GUID, chuid)
     except (ApduError, ValueError):
         return ""
     return guid.hex() if len(guid) == 16 and any(guid) else ""
 
 
 def _listed(template: bytes) -> frozenset[int] | None:
-    """The algorithm identifiers of a property template (SP 800-73-4 part 2, table 3), None without them."""
+    """The algorithm identifiers of a property template (SP 800-73-4 part 2, table 3), None without them.
+
+    The standard lists the cipher suites of secure messaging there; cards that list what their keys can do use
+    one object for all of them, or one for each.
+    """
     try:
-        fields = Tlv.parse_dict(Tlv.unpack(0x61, template))
-        lists = fields.get(TAG_ALGORITHMS)
-        if lists is None:
-            return None
-        return frozenset(
-            item.value[0] for item in Tlv.parse_list(lists) if item.tag == TAG_ALGORITHM and item.value
-        )
+        lists = [item.value for item in tlv.items(tlv.unwrap(0x61, template)) if item.tag == TAG_ALGORITHMS]
+        named = [item for codes in lists for item in tlv.items(codes) if item.tag == TAG_ALGORITHM]
     except ValueError:
         return None
+    codes = frozenset(item.value[0] for item in named if item.value)
+    return codes if codes & slots.ALGORITHMS.keys() else None

@@ -19,7 +19,8 @@ SET_MANAGEMENT_KEY = 0xFF
 READ_CONFIG = 0x1D
 """Of the YubiKey's management application."""
 
+GLOBAL_PIN = 0x00
 PIN = 0x80
 PUK = 0x81
 MANAGEMENT = 0x9B
-"""References (P2) of the PIN, the PUK and the management key."""
+"""References (P2) of the card's PIN, the application's PIN, the PUK and the management key."""

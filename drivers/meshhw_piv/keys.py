@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
     decode_dss_signature,
@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from yubikit.core import Tlv
 from yubikit.core.smartcard import ApduError
 
-from meshhw.algorithms import Algorithm, Operation, PublicKey, Tier
+from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
 from meshhw.errors import (
     DecryptionFailed,
     InvalidPublicKey,
     KeyNotFound,
     MeshError,
-    NotSupported,
+    TokenFault,
     TouchTimeout,
     UsageError,
     WireCode,
@@ -33,7 +33,7 @@ from meshhw.keystore.api import Needs, PinPolicy, TouchPolicy
 from meshhw.keystore.peer import checked_peer
 from meshhw.keystore.uri import KeyURI
 from meshhw.pubkeys import to_cryptography
-from meshhw_piv import facts, slots
+from meshhw_piv import eddsa, facts, slots, tlv
 from meshhw_piv.codes import SECURITY_NOT_SATISFIED
 from meshhw_piv.facts import KeyFacts
 from meshhw_piv.instructions import AUTHENTICATE, PIN, VERIFY
@@ -44,7 +44,7 @@ from meshhw_piv.session import CardSession
 Result = TypeVar("Result")
 
 CHALLENGE, RESPONSE, EXPONENTIATION, DYNAMIC = 0x81, 0x82, 0x85, 0x7C
-SHORT_EDDSA = 32
+UNCOMPRESSED = 0x04
 ORDERS = {
     Algorithm.P256: 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
     Algorithm.P384: int(
@@ -122,7 +122,7 @@ class PivKey:
     def _exchange(self, tag: int, data: bytes) -> bytes:
         request = Tlv(DYNAMIC, Tlv(RESPONSE) + Tlv(tag, data))
         answer = self._session.send(AUTHENTICATE, slots.CODES[self.algorithm], self._facts.slot, request)
-        return Tlv.unpack(RESPONSE, Tlv.unpack(DYNAMIC, answer))
+        return tlv.unwrap(RESPONSE, tlv.unwrap(DYNAMIC, answer))
 
     def _explained(self, attempt: Callable[[], bytes], *, touch: bool) -> Callable[[], bytes]:
         """`attempt`, with a refusal for want of a touch told apart from one for want of the PIN."""
@@ -144,7 +144,7 @@ class PivKey:
         if self._facts.pin_policy in (PinPolicy.NEVER, PinPolicy.ALWAYS):
             return True  # no PIN was lacking: none is wanted, or it was verified just before
         try:
-            self._session.send(VERIFY, 0, PIN)
+            self._session.send(VERIFY, 0, self._session.pin_reference or PIN)
         except ApduError:
             return False
         return True
@@ -155,16 +155,29 @@ class PivKey:
         now = facts.read(self._session, self._facts.slot)
         if now is None or now.public != self.public:
             return self._gone()
-        if self.algorithm is Algorithm.ED25519 and operation is Operation.SIGN and length > SHORT_EDDSA:
-            return NotSupported(
-                f"{self._session.identity.label} signs messages of at most {SHORT_EDDSA} octets with Ed25519"
-            )
+        unsigned = error.sw != SECURITY_NOT_SATISFIED and operation is Operation.SIGN
+        if self.algorithm is Algorithm.ED25519 and unsigned and length > eddsa.SHORT:
+            self._session.signs_long = False
+            return eddsa.too_long(self._session)
         return error
 
     def _gone(self) -> KeyNotFound:
         return KeyNotFound(
             f"slot {slots.name(self._facts.slot)} of {self._session.identity.label} holds the key no more"
         )
+
+    def _coordinate(self, result: bytes) -> bytes:
+        """The coordinate of an agreed point, which some cards give whole, or without its zeros in front."""
+        length = self.algorithm.field_length
+        if len(result) == 2 * length + 1 and result[0] == UNCOMPRESSED:
+            result = result[1 : 1 + length]
+        big_endian = self.algorithm.family is Family.WEIERSTRASS
+        if not (0 < len(result) <= length if big_endian else len(result) == length):
+            raise self._nonsense()
+        return result.rjust(length, b"\0")
+
+    def _nonsense(self) -> TokenFault:
+        return TokenFault(f"{self._session.identity.label} gives an answer that is none of {self.algorithm}")
 
     @contextmanager
     def _recorded(self, operation: Operation) -> Iterator[None]:
@@ -191,9 +204,7 @@ class Ed25519Key(PivKey):
         """Pure EdDSA; the card hashes."""
         with self._recorded(Operation.SIGN):
             signature = self._use(Operation.SIGN, CHALLENGE, message)
-            public = to_cryptography(self.public)
-            assert isinstance(public, ed25519.Ed25519PublicKey)
-            self._own(lambda: public.verify(signature, message))
+            self._own(lambda: eddsa.verify(self._session, self.public.octets, signature, message))
             return signature
 
 
@@ -203,9 +214,8 @@ class X25519Key(PivKey):
     def agree(self, peer: PublicKey) -> bytes:
         """The u-coordinate."""
         with self._recorded(Operation.AGREE):
-            return _not_trivial(
-                self._use(Operation.AGREE, EXPONENTIATION, checked_peer(self.algorithm, peer).u)
-            )
+            octets = checked_peer(self.algorithm, peer).u
+            return _not_trivial(self._coordinate(self._use(Operation.AGREE, EXPONENTIATION, octets)))
 
 
 class NistKey(PivKey):
@@ -228,13 +238,13 @@ class NistKey(PivKey):
         """The x-coordinate."""
         with self._recorded(Operation.AGREE):
             octets = checked_peer(self.algorithm, peer).octets
-            result = self._use(Operation.AGREE, EXPONENTIATION, octets)
+            result = self._coordinate(self._use(Operation.AGREE, EXPONENTIATION, octets))
             if result == octets[1 : 1 + len(result)]:  # what the private key 1 of an emptied slot returns
                 raise self._gone()
             return result
 
     def _ecdsa(self, operation: Operation, digest: bytes) -> bytes:
-        r, s = decode_dss_signature(self._use(operation, CHALLENGE, digest))
+        r, s = self._pair(self._use(operation, CHALLENGE, digest))
         s = min(s, ORDERS[self.algorithm] - s)
         public = to_cryptography(self.public)
         assert isinstance(public, ec.EllipticCurvePublicKey)
@@ -242,6 +252,16 @@ class NistKey(PivKey):
         self._own(lambda: public.verify(encode_dss_signature(r, s), digest, ec.ECDSA(Prehashed(algorithm))))
         length = self.algorithm.field_length
         return r.to_bytes(length, "big") + s.to_bytes(length, "big")
+
+    def _pair(self, signature: bytes) -> tuple[int, int]:
+        """The two numbers, in DER or side by side. Raises TokenFault."""
+        try:
+            return decode_dss_signature(signature)
+        except ValueError as error:
+            length = self.algorithm.field_length
+            if len(signature) != 2 * length:
+                raise self._nonsense() from error
+            return int.from_bytes(signature[:length], "big"), int.from_bytes(signature[length:], "big")
 
 
 class RsaKey(PivKey):

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
-import secrets
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from yubikit.core import Tlv
 from yubikit.core.smartcard import ApduError
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 
-from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked, TokenFault, WireCode
+from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked, WireCode
 from meshhw.keystore.interaction import PinKind, PinRequest
-from meshhw_piv.codes import SECURITY_NOT_SATISFIED, from_status, retries_of
-from meshhw_piv.instructions import (
-    AUTHENTICATE,
-    CHANGE_REFERENCE,
-    GET_DATA,
-    GET_METADATA,
-    MANAGEMENT,
-    PIN,
-    PUK,
-    VERIFY,
-)
+from meshhw_piv import facts, objects, tlv
+from meshhw_piv.codes import FAILED, WRONG_DATA, WRONG_LENGTH, from_status, retries_of
+from meshhw_piv.instructions import CHANGE_REFERENCE, GET_DATA, GLOBAL_PIN, PIN, PUK, VERIFY
+from meshhw_piv.management import ManagementKey
 from meshhw_piv.session import CardSession
 
 PIN_LENGTH = 8
-SHORTEST_PIN = 6
+SHORTEST_PIN, SHORTEST_ELSEWHERE = 6, 4
+"""Of YubiKeys and the standard; cards of other makers are known whose PIN may be shorter."""
+DISCOVERY, TAG_PIN_USAGE = 0x7E, 0x5F2F
+SATISFIED_BY_GLOBAL, PRIMARY_IS_GLOBAL = 0x20, 0x20
+"""The first and the second octet of the PIN usage policy (SP 800-73-4 part 1, 3.3.2)."""
 ADMIN_DATA, PRINTED = 0x5FFF00, 0x5FC109
 MANAGED_BY_PIN = 0x02
 """Flag of the YubiKey's admin data: the management key lies in the printed-information object."""
@@ -43,6 +35,7 @@ class Login:
 
     def __init__(self, session: CardSession) -> None:
         self._session = session
+        self._management = ManagementKey(session)
         self._warned = False
 
     def user(self) -> None:
@@ -58,14 +51,22 @@ class Login:
     def retries(self) -> int | None:
         """Tries that the PIN has left; None while it is verified and the card tells no more."""
         self._session.settle()
-        left = self._counter(PIN)
+        left = self._counter(PIN) if self._session.identity.yubikey else None
         if left is not None:
             return left
         try:
-            self._session.send(VERIFY, 0, PIN)
+            self._session.send(VERIFY, 0, self.reference())
         except ApduError as error:
             return retries_of(error.sw)
         return None
+
+    def reference(self) -> int:
+        """The PIN's reference; a card may say that its holder knows the one of all its applications."""
+        session = self._session
+        if session.pin_reference is None:
+            shared = not session.identity.yubikey and self._prefers_global()
+            session.pin_reference = GLOBAL_PIN if shared else PIN
+        return session.pin_reference
 
     def puk_retries(self) -> int | None:
         """Tries that the PUK has left, where the card has metadata."""
@@ -81,16 +82,17 @@ class Login:
         if not new:
             self._spare_last_try(request)
         value = self._session.options.interaction.pin(request)
-        if not SHORTEST_PIN <= len(value.encode()) <= PIN_LENGTH:
+        shortest = SHORTEST_PIN if self._session.identity.yubikey else SHORTEST_ELSEWHERE
+        if not shortest <= len(value.encode()) <= PIN_LENGTH:
             raise PinIncorrect(
-                f"a PIV {_noun(kind)} has 6 to 8 characters; nothing was sent",
+                f"a PIV {_noun(kind)} has {shortest} to {PIN_LENGTH} characters; nothing was sent",
                 retries_left=request.retries_left,
             )
         return value
 
     def replace(self, ins: int, p2: int, old: str, new: str) -> None:
         """CHANGE REFERENCE DATA or RESET RETRY COUNTER. Raises PinIncorrect, PinLocked."""
-        kind = PinKind.USER if (ins, p2) == (CHANGE_REFERENCE, PIN) else PinKind.PUK
+        kind = PinKind.USER if ins == CHANGE_REFERENCE and p2 != PUK else PinKind.PUK
         try:
             self._session.send(ins, 0, p2, _padded(old) + _padded(new))
         except ApduError as error:
@@ -114,10 +116,10 @@ class Login:
             return
         session.settle()
         key = self._protected_key()
-        if key is None and self._prove(DEFAULT_MANAGEMENT_KEY):
+        if key is None and self._management.prove(DEFAULT_MANAGEMENT_KEY):
             self._warn()
             return
-        if not self._prove(key or self._asked_key()):
+        if not self._management.prove(key or self._asked_key()):
             raise PinIncorrect(f"{session.identity.label}: the management key is wrong")
 
     def _warn(self) -> None:
@@ -128,13 +130,12 @@ class Login:
         self._warned = True
 
     def management_type(self) -> MANAGEMENT_KEY_TYPE:
-        """The management key's algorithm; 3DES on cards that do not tell."""
-        metadata = self._metadata(MANAGEMENT)
-        return MANAGEMENT_KEY_TYPE(metadata.get(0x01, b"\x03")[0])
+        """The management key's algorithm."""
+        return self._management.kind()
 
     def has_default_management_key(self) -> bool:
         """Whether the factory's key still opens the card."""
-        return self._prove(DEFAULT_MANAGEMENT_KEY)
+        return self._management.prove(DEFAULT_MANAGEMENT_KEY)
 
     def _known(self) -> str | None:
         """The PIN given before, unless others have spent so many tries that it may not be sent unasked."""
@@ -158,15 +159,17 @@ class Login:
         session = self._session
         session.verified = False
         try:
-            session.send(VERIFY, 0, PIN, _padded(pin))
+            session.send(VERIFY, 0, self.reference(), _padded(pin))
         except ApduError as error:
             session.pin = None
             raise self._wrong(error, PinKind.USER) from error
         session.pin, session.verified = pin, True
 
     def _wrong(self, error: ApduError, kind: PinKind) -> Exception:
-        left = retries_of(error.sw)
         label = self._session.identity.label
+        left = self._left(error.sw, kind)
+        if left is None and error.sw in (WRONG_DATA, WRONG_LENGTH):
+            return PinIncorrect(f"{label} has no {_noun(kind)} of such a form; it cost no try")
         if left is None:
             return from_status(error.sw, label, f"take the {_noun(kind)}")
         code = WireCode("SW", error.sw, "verification failed")
@@ -180,17 +183,24 @@ class Login:
             code=code,
         )
 
+    def _left(self, status: int, kind: PinKind) -> int | None:
+        """Tries left after a refusal, asked for where the refusal does not tell them."""
+        if status != FAILED:
+            return retries_of(status)
+        return self.puk_retries() if kind is PinKind.PUK else self.retries()
+
     def _counter(self, reference: int) -> int | None:
-        retries = self._metadata(reference).get(0x06, b"")
+        retries = facts.metadata(self._session, reference).get(0x06, b"")
         return retries[1] if len(retries) == 2 else None
 
-    def _metadata(self, reference: int) -> dict[int, bytes]:
-        if self._session.identity.version < (5, 3, 0):
-            return {}
+    def _prefers_global(self) -> bool:
+        name = Tlv(0x5C, bytes([DISCOVERY]))
         try:
-            return Tlv.parse_dict(self._session.send(GET_METADATA, 0, reference))
-        except ApduError:
-            return {}
+            discovery = tlv.unwrap(DISCOVERY, self._session.send(GET_DATA, 0x3F, 0xFF, name))
+            usage = tlv.unwrap(TAG_PIN_USAGE, discovery)
+        except (ApduError, ValueError):
+            return False
+        return len(usage) == 2 and bool(usage[0] & SATISFIED_BY_GLOBAL) and usage[1] == PRIMARY_IS_GLOBAL
 
     def _protected_key(self) -> bytes | None:
         """The management key out of the printed-information object, as YubiKey tools keep it there."""
@@ -201,10 +211,9 @@ class Login:
         return _inner(self._object(PRINTED), 0x88).get(0x89)
 
     def _object(self, identifier: int) -> bytes:
-        tag = Tlv(0x5C, identifier.to_bytes(3, "big"))
         try:
-            return Tlv.unpack(0x53, self._session.send(GET_DATA, 0x3F, 0xFF, tag))
-        except ApduError:
+            return objects.read(self._session, identifier) or b""
+        except (ApduError, ValueError):
             return b""
 
     def _asked_key(self) -> bytes:
@@ -218,40 +227,10 @@ class Login:
                 "a management key is written in hexadecimal digits; nothing was sent"
             ) from None
 
-    def _prove(self, key: bytes) -> bool:
-        """Mutual authentication (SP 800-73-4 part 2, appendix A.1); False when the key is another."""
-        kind = self.management_type()
-        if len(key) != kind.key_len:
-            return False
-        cipher = Cipher(_block_cipher(kind, key), modes.ECB())  # noqa: S305  (one block, as the standard has it)
-        witness = self._dialogue(kind, Tlv(0x80)).get(0x80, b"")
-        decryptor = cipher.decryptor()
-        proof = decryptor.update(witness) + decryptor.finalize()
-        challenge = secrets.token_bytes(kind.challenge_len)
-        try:
-            answer = self._dialogue(kind, Tlv(0x80, proof) + Tlv(0x81, challenge))
-        except ApduError as error:
-            if error.sw == SECURITY_NOT_SATISFIED or retries_of(error.sw) is not None:
-                return False
-            raise
-        encryptor = cipher.encryptor()
-        if not hmac.compare_digest(encryptor.update(challenge) + encryptor.finalize(), answer.get(0x82, b"")):
-            raise TokenFault(f"{self._session.identity.label} cannot prove that it knows the management key")
-        self._session.managed = True
-        return True
-
-    def _dialogue(self, kind: MANAGEMENT_KEY_TYPE, data: bytes) -> dict[int, bytes]:
-        answer = self._session.send(AUTHENTICATE, kind, MANAGEMENT, Tlv(0x7C, data))
-        return Tlv.parse_dict(Tlv.unpack(0x7C, answer))
-
-
-def _block_cipher(kind: MANAGEMENT_KEY_TYPE, key: bytes) -> AES | TripleDES:
-    return TripleDES(key) if kind == MANAGEMENT_KEY_TYPE.TDES else AES(key)
-
 
 def _inner(value: bytes, tag: int) -> dict[int, bytes]:
     try:
-        return Tlv.parse_dict(Tlv.unpack(tag, value)) if value else {}
+        return tlv.fields(tlv.unwrap(tag, value)) if value else {}
     except ValueError:
         return {}
 

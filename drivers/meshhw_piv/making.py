@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from collections.abc import Callable, Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,14 +19,15 @@ from meshhw.errors import Cancelled, KeyNotFound, NotSupported, TokenFull, Usage
 from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import POLICIES
 from meshhw.pubkeys import from_cryptography, to_cryptography
-from meshhw_piv import facts, objects, slots
+from meshhw_piv import facts, objects, slots, tlv, vacancy
+from meshhw_piv.codes import NO_SUCH_SLOT, UNKNOWN, WRONG_DATA
 from meshhw_piv.facts import KeyFacts
 from meshhw_piv.instructions import GENERATE, IMPORT, MOVE
 from meshhw_piv.login import Login
 from meshhw_piv.session import CardSession
 
 NOWHERE = 0xFF
-UNKNOWN_INSTRUCTION, UNKNOWN_CLASS = 0x6D00, 0x6E00
+TAG_PUBLIC_KEY = 0x7F49
 TAG_PIN_POLICY, TAG_TOUCH_POLICY = 0xAA, 0xAB
 _PIN_CODES = {policy: code for code, policy in slots.PIN_POLICIES.items()}
 _TOUCH_CODES = {policy: code for code, policy in slots.TOUCH_POLICIES.items()}
@@ -43,20 +45,25 @@ class Maker:
 
     def generate(self, spec: KeySpec) -> KeyFacts:
         """A new key, made in the card. Raises NotSupported, TokenFull, Cancelled."""
-        slot = self._place(spec)
-        self._login.management()
-        request = Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[spec.algorithm]])) + self._policies(spec, slot))
-        answer = self._session.send(GENERATE, 0, slot, request)
-        return self._made(slot, facts.parse_public(spec.algorithm, Tlv.unpack(0x7F49, answer)), spec)
+
+        def make(slot: int) -> PublicKey:
+            policies = self._policies(spec, slot)
+            request = Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[spec.algorithm]])) + policies)
+            answer = self._send(GENERATE, 0, slot, request, None if policies else spec.algorithm)
+            return _generated(spec.algorithm, answer)
+
+        return self._put(spec, make)
 
     def import_key(self, private: PrivateKey, spec: KeySpec) -> KeyFacts:
         """A key from outside. Raises NotSupported for a form that the card cannot take, TokenFull."""
         loaded = _loaded(private)
-        slot = self._place(spec)
-        self._login.management()
-        data = _parts(loaded) + self._policies(spec, slot)
-        self._session.send(IMPORT, slots.CODES[private.algorithm], slot, data)
-        return self._made(slot, from_cryptography(loaded.public_key()), spec)
+
+        def take(slot: int) -> PublicKey:
+            data = _parts(loaded) + self._policies(spec, slot)
+            self._send(IMPORT, slots.CODES[private.algorithm], slot, data)
+            return from_cryptography(loaded.public_key())
+
+        return self._put(spec, take)
 
     def can_import(self) -> bool:
         """Whether the card knows the instruction, asked with nothing to import."""
@@ -64,7 +71,7 @@ class Maker:
             self._session.settle()
             self._session.send(IMPORT, 0, slots.AUTHENTICATION)
         except ApduError as error:
-            return error.sw not in (UNKNOWN_INSTRUCTION, UNKNOWN_CLASS)
+            return error.sw not in UNKNOWN
         return True
 
     def delete(self, slot: int) -> None:
@@ -103,18 +110,41 @@ class Maker:
             return False
         return True
 
-    def _place(self, spec: KeySpec) -> int:
+    def _put(self, spec: KeySpec, work: Callable[[int], PublicKey]) -> KeyFacts:
+        """`work` on the given slot, or on the best free one that the card really has."""
+        session = self._session
+        for slot in self._places(spec):
+            self._login.management()
+            try:
+                public = work(slot)
+            except ApduError as error:
+                if spec.place is not None or slot in slots.STANDARD or error.sw not in NO_SUCH_SLOT:
+                    raise
+                session.missing.add(slot)
+            else:
+                return self._made(slot, public, spec)
+        raise TokenFull(f"every slot of {session.identity.label} is in use")
+
+    def _send(self, ins: int, p1: int, slot: int, data: bytes, asked: Algorithm | None = None) -> bytes:
+        """Send, and remember when the card takes `asked` in no slot."""
+        try:
+            return self._session.send(ins, p1, slot, data)
+        except ApduError as error:
+            unknown = error.sw == WRONG_DATA or (error.sw in NO_SUCH_SLOT and slot in slots.STANDARD)
+            if asked is not None and unknown:
+                self._session.refused.add(asked)
+            raise
+
+    def _places(self, spec: KeySpec) -> Iterator[int]:
         if spec.place is None:
-            for slot in slots.preferred(spec):
-                if facts.is_free(self._session, slot):
-                    return slot
-            raise TokenFull(f"every slot of {self._session.identity.label} is in use")
+            yield from vacancy.free(self._session, self._login, spec)
+            return
         slot = slots.parse(spec.place)
-        if not facts.is_free(self._session, slot):
+        if not vacancy.is_free(self._session, slot):
             question = f"overwrite the key in slot {spec.place} of {self._session.identity.label}?"
             if not self._session.options.interaction.confirm(question):
                 raise Cancelled(f"slot {spec.place} of {self._session.identity.label} is in use")
-        return slot
+        yield slot
 
     def _policies(self, spec: KeySpec, slot: int) -> bytes:
         """The YubiKey's policy objects; left out where the slot's usual policy is what was asked."""
@@ -135,6 +165,14 @@ class Maker:
             value = Tlv(0x70, certificate) + Tlv(0x71, b"\0") + Tlv(0xFE)
             objects.write(self._session, slots.CERTIFICATES[slot], value)
         return made
+
+
+def _generated(algorithm: Algorithm, answer: bytes) -> PublicKey:
+    """The public key that GENERATE answered, in its template or bare. Raises ValueError."""
+    try:
+        return facts.parse_public(algorithm, tlv.unwrap(TAG_PUBLIC_KEY, answer))
+    except ValueError:
+        return facts.parse_public(algorithm, answer)
 
 
 def _certificate(made: KeyFacts, label: str) -> bytes:

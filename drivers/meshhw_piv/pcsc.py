@@ -15,12 +15,19 @@ from yubikit.core.smartcard import SmartCardConnection
 
 from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import CARD_GONE, RESET_CARD, SHARING_VIOLATION, PcscFault, name_of
+from meshhw_piv.instructions import AUTHENTICATE, GENERATE, GET_DATA
 
 BUSY_SECONDS = 3.0
 """How long another program's hold on the card is waited for."""
 POLL_SECONDS = 0.05
 RESETS = 10
 """How often others may reset the card between this program's attempts to take it up."""
+
+WRONG_LE = 0x6C
+SHORTEST_APDU = 5
+CHAINED = 0x10
+ANSWERED = frozenset({GENERATE, AUTHENTICATE, GET_DATA})
+"""Instructions that send data and are answered with data."""
 
 _PRESENT, _MUTE = scard.SCARD_STATE_PRESENT, scard.SCARD_STATE_MUTE
 _PROTOCOLS = {
@@ -137,7 +144,22 @@ class Connection(SmartCardConnection):
         self._protocol = protocol
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
-        """One APDU; the answer's data and SW1SW2. Raises PcscFault."""
+        """One APDU; the answer's data and SW1SW2. Raises PcscFault.
+
+        Cards that want to be told the answer's length are told what they ask for (ISO 7816-3, 12.2.1).
+        """
+        data, status = self._transmit(self._whole(apdu))
+        if status >> 8 == WRONG_LE and len(apdu) >= SHORTEST_APDU:
+            data, status = self._transmit(_with_le(apdu, status & 0xFF))
+        return data, status
+
+    def _whole(self, apdu: bytes) -> bytes:
+        """A short command that is answered with data asks for it (Le), which T=0 has no place for."""
+        asks = len(apdu) > SHORTEST_APDU and apdu[1] in ANSWERED and not apdu[0] & CHAINED
+        short = asks and len(apdu) == SHORTEST_APDU + apdu[4]
+        return apdu + b"\0" if short and self._protocol == scard.SCARD_PROTOCOL_T1 else apdu
+
+    def _transmit(self, apdu: bytes) -> tuple[bytes, int]:
         result, answer = scard.SCardTransmit(self._card, _PROTOCOLS[self._protocol], list(apdu))
         check(result)
         octets = bytes(octet & 0xFF for octet in answer)
@@ -173,6 +195,15 @@ class Connection(SmartCardConnection):
                 self._card = card
                 return
             time.sleep(POLL_SECONDS)
+
+
+def _with_le(apdu: bytes, length: int) -> bytes:
+    """A short command APDU with another expected length; an extended one is left as it is."""
+    if len(apdu) == SHORTEST_APDU:
+        return apdu[:4] + bytes([length])
+    if apdu[4] == 0:
+        return apdu
+    return apdu[: SHORTEST_APDU + apdu[4]] + bytes([length])
 
 
 def _until_busy() -> Callable[[], None]:

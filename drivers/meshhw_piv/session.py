@@ -16,7 +16,7 @@ from typing import TypeVar
 from yubikit.core import ApplicationNotAvailableError, NotSupportedError
 from yubikit.core.smartcard import AID, ApduError, SmartCardProtocol
 
-from meshhw.algorithms import PublicKey
+from meshhw.algorithms import Algorithm, PublicKey
 from meshhw.errors import (
     Cancelled,
     NotSupported,
@@ -58,6 +58,16 @@ class CardSession:
         self.managed = False
         self.destroyed: set[PublicKey] = set()
         """What was deleted here: on some cards a held handle would not notice that its key was replaced."""
+        self.refused: set[Algorithm] = set()
+        """Algorithms that the card would make no key of, whatever its version or its list says."""
+        self.missing: set[int] = set()
+        """Slots that the card turned out not to have."""
+        self.signs_long: bool | None = None
+        """Whether Ed25519 signs messages of more than 32 octets; None while nobody has seen it."""
+        self.metadata: bool | None = None
+        """Whether the card answers GET METADATA; None while it was not asked."""
+        self.pin_reference: int | None = None
+        """The PIN's reference: the application's own, or the one that all applications of the card share."""
         self._limit = Limit(identity.label, options.deadline)
         self._lock = threading.RLock()
         self._holds = 0
@@ -94,6 +104,11 @@ class CardSession:
     def held(self) -> bool:
         """Whether a batch is under way."""
         return self._holds > 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether PIV was selected within this transaction, so that no other program came between."""
+        return self._fresh
 
     def send(self, ins: int, p1: int, p2: int, data: bytes = b"") -> bytes:
         """One instruction of the PIV application. Raises ApduError, PcscFault."""
@@ -213,7 +228,7 @@ class CardSession:
             self._find()
 
     def _find(self) -> None:
-        """Look for the card in every reader. Raises TokenRemoved, TokenMismatch."""
+        """Look for the card in every reader. Raises TokenRemoved, TokenMismatch, PcscFault."""
         while True:
             try:
                 self._look()
@@ -224,10 +239,15 @@ class CardSession:
 
     def _look(self) -> None:
         other: Identity | None = None
+        busy: PcscFault | None = None
         for reader in self._readers():
             try:
                 found, connection = identified(reader)
-            except (NotSupported, PcscFault):
+            except NotSupported:
+                continue
+            except PcscFault as fault:
+                if fault.code == SHARING_VIOLATION and reader == self.identity.reader:
+                    busy = fault
                 continue
             if found.is_same(self.identity):
                 self._adopt(found, connection)
@@ -236,6 +256,8 @@ class CardSession:
             other = found if reader == self.identity.reader else other
         if other is not None:
             raise TokenMismatch(f"{other.label} sits where {self.identity.label} was")
+        if busy is not None:  # it may well be there, with another program
+            raise busy
         raise TokenRemoved(f"{self.identity.label} is not in any reader")
 
     def _readers(self) -> list[str]:
@@ -298,7 +320,7 @@ class CardSession:
             if self.identity.yubikey:
                 self.protocol.select(AID.MANAGEMENT)
             else:  # SP 800-73-4 part 2, 3.2.1: P1 = FF takes the PIN's verification back
-                self.send(VERIFY, 0xFF, PIN)
+                self.send(VERIFY, 0xFF, self.pin_reference or PIN)
             forgotten = self.identity.yubikey or not self.managed
             connection.end()
         except (PcscFault, ApduError, ApplicationNotAvailableError):

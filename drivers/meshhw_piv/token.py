@@ -11,15 +11,15 @@ from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported, TokenMism
 from meshhw.keystore.api import Agrees, Capabilities, Key, KeySpec, Protection, TokenInfo
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.uri import KeyURI
-from meshhw_piv import facts, seals, slots
+from meshhw_piv import eddsa, facts, seals, slots
 from meshhw_piv.admin import Administration
 from meshhw_piv.discovery import describe
 from meshhw_piv.facts import KeyFacts
 from meshhw_piv.keys import handle
 from meshhw_piv.login import Login
 from meshhw_piv.making import Maker
-from meshhw_piv.objects import Store
 from meshhw_piv.session import CardSession
+from meshhw_piv.store import Store
 
 Result = TypeVar("Result")
 
@@ -42,12 +42,15 @@ class PivToken:
         return describe(self._session.identity)
 
     def capabilities(self) -> Capabilities:
-        """By a YubiKey's firmware, by the algorithms that another card lists, else by the standard's."""
+        """By a YubiKey's firmware; by the algorithms that another card lists, or whose keys it holds, else by
+        the standard's. Of another card it is told that it signs with Ed25519 once that was seen of a long
+        message."""
         extensions = self._extensions()
+        held = () if self._session.identity.yubikey else self._run("read its keys", self._asked)
         matrix = {
             (algorithm, operation): Tier.NATIVE
-            for algorithm in self._algorithms()
-            for operation in (Operation.GENERATE, *extensions, *_OPERATIONS[algorithm.family])
+            for algorithm in self._algorithms(held)
+            for operation in self._operations(algorithm, extensions)
         }
         seals_now = self._session.run("read its keys", self._sealing_key) is not None
         return Capabilities(matrix, seals=seals_now, stores_data=True)
@@ -209,15 +212,16 @@ class PivToken:
             f"{self._session.identity.label} does not hold the key that this was sealed to"
         )
 
-    def _algorithms(self) -> tuple[Algorithm, ...]:
-        identity = self._session.identity
-        if identity.yubikey:
-            return slots.MODERN if identity.version >= (5, 7, 0) else slots.CLASSIC
-        if identity.algorithms is None:
-            return slots.CLASSIC
-        listed = [algorithm for algorithm, code in slots.CODES.items() if code in identity.algorithms]
-        # Imitations of a YubiKey are known that sign at most 32 octets with Ed25519: no key is made for that.
-        return tuple(algorithm for algorithm in listed if algorithm is not Algorithm.ED25519)
+    def _algorithms(self, held: Sequence[KeyFacts] = ()) -> list[Algorithm]:
+        """What keys the card makes: by its firmware, its list, the keys in it, and what it refused."""
+        session, identity = self._session, self._session.identity
+        known = set(slots.CLASSIC)
+        if identity.yubikey and identity.version >= (5, 7, 0):
+            known = set(slots.MODERN)
+        elif identity.algorithms is not None:
+            known = {slots.ALGORITHMS[code] for code in identity.algorithms & slots.ALGORITHMS.keys()}
+        known |= {found.algorithm for found in held}
+        return [algorithm for algorithm in slots.CODES if algorithm in known - session.refused]
 
     def _extensions(self) -> tuple[Operation, ...]:
         """What the card does beyond the standard; one that is no YubiKey is asked whether it imports."""
@@ -225,8 +229,22 @@ class PivToken:
             return (Operation.IMPORT, Operation.ATTEST)
         return (Operation.IMPORT,) if self._run("import", self._maker.can_import) else ()
 
+    def _operations(self, algorithm: Algorithm, extensions: Sequence[Operation]) -> Sequence[Operation]:
+        session = self._session
+        if algorithm is Algorithm.ED25519 and not session.identity.yubikey and not session.signs_long:
+            return (Operation.GENERATE,)  # cards are known that sign at most 32 octets, or the first 32
+        return (Operation.GENERATE, *extensions, *_OPERATIONS[algorithm.family])
+
+    def _asked(self) -> Sequence[KeyFacts]:
+        """The keys, after the card was asked whether it signs long messages, where one of them can tell."""
+        held = self._held()
+        eddsa.ask(self._session, held)
+        return held
+
     def _need(self, algorithm: Algorithm, operation: Operation) -> None:
-        if algorithm not in self._algorithms():
+        """A YubiKey's firmware is what it says; any other card is asked, and refuses for itself."""
+        asked = slots.CODES if not self._session.identity.yubikey else self._algorithms()
+        if algorithm not in asked or algorithm in self._session.refused:
             raise NotSupported(f"{self._session.identity.label} cannot {operation} keys of {algorithm}")
 
 

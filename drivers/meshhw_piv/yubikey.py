@@ -11,10 +11,11 @@ from meshhw.keystore.api import Protection
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import facts, slots
+from meshhw_piv.codes import ABSENT, UNKNOWN, WRONG_DATA
 from meshhw_piv.instructions import ATTEST
 from meshhw_piv.token import PivToken
 
-_NO_ATTESTATION = frozenset({0x6A80, 0x6A86, 0x6A88, 0x6D00})
+_NO_ATTESTATION = ABSENT | UNKNOWN | {WRONG_DATA}
 
 
 class YubiKeyToken(PivToken):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey
 from meshhw.conformance.model import NotApplicable
-from meshhw.errors import KeyNotFound, NotSupported
+from meshhw.errors import KeyNotFound, NotSupported, TokenFull
 from meshhw.keystore.api import (
     Agrees,
     Capabilities,
@@ -54,7 +54,12 @@ class Subject:
         if algorithm.family is Family.RSA and not label:
             yield self._shared_rsa(self.token, algorithm)
             return
-        key = self.token.generate(KeySpec(algorithm, label or _label(), frozenset(uses)))
+        spec = KeySpec(algorithm, label or _label(), frozenset(uses))
+        try:
+            key = self.token.generate(spec)
+        except TokenFull:  # a card with few slots: what was kept to save time makes room
+            self.clear()
+            key = self.token.generate(spec)
         try:
             yield key
         finally:

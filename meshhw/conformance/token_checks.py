@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
 from meshhw.algorithms import Algorithm, Operation
 from meshhw.conformance.model import Broken, NotApplicable
 from meshhw.conformance.subject import Subject
-from meshhw.errors import DecryptionFailed, MeshError, NotSupported, PinIncorrect
+from meshhw.errors import DecryptionFailed, MeshError, NotSupported, PinIncorrect, TokenFull
 from meshhw.keystore import attestation
 from meshhw.keystore.api import (
     Administers,
@@ -49,20 +50,29 @@ def seals(subject: Subject) -> None:
 
 
 def stores(subject: Subject) -> None:
-    """Promise.STORES."""
+    """Promise.STORES. A token with little room may refuse the longer octets, and keeps the shorter ones then."""
     token = subject.token
     if not isinstance(token, StoresData) or not subject.capabilities.stores_data:
         raise NotApplicable("the token stores no data")
     name = f"conformance-{secrets.token_hex(4)}"
     try:
-        for data in (b"first", secrets.token_bytes(700)):
-            token.store_data(name, data)
-            if token.load_data(name) != data or name not in token.data_names():
-                raise Broken("what was stored does not come back")
+        kept = b"first"
+        token.store_data(name, kept)
+        _require_kept(token, name, kept)
+        with suppress(TokenFull):
+            longer = secrets.token_bytes(700)
+            token.store_data(name, longer)
+            kept = longer
+        _require_kept(token, name, kept)
     finally:
         token.delete_data(name)
     if token.load_data(name) is not None:
         raise Broken("what was removed is still there")
+
+
+def _require_kept(token: StoresData, name: str, data: bytes) -> None:
+    if token.load_data(name) != data or name not in token.data_names():
+        raise Broken("what was stored does not come back")
 
 
 def attests(subject: Subject) -> None:
@@ -83,7 +93,10 @@ def attests(subject: Subject) -> None:
 
 
 def honest(subject: Subject) -> None:
-    """Promise.HONEST: generating what the matrix leaves out is refused as NotSupported."""
+    """Promise.HONEST: generating what the matrix leaves out is refused as NotSupported.
+
+    A card that tells nothing of an algorithm until a key was made must tell it then.
+    """
     token = subject.token
     if not isinstance(token, Generates):
         raise NotApplicable("the token makes no keys")
@@ -96,9 +109,11 @@ def honest(subject: Subject) -> None:
             continue
         except MeshError as error:
             raise Broken(f"{algorithm}: {type(error).__name__} instead of NotSupported") from error
+        told = token.capabilities().can(algorithm, Operation.GENERATE)
         if isinstance(token, Deletes):
             token.delete(key.uri)
-        raise Broken(f"{algorithm} is not in the matrix, yet a key was made")
+        if not told:
+            raise Broken(f"{algorithm} is not in the matrix, yet a key was made")
 
 
 def pin(subject: Subject) -> None:

@@ -11,12 +11,15 @@ SECURITY_NOT_SATISFIED = 0x6982
 BLOCKED = 0x6983
 CONDITIONS_NOT_SATISFIED = 0x6985
 WRONG_DATA = 0x6A80
+FUNCTION_NOT_SUPPORTED = 0x6A81
 NOT_FOUND = 0x6A82
 NO_SPACE = 0x6A84
 WRONG_P1P2 = 0x6A86
 UNKNOWN_INSTRUCTION = 0x6D00
 CLASS_UNKNOWN = 0x6E00
 FAILURE = 0x6F00
+
+EXACT_LENGTH = 0x6C00
 
 SHORT_RESPONSE = 256
 LONGEST_CHAIN = 8192
@@ -63,6 +66,15 @@ def parse(octets: bytes) -> Command:
     if len(body) not in (1 + length, 2 + length):
         raise CardError(WRONG_LENGTH)
     return Command(cla, ins, p1, p2, body[1 : 1 + length])
+
+
+def expected(octets: bytes) -> int | None:
+    """The length that a short command expects of its answer (Le); None where it names none."""
+    if len(octets) < 5:
+        return None
+    if len(octets) == 5:
+        return octets[4] or SHORT_RESPONSE
+    return octets[-1] or SHORT_RESPONSE if len(octets) == 6 + octets[4] else None
 
 
 def _extended(cla: int, ins: int, p1: int, p2: int, body: bytes) -> Command:

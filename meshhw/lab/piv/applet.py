@@ -12,6 +12,7 @@ from meshhw.lab.piv.state import Session
 from meshhw.lab.piv.tlv import tlv, unwrap
 
 AID = bytes.fromhex("a00000030800001000")
+WHOLE_NAME = AID + b"\x01\x00"
 PREFIX = AID[:5]
 TEMPLATE = tlv(0x61, tlv(0x4F, bytes.fromhex("000010000100")) + tlv(0x79, tlv(0x4F, PREFIX)))
 """Application property template (SP 800-73-4 part 2, table 3)."""
@@ -45,8 +46,11 @@ class PivApplet:
         personality = self.context.lasting.personality
         if not personality.lists_algorithms:
             return TEMPLATE
-        listed = b"".join(tlv(0x80, bytes([code])) for code in sorted(personality.algorithms))
-        return tlv(0x61, unwrap(0x61, TEMPLATE) + tlv(0xAC, listed + tlv(0x06, b"\0")))
+        ways = personality.ways
+        codes = [tlv(0x80, bytes([code])) for code in (*ways.also_listed, *sorted(personality.algorithms))]
+        lists = codes if ways.lists_each else [b"".join(codes)]
+        listed = b"".join(tlv(0xAC, one + tlv(0x06, b"\0")) for one in lists)
+        return tlv(0x61, unwrap(0x61, TEMPLATE) + listed)
 
     def process(self, command: Command) -> bytes:
         """The data of the answer. Raises CardError with the status word."""
@@ -75,12 +79,16 @@ def _extensions(personality: Personality) -> dict[int, Instruction]:
         known[MOVE] = slots.move
     if personality.policies:
         known |= {
-            IMPORT: slots.import_key,
+            IMPORT: slots.import_key if personality.ways.imports else _refuse,
             0xFF: auth.set_management_key,
             0xFA: auth.set_retries,
             0xFB: auth.reset,
         }
     return known
+
+
+def _refuse(_: Context, __: Command) -> bytes:
+    raise CardError(apdu.FUNCTION_NOT_SUPPORTED)
 
 
 def _version(context: Context, _: Command) -> bytes:

@@ -16,9 +16,8 @@ from meshhw.lab.piv.personality import MANAGEMENT_KEY_LENGTHS, TDES
 from meshhw.lab.piv.state import Reference
 from meshhw.lab.piv.tlv import fields, tlv, unwrap
 
-PIN, PUK = 0x80, 0x81
+GLOBAL_PIN, PIN, PUK = 0x00, 0x80, 0x81
 LENGTH = 8
-SHORTEST = 6
 MOST_SHOWN = 15
 TOUCHED, UNTOUCHED = 0xFE, 0xFF
 WITNESS, CHALLENGE, RESPONSE, DYNAMIC = 0x80, 0x81, 0x82, 0x7C
@@ -27,7 +26,7 @@ WITNESS, CHALLENGE, RESPONSE, DYNAMIC = 0x80, 0x81, 0x82, 0x7C
 def verify(context: Context, command: Command) -> bytes:
     """VERIFY (SP 800-73-4 part 2, 3.2.1); without data it asks for the counter."""
     session, pin = context.session, context.lasting.pin
-    if command.p2 != PIN:
+    if command.p2 != reference(context):
         raise CardError(context.lasting.personality.missing_reference)
     if command.p1 == 0xFF:
         session.pin_verified = session.pin_fresh = False
@@ -46,19 +45,31 @@ def verify(context: Context, command: Command) -> bytes:
 
 def change_reference(context: Context, command: Command) -> bytes:
     """CHANGE REFERENCE DATA (3.2.2) of the PIN or the PUK."""
-    references = {PIN: context.lasting.pin, PUK: context.lasting.puk}
-    reference = references.get(command.p2)
-    if reference is None:
+    references = {reference(context): context.lasting.pin, PUK: context.lasting.puk}
+    changed = references.get(command.p2)
+    ways = context.lasting.personality.ways
+    if changed is None:
         raise CardError(context.lasting.personality.missing_reference)
-    _replace(reference, reference, command.data)
+    try:
+        _replace(changed, changed, command.data, ways.shortest_pin)
+    except CardError as error:
+        if ways.wrong_old_pin is None or error.status & 0xFFF0 != apdu.VERIFY_FAILED:
+            raise
+        raise CardError(ways.wrong_old_pin) from error
     return b""
+
+
+def reference(context: Context) -> int:
+    """The PIN's: of the application, or of the whole card."""
+    return GLOBAL_PIN if context.lasting.personality.ways.global_pin else PIN
 
 
 def reset_retry(context: Context, command: Command) -> bytes:
     """RESET RETRY COUNTER (3.2.3): a new PIN by the PUK."""
     if command.p2 != PIN:
         raise CardError(context.lasting.personality.missing_reference)
-    _replace(context.lasting.puk, context.lasting.pin, command.data)
+    shortest = context.lasting.personality.ways.shortest_pin
+    _replace(context.lasting.puk, context.lasting.pin, command.data, shortest)
     return b""
 
 
@@ -78,7 +89,7 @@ def set_retries(context: Context, command: Command) -> bytes:
 def reset(context: Context, _: Command) -> bytes:
     """Erase the applet, which needs PIN and PUK both locked."""
     if context.lasting.pin.left or context.lasting.puk.left:
-        raise CardError(apdu.CONDITIONS_NOT_SATISFIED)
+        raise CardError(context.lasting.personality.ways.not_locked)
     context.lasting.erase()
     return b""
 
@@ -123,7 +134,7 @@ def set_management_key(context: Context, command: Command) -> bytes:
 
 def _prove(context: Context, expected: bytes, given: bytes) -> None:
     if not hmac.compare_digest(expected, given):
-        raise CardError(apdu.SECURITY_NOT_SATISFIED)
+        raise CardError(context.lasting.personality.ways.wrong_management_key)
     if context.lasting.management_touch != 1:
         context.need_touch()
     context.session.managed = True
@@ -138,12 +149,12 @@ def _encrypt(context: Context, block: bytes) -> bytes:
     return encryptor.update(block) + encryptor.finalize()
 
 
-def _replace(proof: Reference, target: Reference, data: bytes) -> None:
+def _replace(proof: Reference, target: Reference, data: bytes, shortest: int) -> None:
     if len(data) != 2 * LENGTH:
         raise CardError(apdu.WRONG_DATA)
     _compare(proof, data[:LENGTH])
     new = data[LENGTH:]
-    if len(new.rstrip(b"\xff")) < SHORTEST:
+    if len(new.rstrip(b"\xff")) < shortest:
         raise CardError(apdu.WRONG_DATA)
     target.value, target.left = new, target.tries
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from meshhw.lab.faulty_card import FaultyCard
 from meshhw.lab.piv import apdu
 from meshhw.lab.piv.apdu import CardError, Chaining, Command
-from meshhw.lab.piv.applet import PREFIX, PivApplet
+from meshhw.lab.piv.applet import PREFIX, WHOLE_NAME, PivApplet
 from meshhw.lab.piv.attestation import Authority
 from meshhw.lab.piv.context import Context, Finger
 from meshhw.lab.piv.management import MANAGEMENT_AID, OTP_AID, ManagementApplet, OtpApplet
@@ -17,6 +17,8 @@ from meshhw.lab.piv.state import Lasting
 
 SELECT = 0xA4
 BY_NAME = 0x04
+NOTHING = (b"", b"")
+"""In place of a command and its answer, which waits to be asked for by its exact length."""
 ATR_USB = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
 ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b6579f9")
 ATR_PLAIN = bytes.fromhex("3b800181")
@@ -52,6 +54,7 @@ class PivCard(FaultyCard):
         self.finger = finger or Finger()
         self._contactless = contactless
         self._chaining = Chaining()
+        self._kept = NOTHING
         self._piv = PivApplet(Context(self.lasting, self.finger))
         self._applications: list[tuple[bytes, Application]] = [(PREFIX, self._piv)]
         if self.personality.management_applet:
@@ -82,21 +85,33 @@ class PivCard(FaultyCard):
     def reset(self) -> None:
         """Power lost or reset: the session is forgotten."""
         self.finger.give_up()
-        self._selected = None
+        self._selected, self._kept = None, NOTHING
         self._chaining.reset()
 
     def respond(self, octets: bytes) -> bytes:
         """The answer of a card that nothing befalls."""
         try:
             command = apdu.parse(octets)
+            asked, answer = self._kept
+            self._kept = NOTHING
+            if octets[:-1] == asked and apdu.expected(octets) == len(answer):
+                return self._chaining.cut(answer, command.extended)
             if command.ins == apdu.GET_RESPONSE:
                 return self._chaining.more()
             whole = self._chaining.join(command)
             if whole is None:
                 return apdu.OK.to_bytes(2, "big")
-            return self._chaining.cut(self._process(whole), whole.extended)
+            return self._cut(self._process(whole), whole, octets)
         except CardError as error:
             return error.status.to_bytes(2, "big")
+
+    def _cut(self, data: bytes, command: Command, octets: bytes) -> bytes:
+        """The answer; a card that wants to be asked for its exact length says it, and keeps the answer."""
+        exact = self.personality.ways.exact_le and 0 < len(data) < apdu.SHORT_RESPONSE
+        if exact and apdu.expected(octets) not in (None, len(data)):
+            self._kept = (octets[:-1], data)
+            return (apdu.EXACT_LENGTH | len(data)).to_bytes(2, "big")
+        return self._chaining.cut(data, command.extended)
 
     def _process(self, command: Command) -> bytes:
         if command.cla & 0xFC:
@@ -109,7 +124,8 @@ class PivCard(FaultyCard):
 
     def _select(self, name: bytes) -> bytes:
         for prefix, application in self._applications:
-            if name.startswith(prefix):
+            short = self.personality.ways.whole_name and name != WHOLE_NAME
+            if name.startswith(prefix) and not short:
                 self._selected = application
                 return application.select()
         raise CardError(apdu.NOT_FOUND)

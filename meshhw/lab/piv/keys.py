@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from meshhw.lab.piv import personality as ids
@@ -56,26 +56,32 @@ class SlotKey:
             return tlv(0x86, key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
         return tlv(0x86, key.public_bytes_raw())
 
-    def raw(self, challenge: bytes, longest_eddsa: int | None) -> bytes:
+    def raw(self, challenge: bytes, card: ids.Personality) -> bytes:
         """Sign a digest (ECDSA), a message (Ed25519), or exponentiate a padded block (RSA)."""
         if isinstance(self.private, rsa.RSAPrivateKey):
             return _exponentiate(self.private, challenge)
         if isinstance(self.private, ec.EllipticCurvePrivateKey):
-            return _ecdsa(self.private, challenge)
+            return _ecdsa(self.private, challenge, bare=card.ways.bare_answers)
         if isinstance(self.private, ed25519.Ed25519PrivateKey):
-            if longest_eddsa is not None and len(challenge) > longest_eddsa:
+            if card.longest_eddsa is not None and len(challenge) > card.longest_eddsa:
                 raise CardError(WRONG_DATA)
+            if card.ways.signs_beginning:
+                return self.private.sign(challenge[:32].ljust(32, b"\0"))
             return self.private.sign(challenge)
         raise CardError(WRONG_DATA)
 
-    def agree(self, peer: bytes) -> bytes:
-        """The x- or u-coordinate. Raises CardError (6A80) for a peer off the curve or of small order."""
+    def agree(self, peer: bytes, *, whole: bool = False) -> bytes:
+        """The x- or u-coordinate. Raises CardError (6A80) for a peer off the curve or of small order.
+
+        With `whole` it stands where a whole point has it; what follows nobody who wants it looks at.
+        """
         try:
             if isinstance(self.private, x25519.X25519PrivateKey):
                 return self.private.exchange(x25519.X25519PublicKey.from_public_bytes(peer))
             if isinstance(self.private, ec.EllipticCurvePrivateKey):
                 point = ec.EllipticCurvePublicKey.from_encoded_point(self.private.curve, peer)
-                return self.private.exchange(ec.ECDH(), point)
+                x = self.private.exchange(ec.ECDH(), point)
+                return b"\x04" + x + bytes(len(x)) if whole else x
         except _OFF_CURVE as error:
             raise CardError(WRONG_DATA) from error
         raise CardError(WRONG_DATA)
@@ -128,9 +134,10 @@ def _exponentiate(key: rsa.RSAPrivateKey, block: bytes) -> bytes:
     return value.to_bytes(len(block), "big")
 
 
-def _ecdsa(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
+def _ecdsa(key: ec.EllipticCurvePrivateKey, digest: bytes, *, bare: bool) -> bytes:
     length = key.curve.key_size // 8
     if not digest or len(digest) > length:
         raise CardError(WRONG_DATA)
     algorithm = hashes.SHA256() if length == 32 else hashes.SHA384()
-    return key.sign(digest.rjust(length, b"\0"), ec.ECDSA(Prehashed(algorithm)))
+    signature = key.sign(digest.rjust(length, b"\0"), ec.ECDSA(Prehashed(algorithm)))
+    return b"".join(n.to_bytes(length, "big") for n in decode_dss_signature(signature)) if bare else signature

@@ -1,8 +1,16 @@
-"""Which card the virtual one behaves as: YubiKey firmware 4.3, 5.4 and 5.7, a plain card, an imitator."""
+"""Which card the virtual one behaves as.
+
+YubiKeys of firmware 4.3, 5.4 and 5.7; a plain card; imitators of a YubiKey, each with the ways of a kind of
+applet that is in use: `imitator` takes short messages alone for Ed25519, `small` signs the beginning of long
+ones and has little room, `applet` is one for Java cards, `hollow` answers some questions with nothing; and
+two cards that keep to the standard's letter: `odd` in rare ways, `nameless` with nothing to tell it by.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from meshhw.lab.piv.ways import Ways
 
 RSA3072, RSA1024, RSA2048, RSA4096 = 0x05, 0x06, 0x07, 0x16
 P256, P384, ED25519, X25519 = 0x11, 0x14, 0xE0, 0xE1
@@ -49,8 +57,13 @@ class Personality:
     chuid: bool = False
     """Whether the card leaves its maker with a card holder's unique identifier."""
 
+    ways: Ways = field(default_factory=Ways)
+    """In which it differs from other cards that know as much."""
+
 
 _AES = frozenset({TDES, AES128, AES192, AES256})
+_STANDARD_OBJECTS = range(0x5FC101, 0x5FC124)
+_BIOMETRIC_ROOM = 512
 
 PERSONALITIES = {
     card.name: card
@@ -91,6 +104,101 @@ PERSONALITIES = {
             longest_eddsa=32,
             lists_algorithms=True,
             chuid=True,
+        ),
+        Personality(
+            "applet",
+            (5, 4, 0),
+            _CLASSIC,
+            _AES,
+            management_default=AES192,
+            serial=True,
+            management_applet=False,
+            otp_applet=False,
+            metadata=True,
+            attestation=False,
+            missing_reference=0x6A86,
+            lists_algorithms=True,
+            ways=Ways(
+                lists_each=True,
+                also_listed=(TDES, AES256),
+                tells_policies_of_nothing=True,
+                origins=(0, 1),
+                wrong_management_key=0x6A80,
+                not_locked=0x6982,
+                objects=(_STANDARD_OBJECTS, range(0x5FFF00, 0x5FFF16)),
+                unknown_object=0x6A81,
+                pin_tries=5,
+            ),
+        ),
+        Personality(
+            "hollow",
+            (6, 6, 6),
+            _CLASSIC - {RSA1024} | {RSA3072},
+            management_applet=False,
+            otp_applet=False,
+            metadata=True,
+            attestation=False,
+            missing_key=0x6985,
+            lists_algorithms=True,
+            chuid=True,
+            ways=Ways(
+                also_listed=(TDES, AES256),
+                metadata_is_empty=True,
+                wrong_management_key=0x6A80,
+                wrong_old_pin=0x6300,
+                asks_pin_first=True,
+                imports=False,
+                objects=(_STANDARD_OBJECTS,),
+            ),
+        ),
+        Personality(
+            "small",
+            (5, 7, 0),
+            _MODERN - {RSA1024},
+            retired_slots=2,
+            serial=True,
+            management_applet=False,
+            otp_applet=False,
+            metadata=True,
+            attestation=False,
+            missing_key=0x6985,
+            pin_protected=frozenset({0x5FC109, 0x5FC103, 0x5FC108}),
+            chuid=True,
+            ways=Ways(
+                not_locked=0x6982,
+                signs_beginning=True,
+                objects=(range(0x5FC101, 0x5FC10F),),
+                rooms={0x5FC109: 245, 0x5FC103: _BIOMETRIC_ROOM, 0x5FC108: _BIOMETRIC_ROOM},
+            ),
+        ),
+        Personality(
+            "odd",
+            None,
+            frozenset({RSA2048, P256, P384}),
+            management_applet=False,
+            otp_applet=False,
+            attestation=False,
+            policies=False,
+            missing_key=0x6A88,
+            chuid=True,
+            ways=Ways(
+                global_pin=True,
+                shortest_pin=4,
+                exact_le=True,
+                whole_name=True,
+                bare_answers=True,
+                padded_objects=True,
+            ),
+        ),
+        Personality(
+            "nameless",
+            None,
+            frozenset({RSA2048, P256, P384}),
+            management_applet=False,
+            otp_applet=False,
+            attestation=False,
+            policies=False,
+            missing_key=0x6A88,
         ),
     )
 }

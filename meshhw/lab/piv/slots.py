@@ -30,7 +30,8 @@ def generate(context: Context, command: Command) -> bytes:
     pin, touch = _policies(context, slot, asked)
     made = SlotKey(algorithm, keys.generate(algorithm), keys.GENERATED, pin, touch)
     context.lasting.keys[slot] = made
-    return tlv(0x7F49, made.public())
+    bare = context.lasting.personality.ways.bare_answers
+    return made.public() if bare else tlv(0x7F49, made.public())
 
 
 def import_key(context: Context, command: Command) -> bytes:
@@ -49,6 +50,9 @@ def authenticate(context: Context, command: Command) -> bytes:
     if command.p2 == MANAGEMENT_SLOT:
         return auth.authenticate_management(context, command)
     key = context.lasting.keys.get(command.p2)
+    ways = context.lasting.personality.ways
+    if ways.asks_pin_first and command.p2 != CARD_AUTHENTICATION_SLOT and not context.session.pin_verified:
+        raise CardError(apdu.SECURITY_NOT_SATISFIED)
     if key is None:
         raise CardError(context.lasting.personality.missing_key)
     if key.algorithm != command.p1:
@@ -59,16 +63,18 @@ def authenticate(context: Context, command: Command) -> bytes:
         key.touched = time.monotonic()
     asked = fields(unwrap(auth.DYNAMIC, command.data))
     if EXPONENTIATION in asked:
-        result = key.agree(asked[EXPONENTIATION])
+        result = key.agree(asked[EXPONENTIATION], whole=ways.bare_answers)
     else:
-        limit = context.lasting.personality.longest_eddsa
-        result = key.raw(asked.get(auth.CHALLENGE, b""), limit)
+        result = key.raw(asked.get(auth.CHALLENGE, b""), context.lasting.personality)
     return tlv(auth.DYNAMIC, tlv(auth.RESPONSE, result))
 
 
 def metadata(context: Context, command: Command) -> bytes:
     """The YubiKey's GET METADATA of a slot, the PIN, the PUK or the management key."""
     lasting = context.lasting
+    ways = lasting.personality.ways
+    if ways.metadata_is_empty:
+        return b""
     references = {auth.PIN: lasting.pin, auth.PUK: lasting.puk}
     if command.p2 in references:
         return _of_reference(references[command.p2])
@@ -80,12 +86,14 @@ def metadata(context: Context, command: Command) -> bytes:
             + tlv(5, bytes([default]))
         )
     key = lasting.keys.get(command.p2)
+    if key is None and ways.tells_policies_of_nothing and command.p2 in valid_slots(lasting.personality):
+        return tlv(2, bytes([keys.PIN_ONCE, keys.TOUCH_NEVER])) + tlv(3, b"\0")
     if key is None:
         raise CardError(lasting.personality.missing_reference)
     return (
         tlv(1, bytes([key.algorithm]))
         + tlv(2, bytes([key.pin_policy, key.touch_policy]))
-        + tlv(3, bytes([key.origin]))
+        + tlv(3, bytes([ways.origins[key.origin - keys.GENERATED]]))
         + tlv(4, key.public())
     )
 

@@ -48,6 +48,7 @@ class Lasting:
 
     def __post_init__(self) -> None:
         self.management_algorithm = self.personality.management_default
+        self.pin = Reference.fresh(DEFAULT_PIN, self.personality.ways.pin_tries)
         if self.personality.chuid:
             self.objects[CHUID_OBJECT] = chuid(secrets.token_bytes(16))
 
@@ -55,7 +56,8 @@ class Lasting:
         """As the reset instruction leaves it; the attestation key and its certificate stay."""
         kept = {slot: key for slot, key in self.keys.items() if slot == ATTESTATION_SLOT}
         certificate = self.objects.get(ATTESTATION_OBJECT)
-        self.pin, self.puk = Reference.fresh(DEFAULT_PIN), Reference.fresh(DEFAULT_PUK)
+        self.pin = Reference.fresh(DEFAULT_PIN, self.personality.ways.pin_tries)
+        self.puk = Reference.fresh(DEFAULT_PUK)
         self.management_key = DEFAULT_MANAGEMENT_KEY
         self.management_algorithm, self.management_touch = self.personality.management_default, 1
         self.keys, self.objects = kept, {}

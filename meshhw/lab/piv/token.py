@@ -44,9 +44,12 @@ class VirtualPivToken:
 
     @property
     def uri(self) -> TokenURI:
-        """Its name: by serial number where the card tells it, else by its CHUID's GUID."""
-        if self.card.personality.serial or self.card.personality.management_applet:
+        """Its name: a YubiKey's serial number, else its CHUID's GUID, any serial number, its reader."""
+        personality = self.card.personality
+        if personality.management_applet or (personality.serial and not personality.chuid):
             return TokenURI.make("yubikey", serial=str(self.card.serial))
+        if not personality.chuid:
+            return TokenURI.make("yubikey", reader=self.reader.name)
         guid = fields(self.card.lasting.objects[CHUID_OBJECT])[GUID]
         return TokenURI.make("yubikey", chuid=guid.hex())
 

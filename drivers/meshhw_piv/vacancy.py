@@ -1,0 +1,95 @@
+"""Which slots may be given a new key without destroying anything.
+
+Cards with metadata are asked. On others a key shows by its certificate, or by a use: without the PIN a slot
+that holds a key asks for it, and an empty one says that nothing is there. Cards are known that ask for the
+PIN before they look; there a use with the PIN tells. What is signed then is a digest of zeros, which is no
+message's, so the signature is worth nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from yubikit.core import Tlv
+from yubikit.core.smartcard import ApduError
+
+from meshhw.algorithms import Algorithm, Family
+from meshhw.keystore.api import KeySpec
+from meshhw_piv import facts, objects, slots, tlv
+from meshhw_piv.codes import SECURITY_NOT_SATISFIED
+from meshhw_piv.instructions import AUTHENTICATE
+from meshhw_piv.login import Login
+from meshhw_piv.session import CardSession
+
+CHALLENGE, RESPONSE, EXPONENTIATION, DYNAMIC = 0x81, 0x82, 0x85, 0x7C
+RSA1024, RSA1024_LENGTH = 0x06, 128
+BASE_POINT = b"\x09" + bytes(31)
+"""Of X25519 (RFC 7748, 4.1)."""
+
+
+def free(session: CardSession, login: Login, spec: KeySpec) -> Iterator[int]:
+    """The free slots, best first; where none shows without the PIN, those that show with it."""
+    places = [slot for slot in slots.preferred(spec) if slot not in session.missing]
+    found = False
+    for slot in places:
+        if is_free(session, slot):
+            found = True
+            yield slot
+    if found or facts.tells_metadata(session):
+        return
+    login.user()
+    yield from (slot for slot in places if is_free(session, slot))
+
+
+def is_free(session: CardSession, slot: int) -> bool:
+    """Whether a new key may go into a slot without destroying anything that can be seen."""
+    try:
+        if facts.read(session, slot) is not None or facts.certificate(session, slot) is not None:
+            return False
+    except ValueError:  # a certificate that cannot be read
+        return False
+    if facts.is_emptied(objects.read(session, slots.CERTIFICATES[slot])):
+        return True
+    if facts.tells_metadata(session):
+        algorithm = facts.metadata(session, slot).get(facts.ALGORITHM, b"\0")[0]
+        return not algorithm or algorithm in slots.ALGORITHMS  # what `read` knows, it would have shown
+    return not _seems_used(session, slot)
+
+
+def _seems_used(session: CardSession, slot: int) -> bool:
+    """On a card without metadata: whether a use shows a key that was not emptied."""
+    if slot == slots.CARD_AUTHENTICATION:  # its key needs no PIN, and would really be used
+        return True
+    for code, tag, data in _uses():
+        try:
+            _exchange(session, slot, code, tag, data)
+        except ApduError as error:
+            if error.sw == SECURITY_NOT_SATISFIED:
+                return True
+        else:
+            return code != slots.CODES[Algorithm.P256] or not _is_emptied(session, slot)
+    return False
+
+
+def _uses() -> Iterator[tuple[int, int, bytes]]:
+    """One use for each algorithm that a card may have."""
+    for algorithm, code in slots.CODES.items():
+        montgomery = algorithm.family is Family.MONTGOMERY
+        length = 32 if algorithm is Algorithm.ED25519 else algorithm.field_length
+        yield code, EXPONENTIATION if montgomery else CHALLENGE, BASE_POINT if montgomery else bytes(length)
+    yield RSA1024, CHALLENGE, bytes(RSA1024_LENGTH)
+
+
+def _is_emptied(session: CardSession, slot: int) -> bool:
+    """Whether the key is the private key 1, which returns what it is given."""
+    code = slots.CODES[Algorithm.P256]
+    try:
+        answer = _exchange(session, slot, code, EXPONENTIATION, facts.GENERATOR_P256)
+        result = tlv.unwrap(RESPONSE, tlv.unwrap(DYNAMIC, answer))
+    except (ApduError, ValueError):
+        return False
+    return result == facts.GENERATOR_P256[1:33]
+
+
+def _exchange(session: CardSession, slot: int, code: int, tag: int, data: bytes) -> bytes:
+    return session.send(AUTHENTICATE, code, slot, Tlv(DYNAMIC, Tlv(RESPONSE) + Tlv(tag, data)))

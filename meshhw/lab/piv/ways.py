@@ -1,0 +1,50 @@
+"""How a card says what it says: where cards differ that know as much as each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a card says what it says. The defaults are a YubiKey's."""
+
+    lists_each: bool = False
+    """Whether the property template has an object for each algorithm, instead of one for all."""
+    also_listed: tuple[int, ...] = ()
+    """Identifiers that are listed beside those of the keys."""
+    metadata_is_empty: bool = False
+    """Whether GET METADATA succeeds and says nothing."""
+    tells_policies_of_nothing: bool = False
+    """Whether the metadata of an empty slot are its policies."""
+    origins: tuple[int, int] = (1, 2)
+    """Metadata's codes for a key that was generated, and for one that was imported."""
+    wrong_management_key: int = 0x6982
+    wrong_old_pin: int | None = None
+    """What CHANGE REFERENCE DATA answers to a wrong one; None for the tries that are left."""
+    not_locked: int = 0x6985
+    """What RESET answers while PIN and PUK have tries left."""
+    asks_pin_first: bool = False
+    """Whether a use without the PIN is refused before the key is looked for."""
+    signs_beginning: bool = False
+    """Whether Ed25519 signs the first 32 octets of a longer message, and says nothing."""
+    imports: bool = True
+    objects: tuple[range, ...] | None = None
+    """The data objects that it has room for, by name; None for those of its kind."""
+    unknown_object: int = 0x6A82
+    """What PUT DATA answers to another."""
+    rooms: Mapping[int, int] = field(default_factory=dict)
+    """The longest value of objects that have less room than others."""
+    pin_tries: int = 3
+    global_pin: bool = False
+    """Whether the PIN is the one of all applications of the card, and says so in the discovery object."""
+    shortest_pin: int = 6
+    exact_le: bool = False
+    """Whether it answers 6Cxx to another expected length than the answer's."""
+    whole_name: bool = False
+    """Whether SELECT takes nothing but the application's name with its version."""
+    bare_answers: bool = False
+    """Public keys without their template, signatures as two numbers, agreements as whole points."""
+    padded_objects: bool = False
+    """Whether values are filled up with octets 00."""
