@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from meshhw_piv.keys import NistKey
+from meshhw_piv.pcsc import Context
 from meshhw_piv.token import PivToken
 
 from meshhw.algorithms import Algorithm
@@ -40,6 +41,18 @@ def within(seconds: float) -> Iterator[None]:
     start = time.monotonic()
     yield
     assert time.monotonic() - start < seconds
+
+
+def wait_until_empty(reader: str, seconds: float = 10.0) -> None:
+    """Until PC/SC has seen that no card is in that reader."""
+    end = time.monotonic() + seconds
+    context = Context()
+    try:
+        while reader in context.occupied():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        context.close()
 
 
 ANOTHER = """

@@ -17,6 +17,7 @@ from hwtests.piv_cards import (
     VERIFY,
     make_key,
     opened,
+    wait_until_empty,
     within,
 )
 from meshhw.errors import (
@@ -122,6 +123,7 @@ def test_returned_into_another_reader(insert_card: InsertCard) -> None:
     token = opened(here)
     key = make_key(token)
     here.pull()
+    wait_until_empty(here.reader.name)  # else the operation may be on its way when the card is missed
     there = insert_card(here.card, slot=3)
     assert key.sign(b"found by its serial number")
     assert token.info().reader == there.reader.name

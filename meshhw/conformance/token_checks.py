@@ -50,7 +50,7 @@ def seals(subject: Subject) -> None:
 
 
 def stores(subject: Subject) -> None:
-    """Promise.STORES. A token with little room may refuse the longer octets, and keeps the shorter ones then."""
+    """Promise.STORES. A token with little room may refuse the longer octets, and keeps the others then."""
     token = subject.token
     if not isinstance(token, StoresData) or not subject.capabilities.stores_data:
         raise NotApplicable("the token stores no data")
