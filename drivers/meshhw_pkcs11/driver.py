@@ -51,6 +51,8 @@ def _full_name(found: Found, uri: TokenURI) -> TokenURI:
 
 
 def _require() -> None:
+    from meshhw_pkcs11 import wrapper  # noqa: F401  (before pkcs11, which it makes quick to import)
+
     try:
         import pkcs11  # noqa: F401  (asked for here so that its absence has one clear reason)
     except ImportError as error:

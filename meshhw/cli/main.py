@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -101,7 +102,9 @@ def front() -> TyperGroup:
 
 def run() -> None:
     """The console script: run the command line, exit with its status."""
-    sys.exit(report(lambda: front().main(prog_name="meshhw", standalone_mode=False)))
+    status = report(lambda: front().main(prog_name="meshhw", standalone_mode=False))
+    gc.freeze()  # the process ends: what it made is not looked through once more for garbage
+    sys.exit(status)
 
 
 def _meshhw() -> None:

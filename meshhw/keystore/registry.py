@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
 from meshhw.errors import Ambiguous, DriverUnavailable, KeyNotFound, MeshError, TokenNotFound
 from meshhw.keystore.api import API, Driver, Key, OpenOptions, Token, TokenInfo
+from meshhw.keystore.plugins import Plugin, plugins
 from meshhw.keystore.uri import GROUP, SCHEMES, KeyURI, TokenURI
 
 NAMES_VARIABLE = "MESHHW_TOKEN_NAMES"
@@ -32,6 +32,11 @@ class Found:
 def names() -> tuple[str, ...]:
     """The names of the installed drivers, this project's first; none of them is imported."""
     return tuple(sorted(_points(), key=_rank))
+
+
+def is_scheme(name: str) -> bool:
+    """Whether URIs of that scheme name tokens here."""
+    return name.lower() in SCHEMES or name.lower() in _points()
 
 
 @cache
@@ -124,11 +129,11 @@ def find_key(token: Token, text: str) -> Key:
 
 def _is_uri(text: str) -> bool:
     scheme, colon, _ = text.partition(":")
-    return bool(colon) and (scheme.lower() in SCHEMES or scheme.lower() in _points())
+    return bool(colon) and is_scheme(scheme)
 
 
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _points() -> dict[str, Plugin]:
+    return plugins(GROUP)
 
 
 def _rank(name: str) -> tuple[int, str]:

@@ -224,11 +224,11 @@ def _scheme(name: str) -> Scheme:
 
 def _load_driver_of(name: str) -> None:
     """A driver from elsewhere registers its scheme when it is imported."""
-    from importlib.metadata import entry_points
+    from meshhw.keystore.plugins import plugins
 
-    for point in entry_points(group=GROUP, name=name):
+    if plugin := plugins(GROUP).get(name):
         try:
-            point.load()
+            plugin.load()
         except Exception as error:  # whatever a plug-in's import raises, the URI cannot be read
             raise InvalidURI(f"the driver of {name}: URIs cannot be loaded: {error}") from error
 

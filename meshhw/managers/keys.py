@@ -29,7 +29,7 @@ from meshhw.errors import (
 from meshhw.keystore import registry
 from meshhw.keystore.api import Key, OpenOptions, Token
 from meshhw.keystore.interaction import REFUSING
-from meshhw.keystore.uri import SCHEMES, KeyURI
+from meshhw.keystore.uri import KeyURI
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord
 from meshhw.udf.form import same_name
 from meshhw.udf.key import fingerprint
@@ -131,7 +131,8 @@ def opened(name: str, home: Path, options: OpenOptions) -> Iterator[OpenKey]:
 
 def locate(name: str, home: Path) -> KeyURI:
     """The URI of the key that a person means. Raises KeyNotFound, Ambiguous, InvalidURI."""
-    if name.partition(":")[0].lower() in (*SCHEMES, *registry.names()) and ":" in name:
+    scheme, colon, _ = name.partition(":")
+    if colon and registry.is_scheme(scheme):
         return KeyURI.parse(name)
     found = set(_known(name, home))
     if not found:
