@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from meshhw.cli import thresholdlife
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import write_file
-
-if TYPE_CHECKING:
-    from meshhw.managers.threshold.descriptor import Loaded
-    from meshhw.managers.threshold.store import KeyStore
-    from meshhw.schema.threshold import ThresholdKey
+from meshhw.cli.thresholdtexts import described, holder_line, load, row, store_of, summary
 
 app = verbs("Keys whose shares live in several tokens and never meet.")
 
@@ -60,8 +57,8 @@ def provision(
     )
     if dealerless:
         cli.output.note("a dealerless key is lost with the first token that is lost")
-    loaded = make(_store(name), Host(cli.home), cli.open_options, request)
-    cli.output.show(_described(loaded), _summary(loaded))
+    loaded = make(store_of(name), Host(cli.home), cli.open_options, request)
+    cli.output.show(described(loaded), summary(loaded))
 
 
 @app.command("list")
@@ -71,7 +68,7 @@ def list_keys() -> None:
 
     cli = context()
     store = Store(cli.home)
-    rows = [_row(_load(name)) for name in store.names()]
+    rows = [row(load(name)) for name in store.names()]
     for name in store.unfinished():
         cli.output.note(f"{name}: something was interrupted; `meshhw threshold show {name}` tells more")
     cli.output.table(rows, ("name", "suite", "threshold", "holders", "decryption", "signing", "version"))
@@ -81,19 +78,24 @@ def list_keys() -> None:
 def show(name: Name) -> None:
     """Holders, their tokens and tiers, whether they are here, and old shares that may still exist."""
     from meshhw.managers.threshold.state import holder_states, old_shares, unfinished
+    from meshhw.managers.threshold.succession import successor
 
     cli = context()
-    loaded = _load(name)
+    loaded = load(name)
     with _tokens() as tokens:
-        states = [asdict(state) for state in holder_states(loaded, _store(name), tokens)]
-    old = old_shares(loaded)
-    value = _described(loaded) | {
+        states = [asdict(state) for state in holder_states(loaded, store_of(name), tokens)]
+    store = store_of(name)
+    value = described(loaded) | {
         "holders": states,
-        "old_shares": old,
-        "unfinished": unfinished(_store(name)),
+        "old_shares": old_shares(loaded),
+        "unfinished": unfinished(store),
+        "successor": successor(store),
     }
-    lines = [_summary(loaded), *(_holder_line(state) for state in states), *old]
-    cli.output.show(value, "\n".join([*lines, *([value["unfinished"]] if value["unfinished"] else [])]))
+    lines = [summary(loaded), *map(holder_line, states), *(f"device {udf}" for udf in value["devices"])]
+    lines += [*value["old_shares"], value["unfinished"]]
+    if value["successor"]:
+        lines.append(f"{value['successor']} takes its place: `meshhw threshold rewrap {name} --to ...`")
+    cli.output.show(value, "\n".join(line for line in lines if line))
 
 
 @app.command("public")
@@ -111,7 +113,7 @@ def public(
 
     if use not in ("encrypt", "sign"):
         raise UsageError(f"{use!r} is no use of a threshold key", hint="encrypt or sign")
-    key = _load(name).key("signing" if use == "sign" else "decryption")
+    key = load(name).key("signing" if use == "sign" else "decryption")
     public_key = group_public(key)
     # PEM has no room for the sign that an X448 key's name covers.
     octets = write_public(public_key) if use == "sign" else to_json(public_to_jose(public_key)) + b"\n"
@@ -145,31 +147,10 @@ def sign(
         cli.output.octets(signature)
 
 
-@app.command("refresh")
-def refresh(name: Name) -> None:
-    """Give every holder a new share of the same key, and destroy the old ones."""
-    from meshhw.managers.host import Host
-    from meshhw.managers.threshold.renew import refresh as renew
-
-    cli = context()
-    _renewed(renew(_store(name), Host(cli.home), cli.open_options, cli.output.note))
-
-
-@app.command("replace")
-def replace(
-    *,
-    name: Name,
-    holder: Annotated[int, typer.Option(metavar="I", help="The index of the lost holder.")],
-    on: Annotated[str, typer.Option(metavar="TOKEN", help="The token that takes its place.")],
-) -> None:
-    """Make a lost holder's share again in another token, and renew all others."""
-    from meshhw.keystore import registry
-    from meshhw.managers.host import Host
-    from meshhw.managers.threshold.renew import replace as renew
-
-    cli = context()
-    place = (holder, registry.find_token(on))
-    _renewed(renew(_store(name), Host(cli.home), cli.open_options, place, cli.output.note))
+app.command("refresh")(thresholdlife.refresh)
+app.command("replace")(thresholdlife.replace)
+app.command("rewrap")(thresholdlife.rewrap)
+app.command("device")(thresholdlife.device)
 
 
 @app.command("request")
@@ -205,32 +186,12 @@ def delete(name: Name) -> None:
 
     cli = context()
     cli.require_consent(f"destroy all shares of {name}? What was encrypted to it can then never be decrypted")
-    left = delete_key(_store(name), cli.open_options)
+    left = delete_key(store_of(name), cli.open_options)
     for uri in left:
         cli.output.note(f"left behind: {uri}")
     cli.output.show({"deleted": name, "left": left}, f"deleted {name}")
     if left:
         raise typer.Exit(1)
-
-
-def _renewed(loaded: Loaded) -> None:
-    from meshhw.managers.threshold.state import old_shares
-
-    old = old_shares(loaded)
-    context().output.show(_described(loaded) | {"old_shares": old}, "\n".join([_summary(loaded), *old]))
-
-
-def _store(name: str) -> KeyStore:
-    from meshhw.managers.threshold.store import Store
-
-    return Store(context().home).at(name)
-
-
-def _load(name: str) -> Loaded:
-    from meshhw.managers.host import Host
-    from meshhw.managers.threshold import descriptor
-
-    return descriptor.load(_store(name), Host(context().home))
 
 
 @contextmanager
@@ -260,55 +221,3 @@ def _uses(text: str | None, *, dealerless: bool) -> tuple[bool, bool]:
     if not uses <= {"encrypt", "sign"}:
         raise UsageError(f"{text!r} is no use of a threshold key", hint="encrypt, sign, or encrypt,sign")
     return "encrypt" in uses, "sign" in uses
-
-
-def _key(key: ThresholdKey | None) -> dict[str, Any] | None:
-    if key is None:
-        return None
-    named = {"udf": key.udf, "algorithm": key.algorithm, "threshold": key.threshold}
-    return named | {"holders": len(key.holders), "generation": key.generation}
-
-
-def _described(loaded: Loaded) -> dict[str, Any]:
-    value = loaded.value
-    return {
-        "name": value.name,
-        "suite": value.suite,
-        "version": value.version,
-        "renewable": value.renewable,
-        "dealerless": value.dealerless,
-        "decryption": _key(value.decryption),
-        "signing": _key(value.signing),
-    }
-
-
-def _row(loaded: Loaded) -> dict[str, Any]:
-    value = loaded.value
-    key = value.decryption or value.signing
-    return {
-        "name": value.name,
-        "suite": value.suite,
-        "threshold": key.threshold if key else None,
-        "holders": len(key.holders) if key else None,
-        "decryption": value.decryption.udf if value.decryption else None,
-        "signing": value.signing.udf if value.signing else None,
-        "version": value.version,
-    }
-
-
-def _summary(loaded: Loaded) -> str:
-    value = loaded.value
-    lines = []
-    for what, key in (("decryption", value.decryption), ("signing", value.signing)):
-        if key is not None:
-            lines.append(
-                f"{value.name} {what:<10} {key.udf}  {key.algorithm}, "
-                f"{key.threshold} of {len(key.holders)}, generation {key.generation}"
-            )
-    return "\n".join(lines)
-
-
-def _holder_line(state: dict[str, Any]) -> str:
-    here = "here" if state["present"] else "absent"
-    line = f"holder {state['index']:<2} {state['tier']:<9} {here:<7} {state['token']}"
-    return line if state["present"] else f"{line}  last seen here: {state['last_seen'] or 'never'}"

@@ -7,7 +7,6 @@ and an id once. The id is written down before any token is asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,22 +78,33 @@ def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
 
 
 def _trusted(asked: ThresholdRequest, store: KeyStore, host: Host, confirm: Confirm) -> Loaded:
-    """The request's descriptor, if it continues what was seen here; else if the person trusts its device."""
+    """The request's descriptor, if it carries on from what was seen here; else if the person trusts its
+    device.
+    """
     known = descriptor.local_devices(host)
     value, device, _ = open_object(asked.descriptor, ThresholdDescriptor)
-    if device not in known and not store.was_seen(value.identifier):
-        question = (
-            f"{value.name} is new here; its descriptor is signed by device {fingerprint(device)}. Trust it?"
+    mine = _known(store, host)
+    if mine is not None and mine.value.identifier != value.identifier:
+        raise IntegrityError(
+            f"another threshold key is called {value.name} here", hint="one of the two must be made anew"
         )
-        if not confirm(question):
+    if device not in known and not store.may_sign(value.identifier, fingerprint(device)):
+        what = "was not listed before" if store.was_seen(value.identifier) else "is new here"
+        question = f"the descriptor of {value.name} is signed by device {fingerprint(device)}, which {what}."
+        if not confirm(f"{question} Trust it?"):
             raise Cancelled("the descriptor is not trusted, nothing was answered")
         known.append(device)
     loaded = descriptor.read(asked.descriptor, store, known)
-    with suppress(KeyNotFound):
-        if descriptor.load(store, host).value.version >= loaded.value.version:
-            return loaded
-    store.save_descriptor(asked.descriptor)
+    if mine is None or mine.value.version < loaded.value.version:
+        store.save_descriptor(asked.descriptor)
     return loaded
+
+
+def _known(store: KeyStore, host: Host) -> Loaded | None:
+    try:
+        return descriptor.load(store, host)
+    except KeyNotFound:
+        return None
 
 
 def _check(asked: ThresholdRequest, signer: PublicKey, loaded: Loaded) -> Header:

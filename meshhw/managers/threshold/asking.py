@@ -28,7 +28,6 @@ from meshhw.dare.stream import EnvelopeStream
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound
 from meshhw.jsonbcd import canonical
 from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.uri import KeyURI
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded, sign_object
@@ -98,10 +97,10 @@ def request(source: BinaryIO, home: Path, options: OpenOptions) -> bytes:
         response.octets, epk.octets, follow_up.point.encode(), hex(follow_up.scale), hex(follow_up.shift)
     )
     with OpenTokens(options) as tokens:
-        _keep(store, Host(home), tokens, asked, kept)
-        with descriptor.device_signer(
-            Host(home), tokens, among=descriptor.devices_of(loaded.value)
-        ) as signer:
+        listed = descriptor.devices_of(loaded.value)
+        device = descriptor.local_device(Host(home), tokens, among=listed)
+        _keep(store, tokens, str(device.key_uri.token), asked, kept)
+        with descriptor.device_signer(Host(home), tokens, among=[device.public_key]) as signer:
             return sign_object(asked, signer).octets()
 
 
@@ -203,15 +202,11 @@ def _response_key() -> PrivateKey:
     return PrivateKey(Algorithm.X25519, secrets.token_bytes(32))
 
 
-def _keep(store: KeyStore, host: Host, tokens: OpenTokens, asked: ThresholdRequest, kept: _Secrets) -> None:
-    for record in host.profiles("ProfileDevice"):
-        token = str(KeyURI.parse(record.key("signature").uri).token)
-        sealed = tokens.sealer(token).seal(msgspec.msgpack.encode(kept), _SEAL + asked.id)
-        udf = fingerprint(PublicKey(Algorithm.X25519, asked.response_key))
-        pending = _Pending(udf, token, asked.expires, sealed)
-        store.save(f"request-{asked.id.hex()}", msgspec.json.encode(pending))
-        return
-    host.profile(kind="ProfileDevice")  # raises KeyNotFound with its hint
+def _keep(store: KeyStore, tokens: OpenTokens, token: str, asked: ThresholdRequest, kept: _Secrets) -> None:
+    sealed = tokens.sealer(token).seal(msgspec.msgpack.encode(kept), _SEAL + asked.id)
+    udf = fingerprint(PublicKey(Algorithm.X25519, asked.response_key))
+    pending = _Pending(udf, token, asked.expires, sealed)
+    store.save(f"request-{asked.id.hex()}", msgspec.json.encode(pending))
 
 
 def _pending(header: Header, home: Path) -> tuple[KeyStore, str, _Pending]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
 from meshhw.dare.signing import Signer
 from meshhw.dare.write import seal
-from meshhw.errors import FormatError, IntegrityError, NotSupported, SignatureInvalid
+from meshhw.errors import FormatError, IntegrityError, NotSupported, SignatureInvalid, TokenNotFound
 from meshhw.keystore.api import Signs
-from meshhw.managers.host import Host
-from meshhw.managers.threshold.store import KeyStore
+from meshhw.managers.host import Host, KeyHandle
+from meshhw.managers.threshold.store import KeyStore, Seen
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.core import MeshObject
@@ -79,9 +80,10 @@ def local_devices(host: Host) -> list[PublicKey]:
 
 
 def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded:
-    """A descriptor, if it is signed by a device that it lists and is not older than what was seen before.
+    """A descriptor, if it carries on from what was seen before.
 
-    The first descriptor of a key must be signed by a device in `trusted`. Raises FormatError,
+    The first descriptor of a key must be signed by a device in `trusted` that it lists; every later one by a
+    device that the one before listed, or by the group's own signing key. Raises FormatError,
     SignatureInvalid, IntegrityError.
     """
     value, signer, body = open_object(octets, ThresholdDescriptor)
@@ -89,18 +91,24 @@ def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded
         raise FormatError(f"a descriptor of format {value.format} is not known here", hint="upgrade meshhw")
     if value.name != store.name:
         raise IntegrityError(f"this is the descriptor of {value.name!r}, not of {store.name!r}")
-    if signer not in devices_of(value):
-        raise SignatureInvalid("the descriptor is not signed by a device that it lists")
-    if signer not in trusted and not store.was_seen(value.identifier):
-        raise SignatureInvalid(
-            f"the descriptor of {value.name} is signed by a device that is not known here",
-            hint="`meshhw threshold respond` asks whether to trust it",
-        )
     for key in (value.decryption, value.signing):
         if key is not None:
             _check(key, value)
-    store.accept(value.identifier, value.version, body)
+    found = _seen(value, body)
+    if fingerprint(signer) not in found.signers:
+        raise SignatureInvalid("the descriptor is not signed by a device that it lists")
+    store.accept(value.identifier, found, fingerprint(signer), trusted=signer in trusted)
     return Loaded(value, signer)
+
+
+def _seen(value: ThresholdDescriptor, body: bytes) -> Seen:
+    own = [key.udf for key in (value.signing,) if key is not None]
+    return Seen(
+        version=value.version,
+        digest=hashlib.sha512(body).hexdigest(),
+        signers=(*(fingerprint(device) for device in devices_of(value)), *own),
+        keys=tuple(key.udf for key in (value.decryption, value.signing) if key is not None),
+    )
 
 
 def devices_of(value: ThresholdDescriptor) -> list[PublicKey]:
@@ -118,18 +126,37 @@ def save(value: ThresholdDescriptor, signer: Signer, store: KeyStore) -> Loaded:
 
 @contextmanager
 def device_signer(host: Host, tokens: OpenTokens, *, among: Sequence[PublicKey] = ()) -> Iterator[Signer]:
-    """This machine's device signature key, one of `among` if given. Raises KeyNotFound, NotSupported."""
-    for record in host.profiles("ProfileDevice"):
-        handle = record.key("signature")
-        if not among or handle.public_key in among:
-            key = tokens.key(handle.uri)
-            if not isinstance(key, Signs):
-                raise NotSupported(f"the device key {handle.udf} does not sign")
-            yield key
-            return
+    """The signature key of a device of this machine whose token is here, one of `among` if given.
+
+    Raises as `local_device`; NotSupported for a key that does not sign.
+    """
+    handle = local_device(host, tokens, among=among)
+    key = tokens.key(handle.uri)
+    if not isinstance(key, Signs):
+        raise NotSupported(f"the device key {handle.udf} does not sign")
+    yield key
+
+
+def local_device(host: Host, tokens: OpenTokens, *, among: Sequence[PublicKey] = ()) -> KeyHandle:
+    """The signature key of a device of this machine whose token is here, one of `among` if given.
+
+    Asks for no PIN. Raises KeyNotFound when there is no device at all, NotSupported when none is of
+    `among`, TokenNotFound when their tokens are away.
+    """
     if not host.profiles("ProfileDevice"):
         host.profile(kind="ProfileDevice")  # raises KeyNotFound with its hint
-    raise NotSupported("no device of this machine may change this threshold key")
+    handles = [record.key("signature") for record in host.profiles("ProfileDevice")]
+    listed = [handle for handle in handles if not among or handle.public_key in among]
+    for handle in listed:
+        if tokens.present(handle.key_uri.token):
+            return handle
+    if not listed:
+        raise NotSupported(
+            "no device of this machine may change this threshold key, or ask with it",
+            hint="a listed device adds this one: `meshhw threshold device NAME --add FILE`",
+        )
+    away = ", ".join(str(handle.key_uri.token) for handle in listed)
+    raise TokenNotFound(f"the token of this machine's device is not here: {away}", hint="insert it")
 
 
 def group_point(key: ThresholdKey) -> Point:

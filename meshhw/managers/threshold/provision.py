@@ -83,7 +83,8 @@ def provision(store: KeyStore, host: Host, options: OpenOptions, request: Reques
             )
         suite = _suite(request, tokens)
         with descriptor.device_signer(host, tokens) as signer:
-            maker = _Maker(store, options, request, suite, secrets.token_bytes(16))
+            devices = [signer.public, *descriptor.local_devices(host)]
+            maker = _Maker(store, options, request, suite, devices, secrets.token_bytes(16))
             try:
                 return maker.make(signer)
             except BaseException:
@@ -114,6 +115,8 @@ class _Maker:
     options: OpenOptions
     request: Request
     suite: Suite
+    devices: Sequence[PublicKey]
+    """Who may change the descriptor: the device that signs it first, and the others of this machine."""
     identifier: bytes
 
     def make(self, signer: Signer) -> descriptor.Loaded:
@@ -132,7 +135,7 @@ class _Maker:
             suite=self.suite.value,
             renewable=self.request.renewable,
             dealerless=self.request.dealerless,
-            devices=(key_data(signer.public),),
+            devices=tuple(key_data(device) for device in dict.fromkeys(self.devices)),
             decryption=decryption,
             signing=signing,
         )

@@ -20,6 +20,7 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.authority import Setting, authority, require_authority
 from meshhw.managers.threshold.copies import decrypt_copy, encrypt_copy
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.lockstep import Lockstep
@@ -44,7 +45,7 @@ def refresh(store: KeyStore, host: Host, options: OpenOptions, say: Say = silent
     Raises NotSupported when there are no renewal copies, TokenNotFound when a holder's token is not here.
     """
     with store.locked():
-        return _all_keys(_Setting(store, host, remembering(options), say), {}, 0)
+        return _all_keys(Setting(store, host, remembering(options), say), {}, 0)
 
 
 def replace(
@@ -52,11 +53,12 @@ def replace(
 ) -> Loaded:
     """New shares for the holder of that index, in that token, made by the others; and a refresh.
 
-    Raises as `refresh`; UsageError for a token that holds a share, FormatError for an index that nobody has.
+    Raises as `refresh`; UsageError for a token that holds a share and for an index that nobody
+    has.
     """
     index, token = place
     with store.locked():
-        return _all_keys(_Setting(store, host, remembering(options), say), {index: str(token)}, index)
+        return _all_keys(Setting(store, host, remembering(options), say), {index: str(token)}, index)
 
 
 def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
@@ -74,32 +76,17 @@ def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
         store.write_journal(None)
         return True
     # The descriptor of the new generation stands: its shares are the valid ones.
-    with OpenTokens(options) as tokens:
-        listed = descriptor.devices_of(loaded.value)
-        with descriptor.device_signer(host, tokens, among=listed) as signer:
-            _destroy_old(store, loaded, options, signer)
+    _destroy_old(loaded, Setting(store, host, remembering(options)))
     return True
 
 
-@dataclass(frozen=True)
-class _Setting:
-    store: KeyStore
-    host: Host
-    options: OpenOptions
-    say: Say
-
-
-def _all_keys(setting: _Setting, moved: Mapping[int, str], replaced: int) -> Loaded:
+def _all_keys(setting: Setting, moved: Mapping[int, str], replaced: int) -> Loaded:
     """Renew each key that the name has."""
     resume(setting.store, setting.host, setting.options)
     loaded = descriptor.load(setting.store, setting.host)
     value = loaded.value
     if value.decryption is not None and not value.renewable:
-        raise NotSupported(
-            f"{value.name} was made without renewal copies: its shares cannot be made anew",
-            hint="provision a new key, with --renewable, and encrypt to it what is still needed: "
-            "`meshhw dare decode FILE PLAIN`, `meshhw dare encode PLAIN FILE --encrypt threshold:NEW`",
-        )
+        raise _not_renewable(value, replaced)
     renewals = [_Renewal(setting, loaded, use) for use in USES if getattr(value, use) is not None]
     for renewal in renewals:
         renewal.check(moved)
@@ -109,11 +96,22 @@ def _all_keys(setting: _Setting, moved: Mapping[int, str], replaced: int) -> Loa
     return loaded
 
 
+def _not_renewable(value: ThresholdDescriptor, replaced: int) -> NotSupported:
+    """Why this key stays as it is, and the command that makes another in its place."""
+    why = "each token made its own share" if value.dealerless else "there are no renewal copies"
+    verb = f"replace {value.name} --holder {replaced} --on TOKEN" if replaced else f"refresh {value.name}"
+    return NotSupported(
+        f"the shares of {value.name} cannot be made anew: {why}",
+        hint=f"make a new key in its place and give it what was encrypted to this one: "
+        f"`meshhw threshold {verb} --new-key NEW --rewrap FILE-OR-DIRECTORY`",
+    )
+
+
 @dataclass(frozen=True)
 class _Renewal:
     """The renewal of one of the keys."""
 
-    setting: _Setting
+    setting: Setting
     loaded: Loaded
     use: str
 
@@ -128,7 +126,7 @@ class _Renewal:
     def check(self, moved: Mapping[int, str]) -> None:
         """That every token is there, as far as can be told before anything is changed."""
         for index, token in moved.items():
-            self.key.holder(index)
+            require_holder(self.key, index)
             others = {holder.token for holder in self.key.holders if holder.index != index}
             if {token, _plain(token)} & others:
                 raise UsageError("that token holds another share", hint="name another token with --on")
@@ -136,6 +134,7 @@ class _Renewal:
                 raise NotSupported("the other holders are too few to make a lost share again")
         with OpenTokens(self.setting.options) as tokens:
             self._require_present(tokens, moved)
+            require_authority(self.loaded, self.setting, tokens)
 
     def make(self, moved: Mapping[int, str], replaced: int) -> Loaded:
         """Renew with the holders' tokens as the descriptor has them, but for those that moved."""
@@ -144,15 +143,14 @@ class _Renewal:
         quorum = stay[: self.key.threshold] if replaced else []
         with OpenTokens(self.setting.options) as tokens:
             copies = self._opened_copies(tokens, stay)
-            listed = descriptor.devices_of(self.loaded.value)
-            with descriptor.device_signer(self.setting.host, tokens, among=listed) as signer:
+            with authority(self.loaded, self.setting, tokens) as signer:
                 try:
                     made = self._run(self._orders(places, copies, quorum, replaced))
                     loaded = self._described(made, places, signer)
                 except BaseException:
                     resume(self.store, self.setting.host, self.setting.options)
                     raise
-                return _destroy_old(self.store, loaded, self.setting.options, signer)
+        return _destroy_old(loaded, self.setting)
 
     def _require_present(self, tokens: OpenTokens, moved: Mapping[int, str]) -> None:
         """A token that takes a lost holder's place may be a vault that is yet to be made."""
@@ -263,17 +261,25 @@ class _Renewal:
         return loaded
 
 
-def _destroy_old(store: KeyStore, loaded: Loaded, options: OpenOptions, signer: Signer) -> Loaded:
+def require_holder(key: ThresholdKey, index: int) -> None:
+    """Raise UsageError for an index that nobody has."""
+    known = [holder.index for holder in key.holders]
+    if index not in known:
+        raise UsageError(f"there is no holder {index}", hint=f"holders: {', '.join(map(str, known))}")
+
+
+def _destroy_old(loaded: Loaded, setting: Setting) -> Loaded:
     """Destroy the old shares and copies that can be reached, and say in the descriptor which are gone."""
-    value = loaded.value
+    value, store = loaded.value, setting.store
     wanted = [share.key for share in value.retired if not share.destroyed]
-    left = set(run("destroy", {"keys": wanted}, options)) if wanted else set()
+    left = set(run("destroy", {"keys": wanted}, setting.options)) if wanted else set()
     retired = tuple(
         msgspec.structs.replace(s, destroyed=s.destroyed or (s.key in wanted and s.key not in left))
         for s in value.retired
     )
     changed: ThresholdDescriptor = msgspec.structs.replace(value, version=value.version + 1, retired=retired)
-    done = descriptor.save(changed, signer, store)
+    with OpenTokens(setting.options) as tokens, authority(loaded, setting, tokens) as signer:
+        done = descriptor.save(changed, signer, store)
     for use in USES:
         key = getattr(loaded.value, use)
         for generation in range(1, key.generation if key else 1):

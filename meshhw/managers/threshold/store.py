@@ -15,7 +15,6 @@ the same version, is accepted again.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import shutil
@@ -28,7 +27,7 @@ from typing import Any
 import msgspec
 
 from meshhw import files
-from meshhw.errors import FormatError, IntegrityError, InvalidName, KeyNotFound, StateError
+from meshhw.errors import FormatError, IntegrityError, InvalidName, KeyNotFound, SignatureInvalid, StateError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIMIT = 1 << 20
@@ -36,10 +35,15 @@ _NONCE_OCTETS = 32
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The newest descriptor that was accepted: its version and the SHA-512 of its body."""
+    """The newest descriptor that was accepted: what the next one must carry on from."""
 
     version: int
     digest: str
+    """SHA-512 of its body."""
+    signers: tuple[str, ...] = ()
+    """Fingerprints of the keys that may sign the next: its devices' and its own signing key's."""
+    keys: tuple[str, ...] = ()
+    """Fingerprints of the group's keys, which no renewal changes."""
 
 
 class Store:
@@ -161,24 +165,48 @@ class KeyStore:
         """Remove all files of the key."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def accept(self, identifier: bytes, version: int, body: bytes) -> None:
-        """Remember a descriptor as seen. Raises IntegrityError for an older or a different one."""
-        digest = hashlib.sha512(body).hexdigest()
+    def accept(self, identifier: bytes, found: Seen, signer: str, *, trusted: bool) -> None:
+        """Remember a descriptor as seen, if it carries on from the one before, or `trusted` vouches for it.
+
+        Raises IntegrityError for an older one, another of the same version, or other keys; SignatureInvalid
+        when the one before did not list its signer.
+        """
         with files.locked(self._seen):
             seen = self._all_seen()
             last = seen.get(identifier.hex())
-            if last and (version < last.version or (version == last.version and digest != last.digest)):
-                raise IntegrityError(
-                    f"the descriptor of {self.name} has version {version}, and {last.version} was seen here",
-                    hint="an older copy was put in its place; bring the newest one back",
+            if last and (last.version, last.digest) == (found.version, found.digest):
+                return
+            if last:
+                self._check_order(last, found)
+            if not trusted and not (last and signer in last.signers):
+                raise SignatureInvalid(
+                    f"the descriptor of {self.name} is signed by a device that is not known here",
+                    hint="`meshhw threshold respond` asks whether to trust it",
                 )
-            if last is None or version > last.version:
-                seen[identifier.hex()] = Seen(version, digest)
-                files.replace(self._seen, msgspec.json.encode(seen))
+            seen[identifier.hex()] = found
+            files.replace(self._seen, msgspec.json.encode(seen))
 
     def was_seen(self, identifier: bytes) -> bool:
         """Whether any descriptor of this key was accepted before."""
         return identifier.hex() in self._all_seen()
+
+    def may_sign(self, identifier: bytes, signer: str) -> bool:
+        """Whether the last accepted descriptor of this key lets that fingerprint's owner sign the next."""
+        last = self._all_seen().get(identifier.hex())
+        return last is not None and signer in last.signers
+
+    def _check_order(self, last: Seen, found: Seen) -> None:
+        if found.version <= last.version:
+            raise IntegrityError(
+                f"the descriptor of {self.name} has version {found.version}, "
+                f"and {last.version} was seen here",
+                hint="an older copy was put in its place; bring the newest one back",
+            )
+        if last.keys and found.keys != last.keys:
+            raise IntegrityError(
+                f"the descriptor of {self.name} has other public keys than before",
+                hint="a renewal changes none: somebody made another key under this name",
+            )
 
     def _all_seen(self) -> dict[str, Seen]:
         data = files.read_private(self._seen, _LIMIT)

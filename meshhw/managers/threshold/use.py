@@ -66,6 +66,7 @@ class ThresholdPrivateKey:
         self._tokens = tokens
         self._given = given
         self._say = say
+        self._announced = False
 
     @property
     def public(self) -> PublicKey:
@@ -104,6 +105,10 @@ class ThresholdPrivateKey:
         return [*given.values(), *present]
 
     def _announce(self, asked: Sequence[TokenHolder]) -> None:
+        """Say it before the first question; tokens that are open ask for no PIN again."""
+        if self._announced:
+            return
+        self._announced = True
         names = ", ".join(name_of(self._tokens.token(KeyURI.parse(h.uri).token)) for h in asked)
         pins = "1 PIN" if len(asked) == 1 else f"{len(asked)} PINs"
         quorum = f"{self._key.threshold} of {len(self._key.holders)} holders"

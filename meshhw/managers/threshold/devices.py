@@ -1,0 +1,83 @@
+"""Which devices may change a threshold key's descriptor and ask its holders: adding and removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.errors import FormatError, KeyNotFound, UsageError
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.authority import Setting, authority
+from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.renew import resume
+from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.schema.assertion import open_profile
+from meshhw.schema.keydata import key_data, public_key
+from meshhw.schema.profile import ProfileDevice
+from meshhw.udf import fingerprint, same_name
+
+_LIMIT = 1 << 20
+
+
+def change_devices(setting: Setting, add: Sequence[PublicKey], remove: Sequence[str]) -> Loaded:
+    """Sign a descriptor that lists further devices, and no longer those of these fingerprints.
+
+    Raises KeyNotFound for a fingerprint that is not listed, UsageError when nobody would be left, or when the
+    device that signs is removed, and as `authority`.
+    """
+    with setting.store.locked():
+        resume(setting.store, setting.host, setting.options)
+        loaded = descriptor.load(setting.store, setting.host)
+        listed = {fingerprint(device): device for device in descriptor.devices_of(loaded.value)}
+        for name in remove:
+            del listed[_named(name, listed)]
+        listed |= {fingerprint(device): device for device in add}
+        if not listed:
+            raise UsageError("a device must be left that may ask holders", hint="add another one first")
+        with OpenTokens(setting.options) as tokens, authority(loaded, setting, tokens) as signer:
+            own = loaded.value.signing
+            if fingerprint(signer.public) not in listed and (
+                own is None or signer.public.octets != own.public
+            ):
+                raise UsageError("a device cannot remove itself", hint="let another listed device do it")
+            changed = msgspec.structs.replace(
+                loaded.value,
+                version=loaded.value.version + 1,
+                devices=tuple(key_data(device) for device in listed.values()),
+            )
+            return descriptor.save(changed, signer, setting.store)
+
+
+def device_named(name: str, host: Host) -> PublicKey:
+    """The signature key of a device: of an exported profile's file, or a device of this home.
+
+    Raises KeyNotFound, Ambiguous; FormatError and SignatureInvalid for a file that holds no such profile.
+    """
+    path = Path(name)
+    if not path.is_file():
+        return host.profile(name, "ProfileDevice").key("signature").public_key
+    with path.open("rb") as file:
+        octets = file.read(_LIMIT + 1)
+    if len(octets) > _LIMIT:
+        raise FormatError(f"{path} is too large for a profile")
+    profile = open_profile(Envelope.parse(octets), ProfileDevice).value
+    return public_key(profile.signature, "device's Signature")
+
+
+def _own(loaded: Loaded) -> list[str]:
+    """The fingerprint of the group's signing key, if it has one."""
+    return [loaded.value.signing.udf] if loaded.value.signing else []
+
+
+def _named(name: str, listed: dict[str, PublicKey]) -> str:
+    for udf in listed:
+        if same_name(udf, name):
+            return udf
+    raise KeyNotFound(
+        f"the descriptor lists no device {name}", hint="`meshhw threshold show NAME` tells which it lists"
+    )
