@@ -135,6 +135,14 @@ class Fido2Token:
 
         return self._connection.run(work)
 
+    def needs_of_key(self, key: KeyURI) -> Needs:
+        """As every use: a touch, and the PIN unless it was given."""
+        return self.needs()
+
+    def needs_to_unseal(self, blob: bytes) -> Needs:
+        """As every use."""
+        return self.needs()
+
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises TokenMismatch before anything is asked when another authenticator is there."""
         header, parsed = sealing.parse(blob, purpose)

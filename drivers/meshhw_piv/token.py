@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey, Tier
 from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported, TokenMismatch, UsageError
-from meshhw.keystore.api import Agrees, Capabilities, Key, KeySpec, Protection, TokenInfo
+from meshhw.keystore.api import Agrees, Capabilities, Key, KeySpec, Needs, Protection, TokenInfo
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import eddsa, facts, seals, slots
@@ -110,6 +110,16 @@ class PivToken:
         if not isinstance(key, Agrees):
             raise DecryptionFailed("the sealed octets name a key that cannot agree")
         return seals.unseal(key, key.public, blob, purpose)
+
+    def needs_of_key(self, key: KeyURI) -> Needs:
+        """By the policies of the slot's key."""
+        return self.key(key).needs()
+
+    def needs_to_unseal(self, blob: bytes) -> Needs:
+        """By the policies of the key that the blob is sealed to."""
+        slot, identifier = seals.place(blob)
+        found = self._session.run("read a key", lambda: self._with_id(slot, identifier))
+        return handle(self._session, self._login, found).needs()
 
     def protection(self, key: KeyURI) -> Protection:
         """The standard has no instruction that reads a private key; metadata tell how the key came to be."""

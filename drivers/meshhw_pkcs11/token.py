@@ -14,6 +14,7 @@ from meshhw.errors import Ambiguous, KeyNotFound, NotSupported
 from meshhw.keystore.api import (
     Capabilities,
     KeySpec,
+    Needs,
     OpenOptions,
     PinPolicy,
     Protection,
@@ -78,6 +79,14 @@ class Pkcs11Token:
                 candidates=tuple(str(key.uri) for key in found),
             )
         return found[0]
+
+    def needs_of_key(self, key: KeyURI) -> Needs:
+        """The PIN until it was given: before, a module shows no private key."""
+        return Needs(pin=self.session.login.needed)
+
+    def needs_to_unseal(self, blob: bytes) -> Needs:
+        """The PIN until it was given."""
+        return Needs(pin=self.session.login.needed)
 
     def protection(self, key: KeyURI) -> Protection:
         """The key's flags, and what the token answers to an attempt to read it."""

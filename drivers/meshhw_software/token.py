@@ -124,6 +124,15 @@ class VaultToken:
         with self._lock:
             return self._drawer.unseal(blob, purpose)
 
+    def needs_of_key(self, key: KeyURI) -> Needs:
+        """As the key says."""
+        return self.key(key).needs()
+
+    def needs_to_unseal(self, blob: bytes) -> Needs:
+        """What opening the vault asks."""
+        shut = not self._vault.is_open
+        return Needs(pin=shut, touch=shut and wants_touch(self._sealed_by()))
+
     def store_data(self, name: str, data: bytes, *, private: bool = True) -> None:
         """Create or replace; private octets are encrypted."""
         with self._lock:

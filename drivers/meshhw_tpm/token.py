@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from meshhw.algorithms import PrivateKey
 from meshhw.errors import KeyNotFound, UsageError
-from meshhw.keystore.api import Capabilities, Key, KeySpec, OpenOptions, Protection, TokenInfo
+from meshhw.keystore.api import Capabilities, Key, KeySpec, Needs, OpenOptions, Protection, TokenInfo
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.tpm_public import parse_public
@@ -121,6 +121,14 @@ class TpmToken:
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises DecryptionFailed."""
         return sealing.unseal(self._connection, blob, purpose)
+
+    def needs_of_key(self, key: KeyURI) -> Needs:
+        """The PIN of a key that has one, until it was given."""
+        return self.key(key).needs()
+
+    def needs_to_unseal(self, blob: bytes) -> Needs:
+        """Nothing: a blob is authorised by its purpose."""
+        return Needs()
 
     def attest(self, key: KeyURI) -> Attestation:
         """TPM2_Certify by the TPM's attestation key (`meshhw.keystore.attestation_tpm`)."""

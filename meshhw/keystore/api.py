@@ -279,6 +279,19 @@ class Seals(Protocol):
 
 
 @runtime_checkable
+class TellsNeeds(Protocol):
+    """Tokens that say, before any PIN, what they will ask a person for."""
+
+    def needs_of_key(self, key: KeyURI) -> Needs:
+        """To use the key of that name once. Raises KeyNotFound where its absence shows without a PIN."""
+        ...
+
+    def needs_to_unseal(self, blob: bytes) -> Needs:
+        """To open this blob. Raises DecryptionFailed for octets that are none."""
+        ...
+
+
+@runtime_checkable
 class Attests(Protocol):
     """Tokens that state how a key came to be."""
 

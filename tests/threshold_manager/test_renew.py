@@ -16,7 +16,7 @@ from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
 from meshhw.dare.write import seal
-from meshhw.errors import DecryptionFailed, MeshError, NotSupported, TokenNotFound, UsageError
+from meshhw.errors import DecryptionFailed, MeshError, TokenNotFound, UsageError
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
@@ -161,14 +161,6 @@ def test_replacements_that_are_refused(team: Team) -> None:
         replace(team.store, team.host, team.options, (1, team.vaults[1]))
     with pytest.raises(MeshError, match="no holder 7"):
         replace(team.store, team.host, team.options, (7, team.vaults[1]))
-
-
-def test_a_key_without_copies_says_so(host: Host, options: OpenOptions, new_vault: NewVault) -> None:
-    store = Store(host.home).at("plain")
-    vaults = [new_vault("one"), new_vault("two")]
-    provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
-    with pytest.raises(NotSupported, match="without renewal copies"):
-        refresh(store, host, options)
 
 
 def test_a_failing_holder_leaves_the_old_shares_working(team: Team) -> None:

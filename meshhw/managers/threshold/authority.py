@@ -39,11 +39,13 @@ class Setting:
 
 
 @contextmanager
-def authority(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> Iterator[Signer]:
-    """What signs the descriptor after `loaded`. Raises what `require_authority` does."""
-    device = _device(loaded, setting, tokens)
+def authority(loaded: Loaded, setting: Setting, tokens: OpenTokens, say: Say = silent) -> Iterator[Signer]:
+    """What signs the descriptor after `loaded`; `say` is told what a quorum will be asked.
+
+    Raises what `require_authority` does.
+    """
+    device = _device(loaded, setting, tokens, say)
     if isinstance(device, ThresholdSigner):
-        setting.say("no device that the descriptor lists is here: a quorum signs in its place")
         yield device
         return
     with descriptor.device_signer(setting.host, tokens, among=[device]) as signer:
@@ -51,13 +53,16 @@ def authority(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> Iterator[
 
 
 def require_authority(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> None:
-    """Raise TokenNotFound, KeyNotFound or NotSupported unless somebody here can sign. Asks for no PIN."""
-    found = _device(loaded, setting, tokens)
+    """Raise TokenNotFound, KeyNotFound or NotSupported unless somebody here can sign, and say when it is no
+    device. Asks for no PIN.
+    """
+    found = _device(loaded, setting, tokens, silent)
     if isinstance(found, ThresholdSigner):
+        setting.say("no device that the descriptor lists is here: a quorum signs in its place")
         found.require()
 
 
-def _device(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> PublicKey | ThresholdSigner:
+def _device(loaded: Loaded, setting: Setting, tokens: OpenTokens, say: Say) -> PublicKey | ThresholdSigner:
     """The public key of a listed device that is here, else the quorum."""
     try:
         listed = descriptor.devices_of(loaded.value)
@@ -66,4 +71,4 @@ def _device(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> PublicKey |
         if loaded.value.signing is None:
             error.hint = f"{error.hint}; or {_NO_DEVICE_LEFT}".removeprefix("; or ")
             raise
-        return ThresholdSigner(loaded, setting.store, setting.options, setting.say)
+        return ThresholdSigner(loaded, setting.store, setting.options, say)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
+from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, KeyNotFound, UsageError
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
-from meshhw.managers.threshold.authority import Setting, authority
+from meshhw.managers.threshold.authority import Setting, authority, require_authority
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.renew import resume
 from meshhw.managers.threshold.tokens import OpenTokens
@@ -39,11 +41,9 @@ def change_devices(setting: Setting, add: Sequence[PublicKey], remove: Sequence[
         listed |= {fingerprint(device): device for device in add}
         if not listed:
             raise UsageError("a device must be left that may ask holders", hint="add another one first")
-        with OpenTokens(setting.options) as tokens, authority(loaded, setting, tokens) as signer:
-            own = loaded.value.signing
-            if fingerprint(signer.public) not in listed and (
-                own is None or signer.public.octets != own.public
-            ):
+        with OpenTokens(setting.options) as tokens, _signer(loaded, setting, tokens) as signer:
+            own = loaded.value.signing.udf if loaded.value.signing else None
+            if fingerprint(signer.public) not in {*listed, own}:
                 raise UsageError("a device cannot remove itself", hint="let another listed device do it")
             changed = msgspec.structs.replace(
                 loaded.value,
@@ -51,6 +51,13 @@ def change_devices(setting: Setting, add: Sequence[PublicKey], remove: Sequence[
                 devices=tuple(key_data(device) for device in listed.values()),
             )
             return descriptor.save(changed, signer, setting.store)
+
+
+@contextmanager
+def _signer(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> Iterator[Signer]:
+    require_authority(loaded, setting, tokens)
+    with authority(loaded, setting, tokens, setting.say) as signer:
+        yield signer
 
 
 def device_named(name: str, host: Host) -> PublicKey:

@@ -16,12 +16,13 @@ import msgspec
 
 from meshhw.dare.signing import Signer
 from meshhw.errors import NotSupported, TokenNotFound, UsageError
-from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.api import Needs, OpenOptions
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.authority import Setting, authority, require_authority
 from meshhw.managers.threshold.copies import decrypt_copy, encrypt_copy
+from meshhw.managers.threshold.demand import Demand, key_needs, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.lockstep import Lockstep
 from meshhw.managers.threshold.recovering import destroy_found
@@ -88,8 +89,12 @@ def _all_keys(setting: Setting, moved: Mapping[int, str], replaced: int) -> Load
     if value.decryption is not None and not value.renewable:
         raise _not_renewable(value, replaced)
     renewals = [_Renewal(setting, loaded, use) for use in USES if getattr(value, use) is not None]
+    demand = Demand()
     for renewal in renewals:
-        renewal.check(moved)
+        renewal.check(moved, demand)
+    with OpenTokens(setting.options) as tokens:
+        require_authority(loaded, setting, tokens)
+    setting.say(demand.text(f"renewing {value.name} asks every holder"))
     for renewal in renewals:
         current = descriptor.load(setting.store, setting.host)
         loaded = _Renewal(setting, current, renewal.use).make(moved, replaced)
@@ -123,8 +128,10 @@ class _Renewal:
     def store(self) -> KeyStore:
         return self.setting.store
 
-    def check(self, moved: Mapping[int, str]) -> None:
-        """That every token is there, as far as can be told before anything is changed."""
+    def check(self, moved: Mapping[int, str], demand: Demand) -> None:
+        """That every token is there, as far as can be told before anything is changed; adds up what will be
+        asked of the person.
+        """
         for index, token in moved.items():
             require_holder(self.key, index)
             others = {holder.token for holder in self.key.holders if holder.index != index}
@@ -134,7 +141,7 @@ class _Renewal:
                 raise NotSupported("the other holders are too few to make a lost share again")
         with OpenTokens(self.setting.options) as tokens:
             self._require_present(tokens, moved)
-            require_authority(self.loaded, self.setting, tokens)
+            self._demand(tokens, moved, demand)
 
     def make(self, moved: Mapping[int, str], replaced: int) -> Loaded:
         """Renew with the holders' tokens as the descriptor has them, but for those that moved."""
@@ -164,6 +171,19 @@ class _Renewal:
                 f"missing: {', '.join(missing)}",
                 hint=f"insert it, or replace a lost one: `meshhw threshold replace {self.loaded.value.name}`",
             )
+
+    def _demand(self, tokens: OpenTokens, moved: Mapping[int, str], demand: Demand) -> None:
+        """A signing share is unsealed once. Of the others each copy takes a quorum, and then its token."""
+        stay = [holder for holder in self.key.holders if holder.index not in moved]
+        for number, holder in enumerate(stay):
+            if holder.key is None:
+                blob = self.store.load(f"signing-{self.key.generation}-{holder.index}")
+                demand.add(tokens, holder.token, unseal_needs(tokens, holder.token, blob))
+            else:
+                asked = len(stay) if number < self.key.threshold else 0
+                demand.add(tokens, holder.token, key_needs(tokens, KeyURI.parse(holder.key)), asked)
+        for token in moved.values():
+            demand.add(tokens, token, Needs(pin=True))
 
     def _opened_copies(self, tokens: OpenTokens, indices: Sequence[int]) -> dict[int, bytes]:
         """The shares as their tokens sealed them; of renewal copies a quorum opens the outer layer."""

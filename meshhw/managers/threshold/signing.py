@@ -7,9 +7,18 @@ from contextlib import ExitStack
 from typing import Any
 
 from meshhw.algorithms import Algorithm, Operation, PublicKey
-from meshhw.errors import Cancelled, MeshError, ShareError, TokenNotFound, UsageError
-from meshhw.keystore.api import OpenOptions
+from meshhw.errors import (
+    Cancelled,
+    DecryptionFailed,
+    MeshError,
+    ShareError,
+    TokenError,
+    TokenNotFound,
+    UsageError,
+)
+from meshhw.keystore.api import Needs, OpenOptions
 from meshhw.keystore.uri import KeyURI
+from meshhw.managers.threshold.demand import Demand, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded, group_point, share_point
 from meshhw.managers.threshold.store import KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens
@@ -32,6 +41,8 @@ class ThresholdSigner:
         self._store = store
         self._options = options
         self._say = say
+        self._needs: dict[int, Needs] = {}
+        self._given: set[str] = set()
 
     @property
     def public(self) -> PublicKey:
@@ -58,9 +69,7 @@ class ThresholdSigner:
         present = self._present()
         while True:
             quorum = sorted(present[: self._key.threshold], key=lambda holder: holder.index)
-            self._say(
-                f"{self._loaded.value.name}: asking {len(quorum)} of {len(self._key.holders)} holders to sign"
-            )
+            self._announce(quorum)
             try:
                 signature = self._try(quorum, message)
                 self._record(quorum)
@@ -75,15 +84,30 @@ class ThresholdSigner:
         for holder in quorum:
             self._options.recorder.record(KeyURI.parse(holder.token), Operation.SIGN, "ok")
 
+    def _announce(self, quorum: Sequence[ThresholdHolder]) -> None:
+        """A PIN that was given for one signature is not asked for the next."""
+        demand = Demand(given=self._given)
+        with OpenTokens(self._options) as tokens:
+            for holder in quorum:
+                demand.add(tokens, holder.token, self._needs[holder.index])
+        self._say(
+            demand.text(f"{self._loaded.value.name} asks {len(quorum)} of {len(self._key.holders)} to sign")
+        )
+        self._given |= demand.pins
+
+    def _sealed(self, holder: ThresholdHolder) -> bytes:
+        return self._store.load(f"signing-{self._key.generation}-{holder.index}")
+
     def _present(self) -> list[ThresholdHolder]:
         """The holders whose tokens are here. Asks no PIN. Raises TokenNotFound."""
         present, missing = [], []
         with OpenTokens(self._options) as tokens:
             for holder in self._key.holders:
-                if tokens.present(holder.token):
+                why = self._why_not(tokens, holder)
+                if why is None:
                     present.append(holder)
                 else:
-                    missing.append(f"{holder.index} ({holder.token})")
+                    missing.append(f"{holder.index} ({holder.token}{why})")
         if len(present) < self._key.threshold:
             raise TokenNotFound(
                 f"{self._loaded.value.name} needs {self._key.threshold} signers and {len(present)} are here; "
@@ -91,6 +115,18 @@ class ThresholdSigner:
                 hint="insert one of these tokens",
             )
         return present
+
+    def _why_not(self, tokens: OpenTokens, holder: ThresholdHolder) -> str | None:
+        """Why a holder cannot help, as far as that shows without a PIN; None when it may."""
+        if not tokens.present(holder.token):
+            return ""
+        try:
+            self._needs[holder.index] = unseal_needs(tokens, holder.token, self._sealed(holder))
+        except DecryptionFailed:
+            return ", which cannot open its share"
+        except TokenError:
+            return ""  # it went this very moment
+        return None
 
     def _without(self, present: list[ThresholdHolder], error: ShareError) -> list[ThresholdHolder]:
         left = [holder for holder in present if str(holder.index) != error.holder]
@@ -124,7 +160,7 @@ class ThresholdSigner:
             "generation": self._key.generation,
             "share": holder.share,
             "token": holder.token,
-            "sealed": self._store.load(f"signing-{self._key.generation}-{holder.index}"),
+            "sealed": self._sealed(holder),
             "nonce_key": self._store.nonce_key(holder.index),
         }
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from meshhw.algorithms import PublicKey
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
-from meshhw.errors import TokenNotFound
-from meshhw.keystore.api import Key, OpenOptions
+from meshhw.errors import KeyNotFound, TokenError, TokenNotFound
+from meshhw.keystore.api import Key, Needs, OpenOptions
 from meshhw.keystore.interaction import Tells
 from meshhw.keystore.uri import KeyURI
+from meshhw.managers.threshold.demand import Demand, key_needs
 from meshhw.managers.threshold.descriptor import Loaded, group_public, share_point
-from meshhw.managers.threshold.tokens import OpenTokens, name_of
+from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.threshold import ThresholdHolder, ThresholdKey
 from meshhw.threshold.agreement import Partial
 from meshhw.threshold.decrypt import ThresholdAgreement
@@ -38,6 +39,8 @@ class TokenHolder:
     index: int
     share: Point
     uri: str
+    needs: Needs
+    """What asking it will ask of the person."""
     tokens: OpenTokens = field(repr=False)
 
     @property
@@ -109,10 +112,10 @@ class ThresholdPrivateKey:
         if self._announced:
             return
         self._announced = True
-        names = ", ".join(name_of(self._tokens.token(KeyURI.parse(h.uri).token)) for h in asked)
-        pins = "1 PIN" if len(asked) == 1 else f"{len(asked)} PINs"
-        quorum = f"{self._key.threshold} of {len(self._key.holders)} holders"
-        self._say(f"{self._name} asks {quorum}, {names}; at most {pins}")
+        demand = Demand()
+        for holder in asked:
+            demand.add(self._tokens, KeyURI.parse(holder.uri).token, holder.needs)
+        self._say(demand.text(f"{self._name} asks {self._key.threshold} of {len(self._key.holders)} holders"))
 
     def _report(self, fault: Fault) -> None:
         self._say(f"holder {fault.index} of {self._name} failed: {fault.error.message}")
@@ -121,12 +124,22 @@ class ThresholdPrivateKey:
 def find_holders(
     key: ThresholdKey, among: Sequence[ThresholdHolder], tokens: OpenTokens
 ) -> tuple[list[TokenHolder], list[str]]:
-    """The holders whose tokens are here, and what the others are called. No PIN is asked."""
+    """The holders whose tokens are here with their shares, as far as that shows without a PIN, and what the
+    others are called.
+    """
     present, missing = [], []
     for holder in among:
-        uri = holder.key or ""
-        if tokens.present(KeyURI.parse(uri).token):
-            present.append(TokenHolder(holder.index, share_point(key, holder.index), uri, tokens))
-        else:
+        uri = KeyURI.parse(holder.key or "")
+        try:
+            needs = key_needs(tokens, uri) if tokens.present(uri.token) else None
+        except KeyNotFound:
+            missing.append(f"{holder.index} ({holder.token}, which no longer holds its share)")
+            continue
+        except TokenError:
+            needs = None  # it went this very moment
+        if needs is None:
             missing.append(f"{holder.index} ({holder.token})")
+        else:
+            share = share_point(key, holder.index)
+            present.append(TokenHolder(holder.index, share, str(uri), needs, tokens))
     return present, missing
