@@ -77,15 +77,17 @@ def test_a_newer_state_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert "to come" in path.read_text()
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"version": 1, "profiles": [{"udf": 7}]}', '{"profiles": []}'])
-def test_a_damaged_state_is_an_error_and_is_not_overwritten(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b'{"version": 1, "profiles": [{"udf": 7}]}', b'{"profiles": []}', b'{"\xd3": 1}']
+)
+def test_a_damaged_state_is_an_error_and_is_not_overwritten(tmp_path: Path, damage: bytes) -> None:
     host = Host(tmp_path / "home")
     path = tmp_path / "home" / "host.json"
-    path.write_text(damage)
+    path.write_bytes(damage)
     path.chmod(0o600)
     with pytest.raises(FormatError):
         host.add(record("MABC-DEFG"))
-    assert path.read_text() == damage
+    assert path.read_bytes() == damage
 
 
 def test_open_permissions_are_refused_with_the_cure(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey
+from meshhw.dare.header import ContentMeta
 from meshhw.dare.local import LocalKey
+from meshhw.dare.prepare import Outline
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import IntegrityError, StateError
 from meshhw.keystore.uri import KeyURI
@@ -98,6 +100,15 @@ def test_a_frame_that_is_no_entry_is_refused(home: Path) -> None:
         writer.append(b"{}")
     with pytest.raises(IntegrityError):
         logsealing.verify(home)
+
+
+@pytest.mark.parametrize("line", [b"{}", b'{"\xd3":1}', b"["])
+def test_a_line_that_is_no_entry_is_refused(home: Path, line: bytes) -> None:
+    create(logsealing.sequence_path(home), Creation(content_type=logsealing.CONTENT_TYPE))
+    with SequenceWriter(logsealing.sequence_path(home)) as writer:
+        writer.append(line, Outline(content=ContentMeta(content_type="application/json")))
+    with pytest.raises(IntegrityError):
+        list(logsealing.entries(home))
 
 
 def test_nothing_to_verify(tmp_path: Path) -> None:

@@ -83,6 +83,6 @@ class Memory:
         try:
             known = msgspec.json.decode(data, type=Known)
             attestation_fido2.public_of(known.attestation)
-        except (msgspec.DecodeError, FormatError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, FormatError) as error:
             raise FormatError(f"{path} is damaged", hint="remove it, or restore it from a backup") from error
         return known

@@ -19,7 +19,6 @@ from meshhw.jsonbcd import tags, to_jsonb
 
 _NONCE = bytes(12)
 _EMPTY = bytes((tags.BINARY, 0))
-_TAGS = tuple(bytes((tags.BINARY + selector,)) for selector in range(4))
 MAX_COUNT = 255
 
 
@@ -39,9 +38,10 @@ def read_eds(octets: bytes) -> tuple[bytes, bytes]:
 
 def _binary(octets: bytes, at: int) -> tuple[bytes, int]:
     """One JSON-B binary, and where it ends."""
-    if octets[at : at + 1] not in _TAGS:
+    tag = octets[at] if at < len(octets) else 0
+    if tag & 0xFC != tags.BINARY:
         raise FormatError("an annotation is two binaries, a salt prefix and the data")
-    start = at + 1 + tags.length_octets(octets[at])
+    start = at + 1 + tags.length_octets(tag)
     end = start + int.from_bytes(octets[at + 1 : start], "big")
     if end > len(octets):
         raise FormatError("an annotation is cut short")
@@ -63,12 +63,10 @@ def encrypt_eds(seed: bytes, salt: bytes, prefix: bytes, data: bytes) -> bytes:
 def decrypt_all(seed: bytes, salt: bytes, sequences: Sequence[bytes]) -> tuple[bytes, ...]:
     """The data of our form's EDSs. Raises DecryptionFailed, also when a prefix is used twice."""
     split = [read_eds(octets) for octets in sequences]
-    if len({prefix for prefix, _ in split}) != len(split):
+    if len(split) > 1 and len({prefix for prefix, _ in split}) != len(split):
         raise DecryptionFailed("two annotations share a salt prefix")
     try:
-        return tuple(
-            AESGCM(eds_key(seed, salt, prefix)).decrypt(_NONCE, data, None) for prefix, data in split
-        )
+        return tuple([AESGCM(eds_key(seed, salt, key)).decrypt(_NONCE, data, None) for key, data in split])
     except (InvalidTag, ValueError) as error:
         raise DecryptionFailed("an annotation was changed") from error
 

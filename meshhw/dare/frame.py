@@ -9,12 +9,15 @@ Lengths take the shortest of 1, 2, 4 or 8 octets in what we write.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshhw.errors import FormatError
 from meshhw.jsonbcd import tags
 
+_WIDTHS = (2, 3, 5, 9)
 _LONGEST_TAG = 9
+_LEAST = {2: 0, 3: 1 << 8, 5: 1 << 16, 9: 1 << 32}
+"""The least length that needs a tag of so many octets."""
 _BLOCK = 1 << 15
 MAX_RECORDS = 3
 
@@ -65,8 +68,7 @@ class OctetsView(FileView):
         return self._octets[position : position + count]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Where a frame and its records lie in the file."""
 
     position: int
@@ -101,16 +103,16 @@ def frame(*data: bytes) -> bytes:
 
 def span_at(view: FileView, position: int, size: int) -> Span:
     """The frame at `position` in a file of `size` octets. Raises Torn, FormatError."""
-    head, length = _tag(view, position, size, tags.FRAME)
-    start = position + len(head)
-    stop = start + length
-    end = stop + len(head)
-    if end > size:
-        raise Torn("the file ends inside a frame", position=position)
-    if view.read(stop, len(head)) != head[::-1]:
-        raise FormatError("a frame does not end as it begins", position=stop)
-    records, shortest = _records(view, start, stop)
-    return Span(position, end, records, shortest and head == frame_head(length))
+    width, length = _outline(view, position, size)
+    start = position + width
+    records, shortest = _records(view, start, start + length)
+    return Span(position, start + length + width, records, shortest and length >= _LEAST[width])
+
+
+def end_of(view: FileView, position: int, size: int) -> int:
+    """Where the frame at `position` ends, whatever is in it. Raises Torn, FormatError."""
+    width, length = _outline(view, position, size)
+    return position + length + 2 * width
 
 
 def span_before(view: FileView, end: int) -> Span:
@@ -143,16 +145,28 @@ def read_fully(descriptor: int, position: int, count: int) -> bytes:
     return b"".join(parts)
 
 
-def _tag(view: FileView, position: int, limit: int, family: int) -> tuple[bytes, int]:
+def _outline(view: FileView, position: int, size: int) -> tuple[int, int]:
+    """Octets of T, and of the records, of a frame that ends as it begins."""
+    width, length = _tag(view, position, size, tags.FRAME)
+    stop = position + width + length
+    if stop + width > size:
+        raise Torn("the file ends inside a frame", position=position)
+    if view.read(stop, width) != view.read(position, width)[::-1]:
+        raise FormatError("a frame does not end as it begins", position=stop)
+    return width, length
+
+
+def _tag(view: FileView, position: int, limit: int, family: int) -> tuple[int, int]:
+    """Octets of a tag with its length, and that length."""
     octets = view.read(position, min(_LONGEST_TAG, limit - position))
     if not octets:
         raise Torn("the file ends before a frame", position=position)
     if octets[0] & 0xFC != family:
         raise FormatError(f"no frame or record begins here (tag {octets[0]:02x})", position=position)
-    width = 1 + tags.length_octets(octets[0])
+    width = _WIDTHS[octets[0] & 3]
     if width > len(octets):
         raise Torn("the file ends inside a tag", position=position)
-    return octets[:width], int.from_bytes(octets[1:width], "big")
+    return width, int.from_bytes(octets[1:width], "big")
 
 
 def _records(view: FileView, position: int, stop: int) -> tuple[tuple[tuple[int, int], ...], bool]:
@@ -160,11 +174,11 @@ def _records(view: FileView, position: int, stop: int) -> tuple[tuple[tuple[int,
     shortest = True
     while position < stop:
         try:
-            head, length = _tag(view, position, stop, tags.RECORD)
+            width, length = _tag(view, position, stop, tags.RECORD)
         except Torn as error:
             raise FormatError("a record is longer than its frame", position=position) from error
-        shortest &= head == record_head(length)
-        position += len(head)
+        shortest = shortest and length >= _LEAST[width]
+        position += width
         found.append((position, length))
         position += length
     if position != stop or len(found) > MAX_RECORDS:

@@ -152,7 +152,7 @@ def parse_content_meta(octets: bytes | None) -> ContentMeta:
         return _lenient_content_meta(octets)
     try:  # what we write is plain JSON, and every entry of a catalog passes here
         return msgspec.json.decode(octets, type=ContentMeta)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return _lenient_content_meta(octets)
 
 
@@ -174,7 +174,7 @@ def authenticated_octets(members: Mapping[str, Value]) -> bytes:
     """canonical(header): RFC 8785 JSON of what the header's MAC and signatures cover. Raises FormatError."""
     covered = {name: value for name, value in members.items() if name not in UNAUTHENTICATED}
     info = covered.get("SequenceInfo")
-    if isinstance(info, Mapping):
+    if isinstance(info, Mapping) and not _POINTERS.isdisjoint(info):
         covered["SequenceInfo"] = {name: value for name, value in info.items() if name not in _POINTERS}
     return canonical(covered)
 
@@ -185,8 +185,10 @@ def timestamp(time: datetime) -> str:
 
 
 def _from_wire(kind: type, value: object) -> object:
-    if kind is Binary and isinstance(value, (bytes, str)):
-        return Binary(value if isinstance(value, bytes) else decode_base64url(value, lenient=True))
+    if kind is Binary and isinstance(value, str):
+        return Binary(decode_base64url(value, lenient=True))
+    if kind is Binary and isinstance(value, bytes):
+        return Binary(value)
     raise FormatError(f"a {type(value).__name__} stands where {kind.__name__} must")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
@@ -18,12 +17,13 @@ LEGACY_KEK_INFOS = (b"", b"master")
 SEED_OCTETS = 32
 SALT_OCTETS = 16
 _P25519 = 2**255 - 19
+_SHA512 = SHA512()
 _P448 = 2**448 - 2**224 - 1
 
 
 def hkdf_sha512(secret: bytes, info: bytes, length: int, salt: bytes | None = None) -> bytes:
     """HKDF-SHA-512 (RFC 5869)."""
-    return HKDF(SHA512(), length, salt=salt, info=info).derive(secret)
+    return HKDF(_SHA512, length, salt=salt, info=info).derive(secret)
 
 
 def kek_info(epk: PublicKey, recipient: PublicKey) -> bytes:
@@ -60,7 +60,7 @@ def eds_key(seed: bytes, salt: bytes, prefix: bytes) -> bytes:
 def header_mac(seed: bytes, salt: bytes, authenticated: bytes) -> bytes:
     """`hmac`: commits to the seed, and covers the header."""
     key = hkdf_sha512(seed, b"meshhw/header/1", 64, salt)
-    return hmac.digest(key, authenticated, hashlib.sha512)[:32]
+    return hmac.digest(key, authenticated, "sha512")[:32]
 
 
 def legacy_key_and_iv(seed: bytes, salt: bytes) -> tuple[bytes, bytes]:

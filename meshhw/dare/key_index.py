@@ -10,10 +10,10 @@ import hashlib
 import hmac
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _VERSION = 2
 _TABLES = """
@@ -29,8 +29,7 @@ INSERT INTO keys VALUES (?, ?, ?, ?)
 _MAC_OCTETS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a key's entries are: the first and the last frame, and whether the last one is no deletion."""
 
     first: int
@@ -87,9 +86,7 @@ class KeyIndex:
 
     def flush(self) -> None:
         """Store what is new."""
-        rows: Iterable[tuple[bytes, int, int, bool]] = (
-            (mac, place.first, place.last, place.live) for mac, place in sorted(self._fresh.items())
-        )
+        rows = [(mac, *self._fresh[mac]) for mac in sorted(self._fresh)]
         with self._database:
             self._database.executemany(_UPSERT, rows)
             self._database.execute(
@@ -128,4 +125,4 @@ class KeyIndex:
         return 0
 
     def _mac(self, key: str) -> bytes:
-        return hmac.digest(self._secret, key.encode(), "sha256")[:_MAC_OCTETS]
+        return hashlib.blake2b(key.encode(), key=self._secret, digest_size=_MAC_OCTETS).digest()

@@ -86,7 +86,9 @@ class Heading:
 
     def texts(self) -> tuple[ContentMeta, tuple[bytes, ...]]:
         """Content metadata and annotations, decrypted where they are encrypted."""
-        hidden = [*([self.header.cloaked] if self.header.cloaked else []), *self.header.annotations]
+        hidden = self.header.annotations
+        if self.header.cloaked:
+            hidden = (self.header.cloaked, *hidden)
         if self.cipher is Cipher.NONE:
             texts = tuple(eds.read_eds(text)[1] for text in hidden)
         elif not self.seed:
@@ -107,6 +109,9 @@ def open_heading(
     `header` is the typed view of one that is spelled as ours are, where it is at hand. Raises FormatError,
     KeyNotFound, DecryptionFailed and what the keys raise.
     """
+    if header is not None and seed is not None and cipher_of(header) is Cipher.SEGMENTED:
+        _check_mac(members, header, seed)  # what a catalog asks of each of its frames
+        return Heading(members, header, Cipher.SEGMENTED, (), seed)
     members, older = (members, False) if header else today(members)
     header = header or parse_header(members)
     cipher = cipher_of(header)
@@ -206,7 +211,9 @@ def verify_envelope(envelope: Envelope, *, known: Sequence[PublicKey] = ()) -> O
 
 def _check_mac(members: Members, header: Header, seed: bytes) -> None:
     expected = header_mac(seed, header.salt or b"", authenticated_octets(members))
-    if not hmac.compare_digest(encode_base64url(expected), str(spelled(members.get("hmac")))):
+    said = members.get("hmac")  # as it is spelled, since another spelling must not pass unnoticed
+    text = said if type(said) is str else str(spelled(said))
+    if not hmac.compare_digest(encode_base64url(expected), text):
         raise DecryptionFailed("the header was changed, or belongs to another key")
 
 

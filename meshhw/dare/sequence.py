@@ -6,17 +6,19 @@ yet is not there yet.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from meshhw.dare.frame import FileView, Span, Torn, read_fully, span_at
+import msgspec
+
+from meshhw.dare.frame import FileView, Span, Torn, end_of, read_fully, span_at
 from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Header, Members, Trailer, parse_header
 from meshhw.dare.header import view as typed
 from meshhw.dare.legacy import today
@@ -56,14 +58,24 @@ class Frame:
     index: int
     span: Span
     members: Members
-    trailer_members: Members
-    exact: bool
-    """Whether it is spelled in the one way that ours are."""
+    header: Header
+    exact_header: bool
+    """Whether all before the trailer is spelled in the one way that ours are."""
+    stored_trailer: bytes
+
+    @property
+    def trailer_members(self) -> Members:
+        """The trailer as it stands. Raises FormatError."""
+        return self._trailer[0]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the whole frame is spelled in the one way that ours are. Raises FormatError."""
+        return self.exact_header and self._trailer[1]
 
     @cached_property
-    def header(self) -> Header:
-        """The typed header. Raises FormatError."""
-        return parse_header(self.members if self.exact else today(self.members)[0])
+    def _trailer(self) -> tuple[Members, bool]:
+        return _object(self.stored_trailer) if self.stored_trailer else ({}, False)
 
     @cached_property
     def trailer(self) -> Trailer:
@@ -138,12 +150,12 @@ class SequenceFile:
         self.torn_at = None
         while self.end < size:
             try:
-                span = span_at(self._view, self.end, size)
+                end = end_of(self._view, self.end, size)
             except Torn:
                 self.torn_at = self.end
                 return
-            self.positions.append(span.position)
-            self.end = span.end
+            self.positions.append(self.end)
+            self.end = end
 
     def frame(self, index: int) -> Frame:
         """The frame of that index. Raises FormatError, IndexError."""
@@ -212,29 +224,20 @@ class SequenceFile:
         self.end = 0
 
 
-def _object(octets: bytes) -> Members:
-    """A header or trailer: quickly when it is plain JSON, leniently when it is not."""
-    try:
-        value: Value = _DECODER.decode(octets.decode())
-    except (ValueError, RecursionError):
-        value = decode(octets, _LIMITS, lenient=True)
+def _object(octets: bytes) -> tuple[Members, bool]:
+    """A header or trailer, and whether it is canonical: quickly when it is, leniently when it is not."""
+    if octets.count(b"{") + octets.count(b"[") <= MAX_NESTING:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, FormatError):
+            quick = _DECODER.decode(octets)
+            if canonical(quick) == octets:  # so no name occurs twice, either
+                return quick, True
+    value = decode(octets, _LIMITS, lenient=True)
     if not isinstance(value, dict):
         raise FormatError("a frame's header or trailer is not an object")
-    return value
+    return value, canonical(value) == octets
 
 
-def _unique(pairs: list[tuple[str, Value]]) -> Mapping[str, Value]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return members
-
-
-def _no_float(text: str) -> float:
-    raise ValueError(f"{text} is not an integer")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
+_DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 def frame_at(view: FileView, index: int, span: Span) -> Frame:
@@ -242,14 +245,13 @@ def frame_at(view: FileView, index: int, span: Span) -> Frame:
     records = [view.read(position, length) for position, length in span.records[0:3:2]]
     if sum(map(len, records)) > MAX_HEADER:
         raise FormatError("the header is longer than 1 MiB", position=span.position)
-    members = _object(records[0]) if records else {}
-    trailer = _object(records[1]) if len(records) > 1 and records[1] else {}
-    exact = span.shortest and len(span.records) == 3 and records == [canonical(members), canonical(trailer)]
-    frame = Frame(index, span, members, trailer, exact)
-    info = frame.header.sequence_info
+    members, exact = _object(records[0]) if records else ({}, False)
+    exact = exact and span.shortest and len(span.records) == 3
+    header = parse_header(members if exact else today(members)[0])
+    info = header.sequence_info
     if info is not None and info.index is not None and info.index != index:
         raise IntegrityError(f"where frame {index} must be there is frame {info.index}")
-    return frame
+    return Frame(index, span, members, header, exact, records[1] if len(records) > 1 else b"")
 
 
 def octets_in(members: Mapping[str, Value], name: str) -> bytes | None:

@@ -147,7 +147,7 @@ def _compared(stored: bytes | None, right: bytes, legacy: Iterable[bytes]) -> Di
 
 def _require_ours(sequence: SequenceFile, frame: Frame) -> None:
     """The spelling and the pointers of a frame of ours."""
-    SequenceReader.require_ours(frame)
+    SequenceReader.require_ours(frame, whole=True)
     stray = set(frame.trailer_members) - _TRAILER_MEMBERS | set(frame.members) & _UNCOVERED
     if stray:
         raise IntegrityError(f"frame {frame.index} holds {min(stray)[:40]!r} outside what is authenticated")

@@ -32,14 +32,14 @@ class SequenceReader:
         return replace(self.stream(self.sequence.frame(index), out.write), payload=out.getvalue())
 
     def heading(self, frame: Frame) -> Heading:
-        """A frame's header, its MAC checked, with names and dates decrypted on demand.
+        """A frame's header, its MAC checked, with names and dates decrypted on demand; the trailer is not
+        looked at.
 
         Raises KeyNotFound, DecryptionFailed, FormatError and what the keys raise.
         """
-        if self.sequence.is_ours:
-            self.require_ours(frame)
-        header = frame.header if frame.exact else None
-        if cipher_of(frame.header) is Cipher.NONE:
+        cipher = self.require_ours(frame) if self.sequence.is_ours else cipher_of(frame.header)
+        header = frame.header if frame.exact_header else None
+        if cipher is Cipher.NONE:
             return open_heading(frame.members, None, header=header)
         position = self._exchange_of(frame)
         if position not in self._seeds:
@@ -61,6 +61,8 @@ class SequenceReader:
         Raises as `heading`, and SignatureInvalid.
         """
         heading = self.heading(frame)
+        if self.sequence.is_ours:
+            self.require_ours(frame, whole=True)
         with BackgroundDigest(digest_name(heading.header)) as digest:
             failure = pour(heading, digest.through(self.sequence.body(frame)), sink)
             payload_digest = digest.digest()
@@ -89,7 +91,10 @@ class SequenceReader:
         return 0
 
     @staticmethod
-    def require_ours(frame: Frame) -> None:
-        """Raise FormatError unless a frame is spelled as ours are, and of today's form."""
-        if not frame.exact or cipher_of(frame.header) is Cipher.CBC:
+    def require_ours(frame: Frame, *, whole: bool = False) -> Cipher:
+        """The form of a frame whose header, or the `whole` of it, must be spelled as ours are, and be of
+        today's. Raises FormatError."""
+        cipher = cipher_of(frame.header)
+        if not frame.exact_header or (whole and not frame.exact) or cipher is Cipher.CBC:
             raise FormatError(f"frame {frame.index} is not spelled as ours are")
+        return cipher

@@ -8,7 +8,10 @@ from meshhw.errors import FormatError
 
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 WHITESPACE = b" \t\r\n"
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_FOREIGN = bytes(octet for octet in range(256) if octet not in ALPHABET)
+_TO_STANDARD = bytes.maketrans(_FOREIGN + b"-_", b"!" * len(_FOREIGN) + b"+/")
+"""Also turns what is outside the alphabet into what no decoder takes."""
+_PADDING = (b"", b"", b"==", b"=")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
@@ -24,7 +27,7 @@ def decode_base64url(text: str | bytes, *, lenient: bool = False) -> bytes:
         plain = text.encode("ascii") if isinstance(text, str) else bytes(text)
     except UnicodeEncodeError as error:
         raise FormatError("base64url text holds a character outside its alphabet") from error
-    if lenient:
+    if lenient and not plain.isalnum():
         plain = plain.translate(None, WHITESPACE).rstrip(b"=")
     octets = decode_quartets(plain)
     partial = len(octets) % 3
@@ -35,6 +38,7 @@ def decode_base64url(text: str | bytes, *, lenient: bool = False) -> bytes:
 
 def decode_quartets(plain: bytes) -> bytes:
     """The octets of text that holds nothing but the alphabet. Raises FormatError."""
-    if plain.translate(None, ALPHABET) or len(plain) % 4 == 1:
-        raise FormatError("base64url text holds a character outside its alphabet, or one too few")
-    return binascii.a2b_base64(plain.translate(_TO_STANDARD) + b"=" * (-len(plain) % 4))
+    try:
+        return binascii.a2b_base64(plain.translate(_TO_STANDARD) + _PADDING[len(plain) % 4], strict_mode=True)
+    except binascii.Error as error:
+        raise FormatError("base64url text holds a character outside its alphabet, or one too few") from error

@@ -147,7 +147,7 @@ class Host:
     def _decode(self, data: bytes, kind: type[Any]) -> Any:
         try:
             return msgspec.json.decode(data, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(
                 f"{self._path} is damaged: {error}", hint="put a copy back; the tokens still hold the keys"
             ) from error

@@ -66,7 +66,7 @@ class KnownKeys:
             return ()
         try:
             state: _State = msgspec.json.decode(data, type=_State)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(
                 f"{self._path} is damaged: {error}", hint="move it away; keys are found by their URIs still"
             ) from error

@@ -132,5 +132,5 @@ def _is_line(frame: Frame) -> bool:
 def _entry(line: bytes) -> uselog.Entry:
     try:
         return msgspec.json.decode(line, type=uselog.Entry)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IntegrityError("a line of the sealed log is not an entry") from error

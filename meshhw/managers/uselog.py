@@ -119,7 +119,7 @@ class UseLog:
             return Head(0, START)
         try:
             return Head(_parse(line).index + 1, _digest(line))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged() from error
 
     def _write(self, descriptor: int, key: str, operation: str, result: str) -> None:
@@ -166,7 +166,7 @@ def entries(path: Path) -> Iterator[tuple[Entry, bytes]]:
                 )
             try:
                 yield _parse(line), line
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise IntegrityError(f"line {number} of the use log is not an entry") from error
 
 

@@ -29,7 +29,7 @@ from meshhw.dare.sequence_check import DigestState, check_sequence
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid, StateError
-from meshhw.jsonbcd import canonical
+from meshhw.jsonbcd import canonical, encode_base64url
 
 SHORT_AND_LONG = pytest.mark.parametrize("run", ["short", pytest.param("long", marks=pytest.mark.fuzz)])
 """A hundred examples in every check, many in `./dev fuzz`."""
@@ -491,3 +491,13 @@ def test_wrong_signature_in_a_frame(tmp_path: Path) -> None:
     path.write_bytes(octets)
     with SequenceFile(path) as sequence, pytest.raises(SignatureInvalid):
         SequenceReader(sequence).open(1)
+
+
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    content = encode_base64url(b'{"UniqueId":"\xd3"}').encode()
+    inside = b'{"ContentMetaData":"' + content + b'","SequenceInfo":{"Index":1}}'
+    for octets in (b'{"SequenceInfo":{"\xd3":1}}', inside):
+        first = frame(b'{"SequenceInfo":{"ContainerType":"List","Index":0}}', b"", b"{}")
+        (tmp_path / "s").write_bytes(first + frame(octets, b"", b"{}"))
+        with SequenceFile(tmp_path / "s", keeps_positions=False) as sequence, pytest.raises(FormatError):
+            SequenceReader(sequence).open(1)

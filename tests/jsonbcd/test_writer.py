@@ -121,3 +121,24 @@ def test_base64url_refuses(text: str) -> None:
 def test_base64url_takes_older_spellings_when_told() -> None:
     assert decode_base64url("AAE\n  C\r\n", lenient=True) == bytes(range(3))
     assert decode_base64url("AB==", lenient=True) == b"\0"
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_the_quick_way_to_canonical_json_is_no_other_way(value: Any) -> None:
+    """Against the standard library: every name in order of UTF-16, no octet that need not be there."""
+
+    def ordered(inner: Any) -> Any:
+        if isinstance(inner, dict):
+            names = sorted(inner, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+            return {name: ordered(inner[name]) for name in names}
+        return [ordered(item) for item in inner] if isinstance(inner, list) else inner
+
+    text = json.dumps(ordered(value), ensure_ascii=False, separators=(",", ":"))
+    assert canonical(value) == text.encode()

@@ -127,7 +127,7 @@ class Connector:
         data = files.read_private(self._directory.path / "answered.json", _LIMIT)
         try:
             return msgspec.json.decode(data or b"[]", type=list[str])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(f"the account's list of answered requests is damaged: {error}") from error
 
     def _remember(self, request: Request) -> None:

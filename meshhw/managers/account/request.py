@@ -113,7 +113,7 @@ def pending_requests(home: Path) -> list[tuple[Path, Pending]]:
         data = files.read_private(path, _LIMIT)
         try:
             found.append((path, msgspec.json.decode(data or b"", type=Pending)))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(f"{path} is damaged: {error}", hint="remove it, and ask again") from error
     return found
 

@@ -61,7 +61,7 @@ def sealer_of(path: Path) -> TokenURI:
 def _parse(path: Path, data: bytes) -> SealedFile:
     try:
         found = msgspec.json.decode(data, type=SealedFile)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is damaged: {error}") from error
     if found.version > VERSION:
         raise NewerVersion(f"{path} was written by a later version")

@@ -61,7 +61,7 @@ class SshKeys:
             return ()
         try:
             read = msgspec.json.decode(data, type=_File)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FormatError(f"{self._path} is damaged: {error}", hint="restore it from a copy") from error
         if read.version > VERSION:
             raise NewerVersion(f"{self._path} is of version {read.version}, this program writes {VERSION}")

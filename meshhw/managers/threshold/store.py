@@ -144,7 +144,7 @@ class KeyStore:
             return None
         try:
             found: dict[str, Any] = msgspec.json.decode(self.load("journal.json"), type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(f"{self.path / 'journal.json'} is damaged") from error
         return found
 
@@ -212,5 +212,5 @@ class KeyStore:
         data = files.read_private(self._seen, _LIMIT)
         try:
             return msgspec.json.decode(data, type=dict[str, Seen]) if data else {}
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(f"{self._seen} is damaged") from error
