@@ -11,6 +11,7 @@ import typer
 
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, admin, connect, devices
+from meshhw.cli.account_disconnect import disconnect
 from meshhw.cli.account_policy import policy
 from meshhw.cli.account_sync import sync
 from meshhw.cli.common import context, verbs
@@ -28,6 +29,7 @@ app.command("connect")(connect)
 app.command("policy")(policy)
 app.command("devices")(devices)
 app.command("sync")(sync)
+app.command("disconnect")(disconnect)
 app.add_typer(admin, name="admin")
 
 

@@ -116,7 +116,7 @@ def remove(
     udf: Annotated[str, typer.Argument(metavar="UDF")], *, root_on: RootOn = None, account: Account = None
 ) -> None:
     """Take an administrator off the list; what it signs from now on counts nothing."""
-    from meshhw.managers.account.administrators import remove_administrator
+    from meshhw.managers.account.removing import remove_administrator
 
     context().require_consent(f"Remove the administrator {udf}?")
     _show_version(remove_administrator(_authority(account), udf, token_named(root_on)))

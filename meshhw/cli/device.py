@@ -175,17 +175,18 @@ def request(
 def complete(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What `meshhw account connect` wrote.")],
 ) -> None:
-    """Install the administrator's answer: this device then belongs to the account."""
+    """Install what an administrator made for this device: the answer to its request, or an update."""
     from meshhw.cli.account_devices import MAX_REQUEST
     from meshhw.cli.inputs import read_octets
-    from meshhw.managers.account.complete import complete as install
+    from meshhw.managers.account.complete import receive
     from meshhw.managers.host import Host
 
     cli = context()
-    found = install(Host(cli.home), read_octets(file, MAX_REQUEST), cli.open_options)
-    roles = list(found.connection.roles)
-    value = {"account": found.udf, "address": found.address, "device": found.device.udf, "roles": roles}
-    cli.output.show(value, f"connected to {found.address} ({found.udf}) as {', '.join(roles)}")
+    found = receive(Host(cli.home), read_octets(file, MAX_REQUEST), cli.open_options)
+    roles = list(found.roles)
+    value = {"account": found.account, "address": found.address, "device": found.device, "roles": roles}
+    done = "brought up to date with" if found.update else "connected to"
+    cli.output.show(value, f"{done} {found.address} ({found.account}) as {', '.join(roles)}")
 
 
 @contextmanager

@@ -52,6 +52,18 @@ class ActivationCommon(Activation):
     """Extension: encryption keys that the profile named earlier, for letters of that time."""
 
 
+class StoreEpochs(Assertion):
+    """Extension: new keys of stores, and of the account where those were changed too (docs/formats.md). It
+    stands in every store that it is about."""
+
+    account_udf: str | None = None
+    epoch: int | None = None
+    entries: tuple[ActivationEntry, ...] = ()
+    """The stores' public keys."""
+    enveloped_escrow: Enveloped[ActivationCommon] | None = None
+    """All the private keys, for the account's EscrowEncryption: who recovers the account finds them here."""
+
+
 class ActivationApplication(Activation):
     """The private keys of one application."""
 

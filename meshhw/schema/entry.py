@@ -45,6 +45,9 @@ class CatalogedDevice(CatalogedEntry):
     enveloped_activation_account: Enveloped[ActivationAccount] | None = None
     enveloped_activation_common: Enveloped[ActivationCommon] | None = None
     application_entries: tuple[Tagged[ApplicationEntry], ...] = ()
+    proof: bytes | None = None
+    """Extension: a SequenceProof that the signed objects were in the device catalog when the administrator
+    who had signed them was removed."""
 
 
 class CatalogedPublication(CatalogedEntry):

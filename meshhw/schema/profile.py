@@ -68,6 +68,16 @@ class ProfileDevice(Profile):
     authentication: KeyData | None = None
 
 
+class AdministratorRemoved(MeshObject):
+    """Extension: an administrator that was taken off the list, and the head of the device catalog then. What
+    it has signed counts where a proof shows it under that head."""
+
+    administrator_signature: KeyData | None = None
+    sequence_id: bytes | None = None
+    index: int | None = None
+    tree_digest: bytes | None = None
+
+
 class ProfileAccount(Profile):
     """What the profiles of persons and groups share."""
 
@@ -91,6 +101,8 @@ class ProfileAccount(Profile):
     """Extension: what devices must prove to be connected."""
     previous_encryptions: tuple[KeyData, ...] = ()
     """Extension: keys that were CommonEncryption earlier; letters to them are still read."""
+    removed_administrators: tuple[AdministratorRemoved, ...] = ()
+    """Extension: who may administer no more, and up to where in the device catalog their signatures count."""
 
 
 class ProfileUser(ProfileAccount):

@@ -29,13 +29,13 @@ from meshhw.managers.account.administrators import (
     add_administrator,
     administrators,
     profile_of,
-    remove_administrator,
 )
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.escrow import erase_seed
 from meshhw.managers.account.membership import install, membership
 from meshhw.managers.account.named import keys as account_keys
 from meshhw.managers.account.named import recipient
+from meshhw.managers.account.removing import remove_administrator
 from meshhw.managers.account.request import pending_requests, read_request, witness_of
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.host import now

@@ -140,7 +140,7 @@ def test_an_account_is_made_once(home: Home) -> None:
     again = home.accounts.plan("other@example.com", ProfileRequest(tokens=home.tokens, seed=SEED))
     with pytest.raises(StateError, match="already"):
         home.accounts.create(again)
-    assert home.vault_keys() == 6
+    assert home.vault_keys() == 7
 
 
 def test_required_hardware_refuses_the_vault(home: Home) -> None:

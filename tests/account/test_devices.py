@@ -13,7 +13,8 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.errors import Ambiguous, KeyNotFound
 from meshhw.jsonbcd import encode_base64url
 from meshhw.managers.account.authority import authority
-from meshhw.managers.account.devices import object_digest, opened_devices
+from meshhw.managers.account.devices import opened_devices
+from meshhw.managers.account.removed import object_digest
 from meshhw.managers.account.request import read_request
 from meshhw.managers.account.rights import rights_of
 from meshhw.schema.assertion import open_assertion

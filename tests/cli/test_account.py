@@ -28,7 +28,7 @@ def test_create_and_show(meshhw: Meshhw, pins: dict[str, str]) -> None:
         "alice@example.com",
         "sealed",
     )
-    assert len(shown["keys"]) == 6
+    assert len(shown["keys"]) == 7
     assert "administrator-signature" in meshhw("account", "show").stdout
 
 
@@ -149,3 +149,34 @@ def test_a_policy_is_shown_changed_and_refuses_a_device_in_the_vault(
     assert "Signature: unattested: nothing says that a token holds it" in told["message"]
     assert not Path(answer).exists()
     assert meshhw(*connect, "--roles", "device", env=pins).returncode == 0
+
+
+def test_a_lost_device_is_disconnected_and_the_other_brought_up_to_date(
+    meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
+) -> None:
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    homes = {name: pins | {"MESHHW_HOME": str(tmp_path / name)} for name in ("phone", "laptop")}
+    for name, env in homes.items():
+        assert meshhw("device", "create", "--on", "software:", env=env).returncode == 0
+        ask, answer = str(tmp_path / f"{name}.ask"), str(tmp_path / f"{name}.answer")
+        asked = meshhw("device", "request", "alice@example.com", "--out", ask, "--json", env=env)
+        witness = json.loads(asked.stdout)["witness"]
+        connect = ("account", "connect", ask, "--roles", "web", "--out", answer, "--name", name)
+        assert meshhw(*connect, "--witness", witness, env=pins).returncode == 0
+        assert meshhw("device", "complete", answer, env=env).returncode == 0
+
+    refused = meshhw("account", "disconnect", "laptop", env=pins)
+    assert (refused.returncode, "not confirmed" in refused.stderr) == (1, True)
+    assert meshhw("account", "disconnect", "desk", "--yes", env=pins).returncode == 3
+    updates = tmp_path / "updates"
+    done = meshhw("account", "disconnect", "laptop", "--yes", "--out", str(updates), "--json", env=pins)
+    assert done.returncode == 0, done.stderr
+    assert "1 PIN, 0 touches: 4 signatures by this administrator's key, 1 by the root key" in done.stderr
+    value = json.loads(done.stdout)
+    assert (value["device"], value["version"], len(value["updates"])) == ("laptop", 2, 1)
+    assert "MMM_Credential" in value["rekeyed"]
+    [for_phone] = value["updates"]
+    assert meshhw("device", "complete", for_phone, env=homes["phone"]).returncode == 0
+    assert meshhw("device", "complete", for_phone, env=homes["laptop"]).returncode == 3
+    shown = json.loads(meshhw("account", "show", "--json", env=homes["phone"]).stdout)
+    assert shown["version"] == "2"

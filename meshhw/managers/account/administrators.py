@@ -59,12 +59,17 @@ def add_administrator(
 
 def signed_anew(authority: Authority, profile: ProfileUser, root_on: TokenURI | None = None) -> ProfileUser:
     """The profile under its next version, signed by the root and kept. Raises what the token raises."""
+    authority.take_profile(signed_by_root(authority, profile, root_on))
+    return authority.profile
+
+
+def signed_by_root(authority: Authority, profile: ProfileUser, root_on: TokenURI | None = None) -> Envelope:
+    """The profile under its next version, signed by the root. Raises what the token raises."""
     raised = replace(profile, updated=now(), version=(profile.version or 0) + 1)
     with authority.root(root_on) as root:
         envelope = sign_assertion(raised, root, authority.udf)
     open_profile(envelope, ProfileUser)
-    authority.take_profile(envelope)
-    return authority.profile
+    return envelope
 
 
 def without(profile: ProfileUser, udf: str) -> tuple[ProfileUser, KeyData]:
@@ -81,12 +86,3 @@ def without(profile: ProfileUser, udf: str) -> tuple[ProfileUser, KeyData]:
     if not left:
         raise UsageError("the last administrator cannot be removed", hint="add another one first")
     return replace(profile, administrator_signature=left[0], administrator_signatures=left), gone[0]
-
-
-def remove_administrator(authority: Authority, udf: str, root_on: TokenURI | None = None) -> ProfileUser:
-    """Take an administrator off the list, signed by the root.
-
-    Raises KeyNotFound for one that is not listed, UsageError for the last one.
-    """
-    profile, _ = without(authority.profile, udf)
-    return signed_anew(authority, profile, root_on)

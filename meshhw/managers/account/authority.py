@@ -7,7 +7,7 @@ account was made by its handle, elsewhere by the token that holds it or by the a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from msgspec.structs import replace
@@ -25,21 +25,24 @@ from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import private_data, store_ring
-from meshhw.managers.account.membership import Membership, membership
+from meshhw.managers.account.membership import Membership, install, membership
 from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
 from meshhw.managers.account.stores import store_in
-from meshhw.managers.host import Host, ProfileRecord
+from meshhw.managers.host import Host, KeyHandle, ProfileRecord
 from meshhw.managers.keys import opened
 from meshhw.managers.profilemaking import ROOT
 from meshhw.schema.activation import ActivationCommon
-from meshhw.schema.assertion import open_profile
+from meshhw.schema.assertion import enclose, open_profile
+from meshhw.schema.codec import decode, encode
+from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.key import KeyData
 from meshhw.schema.keydata import public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import Seed, fingerprint
 
 KIND = "ProfileUser"
+_TOUCHES = ("always", "cached")
 
 
 class Authority(ABC):
@@ -80,6 +83,31 @@ class Authority(ABC):
     def administrator(self) -> AbstractContextManager[Signer]:
         """The key that this machine administers with, its token open until the end."""
 
+    founder_udf: str | None = None
+    """This machine's name in the device catalog where it is the one that made the account."""
+    device_udf: str | None = None
+    """The same where it is a connected device."""
+
+    @abstractmethod
+    def _handles(self) -> dict[str, KeyHandle]:
+        """The keys of this machine that administering asks, by what they are for."""
+
+    def tokens(self) -> list[TokenURI]:
+        """The tokens whose PINs administering may ask for, the root's not counted."""
+        return list(dict.fromkeys(handle.key_uri.token for handle in self._handles().values()))
+
+    def touches(self) -> bool:
+        """Whether the administrator's key wants to be touched."""
+        return self._handles()["administrator"].touch_policy in _TOUCHES
+
+    def root_token(self, token: TokenURI | None) -> TokenURI | None:
+        """The token of the root key; None when a seed gives it. An offline one is named with `token`."""
+        return token
+
+    def root_touches(self) -> bool:
+        """Whether the root key is known to want to be touched."""
+        return False
+
     @abstractmethod
     def held(self, *, common: bool = True) -> ActivationCommon:
         """The keys of the account that this machine can give to others; the common ones only when they are
@@ -88,6 +116,15 @@ class Authority(ABC):
     @abstractmethod
     def keep(self, keys: ActivationCommon) -> None:
         """Hold these keys from now on."""
+
+    @abstractmethod
+    def own(self, entries: Sequence[CatalogedDevice], keys: ActivationCommon) -> tuple[bytes, bytes | None]:
+        """What this machine will keep of these keys and of the entry that is its own among `entries`, made
+        but not kept yet: nothing secret is in it in clear."""
+
+    @abstractmethod
+    def keep_own(self, own: bytes, granted: bytes | None) -> None:
+        """Keep what `own` made."""
 
     @abstractmethod
     def take_profile(self, envelope: Envelope) -> None:
@@ -104,6 +141,7 @@ class Founder(Authority):
     def __init__(self, host: Host, record: ProfileRecord, options: OpenOptions) -> None:
         super().__init__(host, record.udf, options)
         self.record = record
+        self.founder_udf = record.key(ADMINISTRATOR).udf
 
     @property
     def envelope(self) -> Envelope:
@@ -115,9 +153,26 @@ class Founder(Authority):
         """The key in the account's record."""
         return self.record.key(ADMINISTRATOR).public_key
 
+    def _handles(self) -> dict[str, KeyHandle]:
+        return {"administrator": self.record.key(ADMINISTRATOR)}
+
+    def tokens(self) -> list[TokenURI]:
+        """The administrator's, and the one that seals the account's keys."""
+        return list(dict.fromkeys([*super().tokens(), self.directory.keys_token()]))
+
+    def root_token(self, token: TokenURI | None) -> TokenURI | None:
+        """The token of the root's handle."""
+        return token or self.record.key(ROOT).key_uri.token
+
+    def root_touches(self) -> bool:
+        """By the root's handle."""
+        return self.record.key(ROOT).touch_policy in _TOUCHES
+
     @contextmanager
     def administrator(self) -> Iterator[Signer]:
-        """The administrator's key of this machine."""
+        """The administrator's key of this machine. Raises NotSupported when it was removed."""
+        if self.administrator_key not in administrators(self.profile):
+            raise NotSupported("this machine's administrator key was removed from the account")
         with opened(self.record.key(ADMINISTRATOR).uri, self.host.home, self.options) as found:
             if not isinstance(found.key, Signs):
                 raise NotSupported("the administrator's key does not sign")
@@ -140,6 +195,18 @@ class Founder(Authority):
             self.directory.write_keys(token, replace(keys, activation_key=None))
         finally:
             token.close()
+
+    def own(self, entries: Sequence[CatalogedDevice], keys: ActivationCommon) -> tuple[bytes, bytes | None]:
+        """The keys, sealed."""
+        token = registry.open_token(self.directory.keys_token(), self.options)
+        try:
+            return self.directory.sealed_keys(token, replace(keys, activation_key=None)), None
+        finally:
+            token.close()
+
+    def keep_own(self, own: bytes, granted: bytes | None) -> None:
+        """In place of the sealed keys."""
+        self.directory.replace_keys(own)
 
     def take_profile(self, envelope: Envelope) -> None:
         """Into the account's record and its directory."""
@@ -169,6 +236,8 @@ class ConnectedAdministrator(Authority):
         super().__init__(found.host, found.udf, options)
         self._found = found
         self._newest = found.profile_envelope
+        self._held: ActivationCommon | None = None
+        self.device_udf = found.device.udf
         if self.administrator_key not in administrators(found.profile):
             raise NotSupported(
                 f"this device is connected to {found.address} as {', '.join(found.connection.roles)}, "
@@ -186,6 +255,10 @@ class ConnectedAdministrator(Authority):
         """The device's connected signature key."""
         return public_key(self._found.connection.signature, "Signature")
 
+    def _handles(self) -> dict[str, KeyHandle]:
+        device = self._found.device
+        return {"administrator": device.key("signature"), "keys": device.key("encryption")}
+
     @contextmanager
     def administrator(self) -> Iterator[Signer]:
         """The device's connected signature key."""
@@ -194,10 +267,27 @@ class ConnectedAdministrator(Authority):
 
     def held(self, *, common: bool = True) -> ActivationCommon:
         """What the device's roles granted it."""
-        return self._found.common(self.options)
+        if self._held is None:
+            self._held = self._found.common(self.options)
+        return self._held
 
     def keep(self, keys: ActivationCommon) -> None:
         """Nothing: a connected device gets what it holds in its own entry, like every other device."""
+
+    def own(self, entries: Sequence[CatalogedDevice], keys: ActivationCommon) -> tuple[bytes, bytes | None]:
+        """Its refreshed entry, and with its own signature all the keys that it holds."""
+        udf = self._found.device.udf
+        entry = next(item for item in entries if item.device_udf == udf)
+        with self._found.signer(self.options) as signer:
+            reader = public_key(self._found.connection.encryption, "Encryption")
+            granted = enclose(keys, signer, reader, udf)
+        return encode(entry), granted.octets()
+
+    def keep_own(self, own: bytes, granted: bytes | None) -> None:
+        """As an update of this device."""
+        found = Membership(self.host, decode(own, CatalogedDevice))
+        install(self.host, found, None if granted is None else Envelope.parse(granted))
+        self._found, self._held = found, None
 
     def take_profile(self, envelope: Envelope) -> None:
         """Into the account's directory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from meshhw.algorithms import PublicKey
@@ -14,11 +16,37 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.connect import ACCEPT
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.request import Pending, pending_requests
+from meshhw.managers.account.standing import standing
+from meshhw.managers.account.updates import UPDATE, take_update
 from meshhw.managers.host import Host
 from meshhw.managers.openers import Keys
 from meshhw.schema.codec import decode
 from meshhw.schema.message import RespondConnection
 from meshhw.udf.message import response_id
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What an administrator's answer or update has brought."""
+
+    account: str
+    address: str
+    device: str
+    roles: tuple[str, ...]
+    update: bool = False
+
+
+def receive(host: Host, octets: bytes, options: OpenOptions) -> Completed:
+    """Install what an administrator has made for this machine: the answer to its request, or an update of
+    what it holds. Raises as `complete` and `take_update`."""
+    with Keys(host.home, options) as keys:
+        answer, signers = _opened(octets, keys)
+    if answer.result == UPDATE:
+        udf, connection = take_update(host, answer, signers, options)
+        address = standing(host, udf).profile.account_address or ""
+        return Completed(udf, address, connection.subject or "", connection.roles, update=True)
+    found = _complete(host, answer, signers, options)
+    return Completed(found.udf, found.address, found.device.udf, found.connection.roles)
 
 
 def complete(host: Host, octets: bytes, options: OpenOptions) -> Membership:
@@ -30,6 +58,12 @@ def complete(host: Host, octets: bytes, options: OpenOptions) -> Membership:
     """
     with Keys(host.home, options) as keys:
         answer, signers = _opened(octets, keys)
+    return _complete(host, answer, signers, options)
+
+
+def _complete(
+    host: Host, answer: RespondConnection, signers: Sequence[PublicKey], options: OpenOptions
+) -> Membership:
     path, pending = _asked(host, answer)
     if answer.result != ACCEPT or answer.cataloged_device is None:
         path.unlink(missing_ok=True)

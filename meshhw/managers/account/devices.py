@@ -7,13 +7,13 @@ cannot read the entry (`meshhw.managers.account.removed`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from meshhw.dare.envelope import Envelope
 from meshhw.errors import Ambiguous, FormatError, InvalidName, KeyNotFound
 from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.removed import object_digest
 from meshhw.managers.account.stores import Store, opened_store
 from meshhw.managers.host import Host
 from meshhw.schema.codec import decode
@@ -100,8 +100,3 @@ def signed_digests(entry: CatalogedDevice) -> list[bytes]:
         entry.enveloped_activation_common,  # type: ignore[list-item]
     ]
     return [object_digest(Envelope.from_array(item.array)) for item in signed if item is not None]
-
-
-def object_digest(envelope: Envelope) -> bytes:
-    """What stands for a signed object in a frame's header: H of the envelope's octets."""
-    return hashlib.sha512(envelope.octets()).digest()

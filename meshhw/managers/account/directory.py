@@ -16,7 +16,7 @@ from meshhw.dare.envelope import Envelope
 from meshhw.errors import KeyNotFound
 from meshhw.keystore.api import OpenOptions, Token
 from meshhw.keystore.uri import TokenURI
-from meshhw.managers.account.sealedfile import sealed, sealer_of, unsealed
+from meshhw.managers.account.sealedfile import sealed, sealed_long, sealer_of, unsealed
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.codec import decode, encode
 from meshhw.udf import Seed
@@ -24,6 +24,7 @@ from meshhw.udf import Seed
 PROFILE = "profile.dare"
 """The signed profile, in a copy of the directory the way to its address after a recovery."""
 KEYS = "keys.sealed"
+GRANTED = "granted.dare"
 _LIMIT = 1 << 20
 
 
@@ -56,6 +57,18 @@ class AccountDirectory:
         data = files.read_private(self.path / PROFILE, _LIMIT)
         return None if data is None else Envelope.parse(data)
 
+    def write_granted(self, envelope: Envelope | None) -> None:
+        """Keep what a connected device has put together of its keys after an update; None: nothing yet."""
+        if envelope is None:
+            (self.path / GRANTED).unlink(missing_ok=True)
+        else:
+            files.replace(self.path / GRANTED, envelope.octets())
+
+    def granted(self) -> Envelope | None:
+        """What a connected device has put together of its keys. Raises FormatError."""
+        data = files.read_private(self.path / GRANTED, _LIMIT)
+        return None if data is None else Envelope.parse(data)
+
     def write_seed(self, token: Token, seed: Seed) -> None:
         """Seal the seed to a token."""
         files.replace(self.path / "seed.sealed", sealed(token, seed.data, self._purpose("seed")))
@@ -77,7 +90,15 @@ class AccountDirectory:
 
     def write_keys(self, token: Token, keys: ActivationCommon) -> None:
         """Seal the keys of the stores, and the common keys where they were rotated, to a token."""
-        files.replace(self.path / KEYS, sealed(token, encode(keys), self._purpose("keys")))
+        self.replace_keys(self.sealed_keys(token, keys))
+
+    def sealed_keys(self, token: Token, keys: ActivationCommon) -> bytes:
+        """What `replace_keys` takes."""
+        return sealed_long(token, encode(keys), self._purpose("keys"))
+
+    def replace_keys(self, octets: bytes) -> None:
+        """Keep sealed keys in place of the earlier ones."""
+        files.replace(self.path / KEYS, octets)
 
     def keys_token(self) -> TokenURI:
         """The token that the keys are sealed to. Raises KeyNotFound, FormatError."""

@@ -1,13 +1,14 @@
 """The first device of an account: the machine on which it was made, or made again from its shares.
 
 It has no device profile; its place in the device catalog is under its administrator's key, so that it can be
-disconnected like any other when it is lost.
+disconnected like any other when it is lost. What is for it alone is encrypted to its administrator's
+encryption key.
 """
 
 from __future__ import annotations
 
 from meshhw.dare.signing import Signer
-from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION
+from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION, ESCROW
 from meshhw.managers.host import ProfileRecord, now
 from meshhw.managers.profilemaking import ROOT
 from meshhw.schema.assertion import sign_assertion
@@ -19,9 +20,10 @@ from meshhw.udf import fingerprint
 
 
 def founder_roles(record: ProfileRecord, *, seed: bool) -> tuple[str, ...]:
-    """What the machine holds, as roles: `super` while it has the seed, or the root key beside its others."""
-    tokens = {role: record.key(role).key_uri.token for role in (ROOT, ADMINISTRATOR)}
-    if seed or tokens[ROOT] == tokens[ADMINISTRATOR]:
+    """What the machine holds, as roles: `super` while it has the seed, or the root or escrow key beside its
+    administrator's."""
+    tokens = {role: record.key(role).key_uri.token for role in (ROOT, ESCROW, ADMINISTRATOR)}
+    if seed or tokens[ADMINISTRATOR] in (tokens[ROOT], tokens[ESCROW]):
         return ("super",)
     return ("admin", "web")
 
@@ -36,7 +38,7 @@ def founder_entry(record: ProfileRecord, admin: Signer, roles: tuple[str, ...]) 
         authority=udf,
         roles=roles,
         signature=key_data(admin.public),
-        encryption=key_data(record.key(ENCRYPTION).public_key),
+        encryption=key_data(record.key(ADMINISTRATOR_ENCRYPTION).public_key),
     )
     signed = sign_assertion(connection, admin, udf, binary=True)
     return CatalogedDevice(

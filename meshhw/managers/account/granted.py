@@ -73,8 +73,7 @@ def portion(held: ActivationCommon, rights: Rights) -> ActivationCommon:
             f"the account's seed is not here, so {', '.join(rights.roles)} cannot be granted",
             hint="the sheets bring it back: `meshhw account recover`",
         )
-    common = rights.common_keys or rights.seed
-    if common and held.encryption is None:
+    if (rights.common_keys or rights.seed) and held.encryption is None:
         raise NotSupported(
             "the account's private keys are in their tokens and its seed is not here, "
             f"so {', '.join(rights.roles)} cannot be granted",
@@ -83,6 +82,12 @@ def portion(held: ActivationCommon, rights: Rights) -> ActivationCommon:
     missing = rights.stores - {item.resource for item in held.entries}
     if missing:
         raise NotSupported(f"this device holds no key of {', '.join(sorted(missing))}, so it cannot grant it")
+    return within(held, rights)
+
+
+def within(held: ActivationCommon, rights: Rights) -> ActivationCommon:
+    """Of the keys that are held here, all that these rights may have; what is not held is left out."""
+    common = rights.common_keys or rights.seed
     return ActivationCommon(
         activation_key=held.activation_key if rights.seed else None,
         entries=tuple(item for item in held.entries if item.resource in rights.stores),
@@ -90,4 +95,22 @@ def portion(held: ActivationCommon, rights: Rights) -> ActivationCommon:
         authentication=held.authentication if common else None,
         signature=held.signature if common else None,
         previous_encryptions=held.previous_encryptions if common else (),
+    )
+
+
+def merged(held: ActivationCommon, newer: ActivationCommon) -> ActivationCommon:
+    """What was held and what came later: every epoch of every store, and the common keys of both."""
+    known = {(item.resource, item.epoch or 0): item for item in (*held.entries, *newer.entries)}
+    encryption = newer.encryption or held.encryption
+    earlier = (held.encryption, *newer.previous_encryptions, *held.previous_encryptions)
+    previous = {data.udf: data for data in earlier if data is not None}
+    if encryption is not None:
+        previous.pop(encryption.udf, None)
+    return ActivationCommon(
+        activation_key=newer.activation_key or held.activation_key,
+        entries=tuple(known.values()),
+        encryption=encryption,
+        authentication=newer.authentication or held.authentication,
+        signature=newer.signature or held.signature,
+        previous_encryptions=tuple(previous.values()),
     )

@@ -23,6 +23,7 @@ from meshhw.managers.account.granted import entry, store_ring
 from meshhw.managers.account.roles import (
     ADMINISTRATOR,
     ENCRYPTION,
+    ESCROW,
     ROLES,
     SEED_NAMES,
     STORES,
@@ -89,7 +90,10 @@ class AccountManager:
         if address and any(record.label == address for record in self._host.profiles(KIND)):
             raise StateError(f"this machine has the account {address} already")
         seed = None if native else request.seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
-        request = replace(request, seed=seed, label=address)
+        assigned = dict(request.assigned)
+        if ROOT in assigned:  # who holds the escrow key reads every new key of a store
+            assigned.setdefault(ESCROW, assigned[ROOT])
+        request = replace(request, seed=seed, label=address, assigned=assigned)
         return NewAccount(address, request, plan_profile(self._maker, ROLES, request), version)
 
     def create(self, new: NewAccount) -> ProfileRecord:
@@ -188,7 +192,7 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount) -> ProfileRecord:
         common_encryption=data[ENCRYPTION],
         common_authentication=data["authentication"],
         common_signature=data["signature"],
-        escrow_encryption=data["escrow"],
+        escrow_encryption=data[ESCROW],
     )
     udf = fingerprint(keys[ROOT].public)
     envelope = sign_assertion(profile, signer_of(keys[ROOT]), udf)

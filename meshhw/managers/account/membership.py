@@ -6,7 +6,7 @@ asks the token again. The activation opens with the base key, the account's keys
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,15 +18,16 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.activation import Use, scalar, tweak
-from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
 from meshhw.managers.account.connected import connected_keys, require_same
 from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.granted import merged
 from meshhw.managers.account.profiles import require_newer
+from meshhw.managers.account.removed import signers_for
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import opened
 from meshhw.schema.activation import ActivationAccount, ActivationCommon
-from meshhw.schema.assertion import open_assertion, open_profile, profile_udf
+from meshhw.schema.assertion import enclose, open_assertion, open_profile, profile_udf
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped, MeshObject
@@ -54,9 +55,8 @@ class Membership:
         self.profile = open_profile(self.profile_envelope, ProfileUser).value
         self._take_newer()
         self.udf = profile_udf(self.profile)
-        self._administrators = administrators(self.profile)
         connection = _envelope(entry.enveloped_connection_device, "connection")
-        self.connection = open_assertion(connection, ConnectionDevice, self._administrators).value
+        self.connection = open_assertion(connection, ConnectionDevice, self._signers(connection)).value
         if self.connection.profile_udf != self.udf:
             raise IntegrityError("the connection is to another account than the profile beside it")
         self.device: ProfileRecord = host.profile(entry.device_udf, "ProfileDevice")
@@ -109,9 +109,33 @@ class Membership:
 
     def common(self, options: OpenOptions) -> ActivationCommon:
         """The keys of the account that this device was granted, opened with its connected key."""
-        envelope = _envelope(self.entry.enveloped_activation_common, "activation of the account's keys")
         with self.encryption(options) as key:
-            return open_assertion(envelope, ActivationCommon, self._administrators, KeyRing([key])).value
+            return self._granted(KeyRing([key]))
+
+    def merged_envelope(self, later: Membership, options: OpenOptions) -> Envelope:
+        """All that this device held and what a later entry brings, for itself alone, signed by itself."""
+        with later.encryption(options) as key:
+            ring = KeyRing([key])
+            both = merged(self._granted(ring), later.given(ring))
+            reader = key.public
+        with later.signer(options) as signer:
+            return enclose(both, signer, reader, later.device.udf)
+
+    def given(self, ring: KeyRing) -> ActivationCommon:
+        """What the administrator's entry itself brings."""
+        envelope = _envelope(self.entry.enveloped_activation_common, "activation of the account's keys")
+        return open_assertion(envelope, ActivationCommon, self._signers(envelope), ring).value
+
+    def _granted(self, ring: KeyRing) -> ActivationCommon:
+        """The newest that is held: after an update what this device has put together itself."""
+        kept = AccountDirectory(self.host.home, self.udf).granted()
+        if kept is None:
+            return self.given(ring)
+        own = public_key(self.connection.signature, "Signature")
+        return open_assertion(kept, ActivationCommon, [own], ring).value
+
+    def _signers(self, envelope: Envelope) -> Sequence[PublicKey]:
+        return signers_for(self.profile, envelope, self.entry.proof)
 
     def _activation(self, ring: KeyRing) -> Seed:
         if self._seed is None:
@@ -120,7 +144,7 @@ class Membership:
 
     def _opened_activation(self, ring: KeyRing) -> Seed:
         envelope = _envelope(self.entry.enveloped_activation_account, "activation")
-        found = open_assertion(envelope, ActivationAccount, self._administrators, ring).value
+        found = open_assertion(envelope, ActivationAccount, self._signers(envelope), ring).value
         if found.account_udf != self.udf or not found.activation_key:
             raise IntegrityError("the activation is of another account")
         seed = Seed.parse(found.activation_key)
@@ -148,8 +172,11 @@ def membership(host: Host, name: str | None = None) -> Membership:
     return found[0]
 
 
-def install(host: Host, found: Membership) -> None:
-    """Keep a membership. Raises IntegrityError when an older profile of the account would replace a newer."""
+def install(host: Host, found: Membership, granted: Envelope | None = None) -> None:
+    """Keep a membership, with what the device has put together of its keys where it is an update.
+
+    Raises IntegrityError when an older profile of the account would replace a newer.
+    """
     directory = AccountDirectory(host.home, found.udf)
     profile = _envelope(found.entry.enveloped_profile_user, "profile")
     offered = open_profile(profile, ProfileUser).value
@@ -158,6 +185,7 @@ def install(host: Host, found: Membership) -> None:
         if held is not None:
             require_newer(open_profile(held, ProfileUser).value, offered)
         directory.write_profile(profile.octets())
+        directory.write_granted(granted)
         files.replace(directory.path / CATALOGED, encode(found.entry))
 
 

@@ -7,14 +7,18 @@ from meshhw.keystore.placement import Role
 from meshhw.managers.profilemaking import ROOT
 
 ADMINISTRATOR = "administrator-signature"
+ADMINISTRATOR_ENCRYPTION = "administrator-encryption"
+"""What is for the machine of the account alone is encrypted to it; the profile does not name it."""
 ENCRYPTION = "encryption"
+ESCROW = "escrow"
 ROLES = (
     Role(ROOT, Operation.SIGN),
     Role(ADMINISTRATOR, Operation.SIGN),
     Role(ENCRYPTION, Operation.AGREE),
     Role("authentication", Operation.AGREE),
     Role("signature", Operation.SIGN),
-    Role("escrow", Operation.AGREE),
+    Role(ESCROW, Operation.AGREE),
+    Role(ADMINISTRATOR_ENCRYPTION, Operation.AGREE),
 )
 SEED_NAMES = {
     ROOT: "CompleteAccountProfile",
@@ -22,7 +26,8 @@ SEED_NAMES = {
     ENCRYPTION: "CompleteAccountEncrypt",
     "authentication": "CompleteAccountAuthenticate",
     "signature": "CompleteAccountSign",
-    "escrow": "CompleteAccountEscrow",
+    ESCROW: "CompleteAccountEscrow",
+    ADMINISTRATOR_ENCRYPTION: "CompleteAccountAdminEncrypt",
 }
 """Schema digest section 3."""
 STORES = tuple(

@@ -7,21 +7,42 @@ from pathlib import Path
 import msgspec
 
 from meshhw import files
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing
+from meshhw.dare.header import ContentMeta
+from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope
+from meshhw.dare.write import seal
 from meshhw.errors import FormatError, KeyNotFound, NewerVersion, NotSupported
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions, Seals, Token
 from meshhw.keystore.uri import TokenURI
+from meshhw.udf import UDF, Kind
+from meshhw.udf.secret import symmetric_key
 
 VERSION = 1
 _LIMIT = 1 << 20
 
 
-class SealedFile(msgspec.Struct, frozen=True, kw_only=True):
+class SealedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A token's blob, and which token it is."""
 
-    version: int = VERSION
+    version: int
     token: str
     blob: bytes
+    body: bytes | None = None
+    """What is longer than tokens seal: an envelope, and `blob` is the symmetric key that it is for."""
+
+
+def sealed_long(token: Token, secret: bytes, purpose: str) -> bytes:
+    """The same as `sealed` for a secret of any length. Raises NotSupported."""
+    key = symmetric_key(32)
+    body = seal(secret, Outline(readers=[key], content=ContentMeta(unique_id=purpose)))
+    if not isinstance(token, Seals):
+        raise NotSupported(f"{token.info().label} seals no secrets")
+    blob = token.seal(key.data, purpose.encode())
+    found = SealedFile(version=VERSION, token=str(token.info().uri), blob=blob, body=body.octets())
+    return msgspec.json.encode(found) + b"\n"
 
 
 def sealed(token: Token, secret: bytes, purpose: str) -> bytes:
@@ -29,7 +50,7 @@ def sealed(token: Token, secret: bytes, purpose: str) -> bytes:
     if not isinstance(token, Seals):
         raise NotSupported(f"{token.info().label} seals no secrets")
     blob = token.seal(secret, purpose.encode())
-    return msgspec.json.encode(SealedFile(token=str(token.info().uri), blob=blob)) + b"\n"
+    return msgspec.json.encode(SealedFile(version=VERSION, token=str(token.info().uri), blob=blob)) + b"\n"
 
 
 def unsealed(path: Path, purpose: str, options: OpenOptions) -> bytes | None:
@@ -45,9 +66,10 @@ def unsealed(path: Path, purpose: str, options: OpenOptions) -> bytes | None:
     try:
         if not isinstance(token, Seals):
             raise NotSupported(f"{found.token} seals no secrets")
-        return token.unseal(found.blob, purpose.encode())
+        secret = token.unseal(found.blob, purpose.encode())
     finally:
         token.close()
+    return secret if found.body is None else _opened(found.body, secret)
 
 
 def sealer_of(path: Path) -> TokenURI:
@@ -56,6 +78,11 @@ def sealer_of(path: Path) -> TokenURI:
     if data is None:
         raise KeyNotFound(f"there is no {path}")
     return TokenURI.parse(_parse(path, data).token)
+
+
+def _opened(body: bytes, key: bytes) -> bytes:
+    ring = KeyRing(symmetric=[UDF.make(Kind.SYMMETRIC, key)])
+    return open_envelope(Envelope.parse(body), ring).payload
 
 
 def _parse(path: Path, data: bytes) -> SealedFile:

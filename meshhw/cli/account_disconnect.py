@@ -1,0 +1,115 @@
+"""`meshhw account disconnect`: what a lost device could use is changed, and what it still reads is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshhw.cli.account_devices import Account, RootOn, token_named
+from meshhw.cli.common import context
+
+if TYPE_CHECKING:
+    from meshhw.keystore.uri import TokenURI
+    from meshhw.managers.account.authority import Authority
+    from meshhw.managers.account.disconnecting import Lost
+
+
+def disconnect(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its UDF, or what the account calls it.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write the other devices' updates here.")
+    ] = None,
+    root_on: RootOn = None,
+    account: Account = None,
+) -> None:
+    """Disconnect a device that was lost, and change every key that it could use."""
+    from meshhw.managers.account.authority import authority
+    from meshhw.managers.account.disconnecting import disconnect as making
+    from meshhw.managers.account.disconnecting import lost_device
+    from meshhw.managers.account.journal import apply, commit
+    from meshhw.managers.host import Host
+
+    cli = context()
+    found = going_on(authority(Host(cli.home), account, cli.open_options))
+    held = found.held(common=False)
+    lost = lost_device(found, held, device)
+    _announce(found, lost, token_named(root_on))
+    cli.require_consent(f"Disconnect {lost.entry.local_name or lost.udf}?")
+    if lost.rights.common_keys:
+        held = found.held()
+    journal = making(found, lost, held, token_named(root_on))
+    commit(found, journal)
+    apply(found, journal)
+    for line in lost.still_reads:
+        cli.output.note(f"it may still read {line}")
+    value = _told(found, lost, _write_updates(found, journal.updates, out))
+    count = len(journal.updates)
+    cli.output.show(
+        value, f"{value['device']} is disconnected; {count} update{'s' if count != 1 else ''} to be brought"
+    )
+
+
+def going_on(found: Authority) -> Authority:
+    """The account, after a disconnection that something had interrupted was carried out."""
+    from meshhw.managers.account.journal import resume
+
+    if resume(found):
+        context().output.note("a disconnection that was interrupted is carried out")
+    return found
+
+
+def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
+    """Which case this is, and what it will ask for, before anything is changed."""
+    output = context().output
+    name = lost.entry.local_name or lost.udf
+    output.note(f"{name} is connected as {', '.join(lost.rights.roles)}; case: {_case(lost)}")
+    root = found.root_token(root_on) if lost.needs_root else None
+    tokens = dict.fromkeys([*found.tokens(), *([root] if root else [])])
+    pins = f"{len(tokens)} PIN{'s' if len(tokens) != 1 else ''}"
+    signatures = lost.signatures
+    touches = (signatures if found.touches() else 0) + (1 if root and found.root_touches() else 0)
+    output.note(
+        f"{pins}, {touches} touches: {signatures} signatures by this administrator's key"
+        + (", 1 by the root key" if root else "")
+    )
+
+
+def _case(lost: Lost) -> str:
+    if lost.needs_successor:
+        return "it held the account's seed or root key, so the account gets a successor"
+    if lost.administrator is not None:
+        return "an administrator: its key is removed, stores and common keys get new ones"
+    if lost.rights.common_keys:
+        return "its stores and the common keys get new keys"
+    return "its stores get new keys"
+
+
+def _write_updates(found: Authority, updates: dict[str, bytes], out: Path | None) -> list[str]:
+    """Where each device's update is."""
+    from meshhw.dare.output import replacing
+    from meshhw.managers.account.updates import update_path
+
+    if out is None:
+        return [str(update_path(found.directory.path, device)) for device in updates]
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for device, octets in updates.items():
+        with replacing(out / f"{device}.dare") as target:
+            target.write(octets)
+        written.append(str(out / f"{device}.dare"))
+    return written
+
+
+def _told(found: Authority, lost: Lost, updates: list[str]) -> dict[str, Any]:
+    return {
+        "device": lost.entry.local_name or lost.udf,
+        "udf": lost.udf,
+        "version": found.profile.version,
+        "administrator_removed": lost.administrator is not None,
+        "rekeyed": sorted(lost.rights.stores),
+        "still_reads": list(lost.still_reads),
+        "updates": updates,
+    }

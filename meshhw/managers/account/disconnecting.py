@@ -1,0 +1,212 @@
+"""Disconnecting a device: everything that a lost device could use is changed, and told before and after.
+
+What depends on a person (PINs, touches, the root's token) is done first and changes nothing. Then all that
+was made is written down in one file, and carried out from there: whatever interrupts that, the next command
+goes on where it ended (`meshhw.managers.account.journal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.signing import Signer
+from meshhw.errors import IntegrityError, NotSupported, SignatureInvalid, UsageError
+from meshhw.keystore.uri import TokenURI
+from meshhw.managers.account.administrators import administrators, signed_by_root, without
+from meshhw.managers.account.authority import Authority, opened_catalog
+from meshhw.managers.account.devices import STORE as DEVICES
+from meshhw.managers.account.devices import DeviceCatalog
+from meshhw.managers.account.granted import merged
+from meshhw.managers.account.journal import Journal
+from meshhw.managers.account.rekeying import new_keys, rotated, statement
+from meshhw.managers.account.removed import proof_of, removal, signers_for
+from meshhw.managers.account.rights import Rights, rights_of
+from meshhw.managers.account.updates import refreshed, update_for
+from meshhw.schema.activation import ActivationCommon
+from meshhw.schema.assertion import open_assertion
+from meshhw.schema.codec import encode
+from meshhw.schema.connection import ConnectionDevice
+from meshhw.schema.entry import CatalogedDevice
+from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import ProfileUser
+from meshhw.udf import fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A device that shall be disconnected, and what its place in the account gave it."""
+
+    entry: CatalogedDevice
+    rights: Rights
+    administrator: PublicKey | None
+    """Its key, if the profile lists it."""
+    remaining: tuple[CatalogedDevice, ...]
+
+    @property
+    def udf(self) -> str:
+        """The device's name in the catalog."""
+        return self.entry.device_udf or ""
+
+    @property
+    def needs_successor(self) -> bool:
+        """Whether it held the account's seed or root key: then the account itself must be replaced."""
+        return self.rights.seed
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether the profile must be signed anew."""
+        return self.administrator is not None or self.rights.common_keys
+
+    @property
+    def signatures(self) -> int:
+        """How often the administrator's key signs: two for the new keys, two for every other device, and two
+        for this one where it is a connected device itself."""
+        return 2 + 2 * len(self.remaining)
+
+    @property
+    def still_reads(self) -> tuple[str, ...]:
+        """What the lost device may still read from before, in whole sentences."""
+        stores = ", ".join(sorted(self.rights.stores))
+        told = [f"what was in {stores} until now, as far as it has copies"]
+        if self.rights.common_keys:
+            told.append("letters to the account that were encrypted until its senders have the new profile")
+        return tuple(told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What every remaining device is given."""
+
+    profile: Envelope
+    keys: ActivationCommon
+
+
+def lost_device(found: Authority, held: ActivationCommon, name: str) -> Lost:
+    """The device of that UDF or local name, and what it held.
+
+    Raises KeyNotFound, Ambiguous; UsageError for the device that this machine is.
+    """
+    with opened_catalog(found, held) as devices:
+        entry = devices.device(name)
+        left_out = {entry.device_udf, found.founder_udf}
+        others = tuple(item for item in devices.devices() if item.device_udf not in left_out)
+    connection = connection_of(found.profile, entry)
+    if public_key(connection.signature, "Signature") == found.administrator_key:
+        raise UsageError(
+            "a device cannot disconnect itself", hint="do it from another administrator's device"
+        )
+    signature = public_key(connection.signature, "Signature")
+    return Lost(
+        entry,
+        rights_of(connection.roles),
+        signature if signature in administrators(found.profile) else None,
+        others,
+    )
+
+
+def disconnect(
+    found: Authority, lost: Lost, held: ActivationCommon, root_on: TokenURI | None = None
+) -> Journal:
+    """Everything that the disconnection needs, made but not written: `journal.commit` and `apply` do that.
+
+    Raises NotSupported when the account itself must be replaced, UsageError for its last administrator, and
+    what the tokens raise: nothing is changed then.
+    """
+    if lost.needs_successor:
+        raise NotSupported(
+            "it held the account's seed or root key, so the account itself must be replaced",
+            hint="`meshhw account succeed` makes its successor and takes the other devices along",
+        )
+    keys = new_keys(held, lost.rights.stores | {DEVICES}, found.suite, common=lost.rights.common_keys)
+    after = merged(held, keys)
+    with opened_catalog(found, held) as devices:
+        profile = _new_profile(found, lost, keys, devices, root_on)
+        with found.administrator() as admin:
+            escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
+            said = statement(keys, found.udf, escrow, admin)
+            made = _Made(profile, after)
+            entries = list(_refreshed(made, lost, found.profile, devices, admin))
+            others = [item for item in entries if item.device_udf != found.device_udf]
+            updates = {item.device_udf or "": update_for(item, admin).octets() for item in others}
+    own, granted = found.own(entries, after)
+    return Journal(
+        account=found.udf,
+        removed=lost.udf,
+        profile=profile.octets(),
+        statement=said.octets(),
+        entries=tuple(encode(item) for item in entries),
+        updates=updates,
+        own=own,
+        granted=granted,
+    )
+
+
+def connection_of(profile: ProfileUser, entry: CatalogedDevice) -> ConnectionDevice:
+    """The connection in an entry, signed by who may. Raises SignatureInvalid, FormatError."""
+    if entry.enveloped_connection_device is None:
+        raise IntegrityError(f"the entry of {entry.device_udf} lacks its connection")
+    envelope = Envelope.from_array(entry.enveloped_connection_device.array)
+    signers = signers_for(profile, envelope, entry.proof)
+    return open_assertion(envelope, ConnectionDevice, signers).value
+
+
+def _new_profile(
+    found: Authority,
+    lost: Lost,
+    keys: ActivationCommon,
+    devices: DeviceCatalog,
+    root_on: TokenURI | None,
+) -> Envelope:
+    """The profile with the common keys rotated and the administrator removed, where that is needed."""
+    profile = rotated(found.profile, keys)
+    if lost.administrator is not None:
+        profile = removing(profile, fingerprint(lost.administrator), devices)
+    if profile == found.profile:
+        return found.envelope
+    return signed_by_root(found, profile, root_on)
+
+
+def removing(profile: ProfileUser, udf: str, devices: DeviceCatalog) -> ProfileUser:
+    """The profile without that administrator, and the device catalog's head as it is now.
+
+    Raises KeyNotFound, UsageError for the last one.
+    """
+    left, gone = without(profile, udf)
+    removals = (*profile.removed_administrators, removal(gone, devices.store.catalog))
+    return replace(left, removed_administrators=removals)
+
+
+def _refreshed(
+    made: _Made, lost: Lost, before: ProfileUser, devices: DeviceCatalog, admin: Signer
+) -> Iterator[CatalogedDevice]:
+    for entry in lost.remaining:
+        try:
+            connection = connection_of(before, entry)
+        except SignatureInvalid:  # by somebody who was removed before it was written: it is no device
+            continue
+        proven = with_proof(entry, lost.administrator, devices)
+        yield refreshed(proven, connection, made.profile, made.keys, admin)
+
+
+def with_proof(entry: CatalogedDevice, removed: PublicKey | None, devices: DeviceCatalog) -> CatalogedDevice:
+    """The entry, with the proof that it was there already if the removed administrator has signed it."""
+    if removed is None or not _signed_by(entry, removed):
+        return entry
+    proof = proof_of(devices.store.catalog, entry.device_udf or "")
+    return replace(entry, proof=proof.octets())
+
+
+def _signed_by(entry: CatalogedDevice, key: PublicKey) -> bool:
+    if entry.enveloped_connection_device is None:
+        return False
+    envelope = Envelope.from_array(entry.enveloped_connection_device.array)
+    try:
+        open_assertion(envelope, ConnectionDevice, [key])
+    except SignatureInvalid:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""What a remaining device needs from an administrator after a change: its refreshed entry, in an envelope for
+it alone (docs/formats.md, "Updates").
+
+The refreshed entry carries the newest profile and the new keys; activation and connection stay as they were.
+Updates wait in `accounts/UDF/updates/` until a person or `account sync` brings them to their devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from meshhw import files
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing
+from meshhw.dare.signing import Signer
+from meshhw.errors import FormatError, IntegrityError, KeyNotFound, Replayed, SignatureInvalid
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.authority import Founder
+from meshhw.managers.account.granted import merged, within
+from meshhw.managers.account.membership import CATALOGED, Membership, install
+from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION
+from meshhw.managers.host import Host, ProfileRecord, now
+from meshhw.managers.keys import opened
+from meshhw.schema.activation import ActivationCommon
+from meshhw.schema.assertion import enclose, open_assertion, open_profile, profile_udf
+from meshhw.schema.codec import decode
+from meshhw.schema.connection import ConnectionDevice
+from meshhw.schema.core import Enveloped
+from meshhw.schema.entry import CatalogedDevice
+from meshhw.schema.keydata import public_key
+from meshhw.schema.message import RespondConnection
+from meshhw.schema.profile import ProfileDevice, ProfileUser
+from meshhw.udf.secret import nonce
+
+UPDATE = "Update"
+_LIMIT = 1 << 20
+
+
+def refreshed(
+    entry: CatalogedDevice,
+    connection: ConnectionDevice,
+    profile: Envelope,
+    keys: ActivationCommon,
+    admin: Signer,
+) -> CatalogedDevice:
+    """The entry with the newest profile and what of these keys the device's roles may have; one signature."""
+    reader = public_key(connection.encryption, "Encryption")
+    portion = within(keys, rights_of(connection.roles))
+    return replace(
+        entry,
+        updated=now(),
+        enveloped_profile_user=Enveloped(profile.array()),
+        enveloped_activation_common=Enveloped(
+            enclose(portion, admin, reader, entry.device_udf or "").array()
+        ),
+    )
+
+
+def update_for(entry: CatalogedDevice, admin: Signer) -> Envelope:
+    """The envelope that brings an entry to its device; one signature. Raises FormatError."""
+    name = nonce().text
+    answer = RespondConnection(message_id=name, result=UPDATE, cataloged_device=entry)
+    return enclose(answer, admin, _base_key(entry), name)
+
+
+def update_path(account: Path, device: str) -> Path:
+    """Where the update of a device waits, in the account's directory."""
+    return account / "updates" / f"{device}.dare"
+
+
+def take_update(
+    host: Host, answer: RespondConnection, signers: Sequence[PublicKey], options: OpenOptions
+) -> tuple[str, ConnectionDevice]:
+    """Install an update on the device that it is for; the account's UDF and the device's connection.
+
+    Raises KeyNotFound when it is for no device here, SignatureInvalid when no administrator of its profile
+    signed it, Replayed for one that is older than what is held, IntegrityError for an older profile.
+    """
+    entry = answer.cataloged_device
+    if entry is None or entry.enveloped_profile_user is None:
+        raise FormatError("the update brings nothing")
+    envelope = Envelope.from_array(entry.enveloped_profile_user.array)
+    profile = open_profile(envelope, ProfileUser).value
+    if not set(signers) & set(administrators(profile)):
+        raise SignatureInvalid("the update is not signed by an administrator of the account")
+    founder = _founder(host, profile, entry)
+    if founder is not None:
+        return founder.udf, _adopt(Founder(host, founder, options), envelope, entry)
+    found = Membership(host, entry)
+    held = _held(host, found)
+    if (held.entry.updated or now()) > (entry.updated or now()):
+        raise Replayed("a later update of this device was installed already")
+    install(host, found, held.merged_envelope(found, options))
+    return found.udf, found.connection
+
+
+def _adopt(founder: Founder, profile: Envelope, entry: CatalogedDevice) -> ConnectionDevice:
+    """The same where the account was made: its administrator's encryption key opens what is for it."""
+    if entry.enveloped_activation_common is None or entry.enveloped_connection_device is None:
+        raise FormatError("the update brings no keys")
+    listed = administrators(open_profile(profile, ProfileUser).value)
+    inner = Envelope.from_array(entry.enveloped_activation_common.array)
+    with opened(
+        founder.record.key(ADMINISTRATOR_ENCRYPTION).uri, founder.host.home, founder.options
+    ) as own_key:
+        given = open_assertion(inner, ActivationCommon, listed, KeyRing([own_key.key])).value
+    founder.keep(merged(founder.held(common=False), given))
+    founder.take_profile(profile)
+    own = [*listed, founder.administrator_key]
+    connection = Envelope.from_array(entry.enveloped_connection_device.array)
+    return open_assertion(connection, ConnectionDevice, own).value
+
+
+def _founder(host: Host, profile: ProfileUser, entry: CatalogedDevice) -> ProfileRecord | None:
+    for record in host.profiles("ProfileUser"):
+        if record.udf == profile_udf(profile) and record.key(ADMINISTRATOR).udf == entry.device_udf:
+            return record
+    return None
+
+
+def _held(host: Host, found: Membership) -> Membership:
+    data = files.read_private(host.home / "accounts" / found.udf / CATALOGED, _LIMIT)
+    if data is None:
+        raise KeyNotFound("the update is of an account that no device here was connected to")
+    held = Membership(host, decode(data, CatalogedDevice))
+    if held.device.udf != found.device.udf:
+        raise IntegrityError("the update is for another device than the one that was connected")
+    return held
+
+
+def _base_key(entry: CatalogedDevice) -> PublicKey:
+    """The key that only the device itself has, whatever becomes of the account."""
+    if entry.enveloped_profile_device is not None:
+        device = open_profile(Envelope.from_array(entry.enveloped_profile_device.array), ProfileDevice)
+        return public_key(device.value.encryption, "Encryption")
+    if entry.enveloped_connection_device is None:
+        raise FormatError("the entry lacks its connection")
+    body = Envelope.from_array(entry.enveloped_connection_device.array).body
+    return public_key(decode(body, ConnectionDevice).encryption, "Encryption")
