@@ -9,6 +9,9 @@ import pytest
 
 from meshhw.keystore.uri import TokenURI
 
+ONLY_ONE = ("opencryptoki",)
+"""What a machine has once: its tests have the name in theirs."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("meshhw")
@@ -17,6 +20,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--reports", metavar="DIR", type=Path, help="keep the conformance and fault reports there"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of what a machine has once in one process, where several share the tests."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        for only_one in ONLY_ONE:
+            if only_one in item.nodeid:
+                item.add_marker(pytest.mark.xdist_group(only_one))
 
 
 @pytest.fixture
@@ -53,7 +66,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the outcomes of the promises where `--reports` says."""
     kept: Path | None = session.config.getoption("--reports", None)
-    if kept is not None and _outcomes:
+    one_of_several = hasattr(session.config, "workerinput")  # they report to the process that started them
+    if kept is not None and _outcomes and not one_of_several:
         kept.mkdir(parents=True, exist_ok=True)
         page = kept / "promises.json"
         before = json.loads(page.read_text()) if page.exists() else {}
