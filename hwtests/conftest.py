@@ -10,7 +10,7 @@ import pytest
 from meshhw.keystore.uri import TokenURI
 
 ONLY_ONE = ("opencryptoki",)
-"""What a machine has once: its tests have the name in theirs."""
+"""What a machine has once: tests that use it have a fixture or a parameter of that name."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,8 +28,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         for only_one in ONLY_ONE:
-            if only_one in item.nodeid:
+            if any(only_one in name for name in _asked_for(item)):
                 item.add_marker(pytest.mark.xdist_group(only_one))
+
+
+def _asked_for(item: pytest.Item) -> list[str]:
+    """Names of the fixtures and parameters of a test."""
+    values = getattr(item, "callspec", None)
+    return [*getattr(item, "fixturenames", []), *(map(str, values.params.values()) if values else [])]
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         return
     name, _, family = report.nodeid.split("::")[1].partition("[")
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-    family = family.rstrip("]").split("-")[0]  # what follows is for how long
+    family = family.partition("]")[0].split("-")[0]  # what follows is for how long, or a group
     _outcomes[f"{name} {family}"] = {"outcome": report.outcome, "reason": str(reason)}
 
 
