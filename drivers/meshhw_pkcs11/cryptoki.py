@@ -106,7 +106,7 @@ class Module:
             flags=CKF_OS_LOCKING_OK, pReserved=reserved.encode() if reserved else None
         )
         try:
-            self._library = ctypes.CDLL(path)
+            self._library = ctypes.CDLL(path, _binding())
             self._list = ctypes.c_void_p()
             code = self._library.C_GetFunctionList(ctypes.byref(self._list))
         except (OSError, AttributeError) as error:
@@ -183,6 +183,17 @@ class Module:
     def _entry(self, name: str) -> ctypes.c_void_p:
         offset = _VERSION_SIZE + _FUNCTIONS.index(name) * ctypes.sizeof(ctypes.c_void_p)
         return ctypes.c_void_p.from_address((self._list.value or 0) + offset)
+
+
+def _binding() -> int:
+    """How a module is loaded: what it calls by a name of its own is its own.
+
+    opencryptoki shows every symbol of its tokens to the whole process, and a module that is loaded after it
+    would call those of the same name instead (`object_create` in tpm2-pkcs11). Where a preloaded library means
+    to answer for others, as another allocator does, it is let.
+    """
+    preloaded = os.environ.get("LD_PRELOAD")
+    return ctypes.DEFAULT_MODE if preloaded else ctypes.DEFAULT_MODE | getattr(os, "RTLD_DEEPBIND", 0)
 
 
 _loaded: dict[str, Module] = {}
