@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fido2.ctap import CtapDevice
-from fido2.hid import CtapHidDevice, list_descriptors, open_connection
+from fido2.hid import list_descriptors
 from fido2.hid.base import HidDescriptor
+
+from meshhw_fido2.hid import open_device
 
 _SERVED_BY_HID = "yubico yubikey"
 """A YubiKey's USB reader: its FIDO application is on HID alone, and its PIV application is in use."""
@@ -35,11 +37,7 @@ def places() -> Iterator[Place]:
 def _hid() -> Iterator[Place]:
     descriptors: list[HidDescriptor] = list_descriptors()  # type: ignore[no-untyped-call]  # not annotated
     for one in descriptors:
-        yield Place(str(one.path), partial(_open_hid, one), one.product_name or "", one.serial_number or "")
-
-
-def _open_hid(descriptor: HidDescriptor) -> CtapDevice:
-    return CtapHidDevice(descriptor, open_connection(descriptor))  # type: ignore[no-untyped-call]  # not annotated
+        yield Place(str(one.path), partial(open_device, one), one.product_name or "", one.serial_number or "")
 
 
 def _readers() -> Iterator[Place]:

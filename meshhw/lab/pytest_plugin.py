@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from meshhw.lab.fixtures_any import any_token
 from meshhw.lab.fixtures_ctap import ctap_card, insert_ctap_card
+from meshhw.lab.fixtures_hid import hid_authenticator, plug_hid
 from meshhw.lab.fixtures_piv import insert_card, pcsc_lab, piv_card
 from meshhw.lab.fixtures_pkcs11 import (
     new_softhsm,
@@ -27,6 +28,7 @@ from meshhw.lab.fixtures_tpm import new_swtpm, swtpm_token, tpm2_pkcs11_token, t
 __all__ = [
     "any_token",
     "ctap_card",
+    "hid_authenticator",
     "insert_card",
     "insert_ctap_card",
     "new_softhsm",
@@ -37,6 +39,7 @@ __all__ = [
     "pcsc_lab",
     "piv_card",
     "pkcs11_token",
+    "plug_hid",
     "softhsm_directory",
     "softhsm_shim",
     "softhsm_token",

@@ -189,25 +189,25 @@ def control_of(shim: Path) -> Path:
     return shim.with_suffix(".control")
 
 
-def compiled() -> Path:
-    """The compiled shim in the user's cache. Raises DriverUnavailable where it cannot be compiled."""
+def compiled(source: Path = SOURCE) -> Path:
+    """A compiled shim in the user's cache. Raises DriverUnavailable where it cannot be compiled."""
     from platformdirs import user_cache_path
 
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    target = user_cache_path("meshhw", appauthor=False) / f"shim-{digest}.so"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    target = user_cache_path("meshhw", appauthor=False) / f"{source.stem}-{digest}.so"
     if not target.exists():
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _compile(target)
+        _compile(source, target)
     return target
 
 
-def _compile(target: Path) -> None:
+def _compile(source: Path, target: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
         raise DriverUnavailable("faults need a C compiler, and there is no cc", hint="apt-get install gcc")
     handle, new = tempfile.mkstemp(dir=target.parent, suffix=".so")
     os.close(handle)
-    arguments = [compiler, *COMPILE, "-o", new, str(SOURCE), "-ldl", "-lpthread"]
+    arguments = [compiler, *COMPILE, "-o", new, str(source), "-ldl", "-lpthread"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
         Path(new).unlink()

@@ -26,8 +26,11 @@ MAKE, ASSERT, INFO, PIN, RESET, NEXT_ASSERTION, MANAGE, SELECT = 1, 2, 4, 6, 7, 
 class Authenticator:
     """One authenticator of the model `aaguid`. `restart` is the loss of power."""
 
-    def __init__(self, aaguid: bytes, maker: Maker, protocols: tuple[int, ...]) -> None:
+    def __init__(
+        self, aaguid: bytes, maker: Maker, protocols: tuple[int, ...], transport: str = "nfc"
+    ) -> None:
         self._protocols = protocols
+        self._transport = transport
         self.context = Context(aaguid, session=Session(protocols))
         self.maker = maker
 
@@ -108,7 +111,7 @@ class Authenticator:
             0x06: list(self.context.session.protocols),
             0x07: LONGEST_LIST,
             0x08: 128,
-            0x09: ["nfc"],
+            0x09: [self._transport],
             0x0A: [{"alg": algorithm, "type": "public-key"} for algorithm in ALGORITHMS],
             0x0D: SHORTEST_PIN,
             0x0E: 0x00010000,
