@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
 from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.state import PIN_RETRIES
 from meshhw.lab.ctap.token import VirtualCtapToken
+from meshhw.lab.holding import CardHolder
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.token import PIN, VirtualPivToken
@@ -38,31 +38,12 @@ VERIFY, AUTHENTICATE = 0x20, 0x87
 SLOTS = (0x9A, 0x9C, 0x9D, 0x9E, *range(0x82, 0x96))
 
 
-HOLD = """
-import sys, time
-from smartcard.scard import *
-_, context = SCardEstablishContext(SCARD_SCOPE_SYSTEM)
-end = time.monotonic() + 10
-while True:
-    code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_ANY)
-    if code == 0 or time.monotonic() > end:
-        break
-    time.sleep(0.05)
-print(code, flush=True)
-sys.stdin.read()
-"""
-
-
 @contextmanager
-def card_held(reader: str) -> Iterator[str]:
+def card_held(reader: str, env: Mapping[str, str]) -> Iterator[str]:
     """A real program with an exclusive connection to the card in that reader."""
-    arguments = [sys.executable, "-c", HOLD, reader]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "0\n"
+    with CardHolder(reader, env) as holder:
         yield Path(sys.executable).name
-        assert holder.poll() is None  # nobody killed it
-        holder.communicate("")
+        assert holder.holds  # nobody killed it
 
 
 class PivFamily(Family):
@@ -121,7 +102,7 @@ class PivFamily(Family):
         keys.update(dict.fromkeys(self._filled, some))
 
     def held_by_another(self) -> AbstractContextManager[str]:
-        return card_held(self._virtual.reader.name)
+        return card_held(self._virtual.reader.name, self._virtual.env)
 
     def unwilling_finger(self) -> None:
         self._own.finger.willing = False
@@ -215,7 +196,7 @@ class CtapFamily(Family):
         raise Unable("an authenticator keeps nothing for the secrets that it seals")
 
     def held_by_another(self) -> AbstractContextManager[str]:
-        return card_held(self._virtual.reader.name)
+        return card_held(self._virtual.reader.name, self._virtual.env)
 
     def unwilling_finger(self) -> None:
         self._own.finger.willing = False

@@ -24,12 +24,16 @@ def up(
     tpm: Annotated[int, typer.Option(min=0, max=16, help="Software TPMs.")] = 0,
     piv: Annotated[int, typer.Option(min=0, max=16, help="Virtual PIV cards.")] = 0,
     fido2: Annotated[int, typer.Option(min=0, max=16, help="Virtual FIDO2 cards.")] = 0,
+    fido2_usb: Annotated[int, typer.Option(min=0, max=16, help="Virtual FIDO2 keys in USB ports.")] = 0,
+    tpm2_pkcs11: Annotated[
+        bool, typer.Option("--tpm2-pkcs11", help="A TPM behind the module of tpm2-pkcs11.")
+    ] = False,
 ) -> None:
     """Start emulated tokens (two SoftHSM tokens unless told otherwise); they run until `lab down`."""
     from meshhw.lab.client import Lab
     from meshhw.lab.part import Order
 
-    order = Order(softhsm, nss, opencryptoki, tpm, piv, fido2)
+    order = Order(softhsm, nss, opencryptoki, tpm, piv, fido2, fido2_usb, tpm2_pkcs11)
     if order == Order():
         order = Order(softhsm=DEFAULT_TOKENS)
     cli = context()

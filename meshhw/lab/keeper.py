@@ -95,7 +95,7 @@ class Keeper:
 def _started(order: Order, directory: Path, running: ExitStack) -> list[LabPart]:
     """The ordered parts; `running` ends them. Each technology's module is imported only when it is wanted."""
     parts: list[LabPart] = []
-    if order.softhsm or order.nss or order.opencryptoki:
+    if order.softhsm or order.nss or order.opencryptoki or order.tpm2_pkcs11:
         from meshhw.lab.part_pkcs11 import Pkcs11Part
 
         parts.append(Pkcs11Part(order, directory))
@@ -109,6 +109,11 @@ def _started(order: Order, directory: Path, running: ExitStack) -> list[LabPart]
         from meshhw.lab.part_cards import CardsPart
 
         parts.append(CardsPart(order, directory))
+        running.callback(parts[-1].close)
+    if order.fido2_usb:
+        from meshhw.lab.part_usb import UsbPart
+
+        parts.append(UsbPart(order))
         running.callback(parts[-1].close)
     return parts
 

@@ -20,6 +20,8 @@ class Order:
     tpm: int = 0
     piv: int = 0
     fido2: int = 0
+    fido2_usb: int = 0
+    tpm2_pkcs11: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,13 @@ class LabPart(Protocol):
         ...
 
 
+_WHY = {
+    Fault.NOTOUCH: "nobody is asked for a touch by it",
+    Fault.BUSY: "no program can keep it to itself",
+    Fault.CLEAR: "it has nothing that erases it",
+}
+
+
 def impossible(family: str, fault: Fault) -> NotSupported:
     """A fault that a kind of token cannot have."""
-    return NotSupported(f"{fault} cannot befall a {family} token")
+    return NotSupported(f"{fault} cannot befall a {family} token: {_WHY.get(fault, 'it has no such state')}")

@@ -10,6 +10,7 @@ from typing import Any
 from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.faults import SLOW_SECONDS, Fault
+from meshhw.lab.holding import CardHolder
 from meshhw.lab.part import LabToken, Order, impossible
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
@@ -59,6 +60,7 @@ class CardsPart:
     def close(self) -> None:
         """Take the cards out and end pcscd."""
         for held in self._held.values():
+            held.release()
             held.card.heal()
             held.card.pull()
         self._held.clear()
@@ -90,6 +92,7 @@ class _Card:
     def __init__(self, card: VirtualCard) -> None:
         self.card = card
         self._former: Any = None
+        self._holder: CardHolder | None = None
 
     def put_back(self) -> None:
         if self._former is not None:
@@ -109,7 +112,18 @@ class _Card:
     def refuse_touch(self) -> None:
         self.card.card.finger.willing = False
 
+    def hold(self) -> None:
+        """By another program, which has it until the fault is over."""
+        if self._holder is None:
+            self._holder = CardHolder(self.card.reader.name, self.card.env)
+
+    def release(self) -> None:
+        if self._holder is not None:
+            self._holder.release()
+            self._holder = None
+
     def heal(self) -> None:
+        self.release()
         self.put_back()
         self.card.heal()
 
@@ -125,6 +139,8 @@ _ACTIONS: dict[Fault, Callable[[_Card], None]] = {
     Fault.HANG: lambda held: held.plan(Kind.HANG),
     Fault.SLOW: lambda held: held.plan(Kind.DELAY, SLOW_SECONDS),
     Fault.FULL: lambda held: held.card.fill(),
+    Fault.CLEAR: lambda held: held.card.clear(),
+    Fault.BUSY: _Card.hold,
     Fault.NOTOUCH: _Card.refuse_touch,
     Fault.NONE: _Card.heal,
 }

@@ -18,12 +18,13 @@ from meshhw.lab.part import LabToken, Order, impossible
 from meshhw.lab.pkcs11_token import Pkcs11Token, erase
 from meshhw.lab.shim import State, Trouble
 from meshhw.lab.softhsm import SoftHSM
+from meshhw.lab.tpm2_pkcs11 import Tpm2Pkcs11
 
 VARIABLE = modules.VARIABLE
 
 
 class Pkcs11Part:
-    """SoftHSM, NSS and opencryptoki tokens. Without a C compiler they run, but no fault can befall them."""
+    """PKCS#11 tokens of four modules. Without a C compiler they run, but no fault can befall them."""
 
     def __init__(self, order: Order, directory: Path) -> None:
         """Start what was ordered. Raises DriverUnavailable."""
@@ -39,6 +40,8 @@ class Pkcs11Part:
                 self._start_nss(f"nss-{number}", directory / f"nss-{number}")
             if order.opencryptoki:
                 self._start_opencryptoki(directory / "opencryptoki")
+            if order.tpm2_pkcs11:
+                self._start_tpm2_pkcs11(directory / "tpm2-pkcs11")
             undo.pop_all()
 
     @property
@@ -48,14 +51,14 @@ class Pkcs11Part:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The modules, and SoftHSM's configuration."""
+        """The modules, and what SoftHSM and tpm2-pkcs11 read."""
         return {**self._env, VARIABLE: ":".join(self._modules)}
 
     def fault(self, name: str, fault: Fault) -> None:
         """Let a fault befall a token. Raises NotSupported, DriverUnavailable without the fault module."""
         token = self._held[name]
         if fault is Fault.CLEAR:
-            if token.family == "nss":
+            if token.family in ("nss", "tpm2-pkcs11"):
                 raise impossible(token.family, fault)
             erase(cryptoki.load(token.module_path), token)
             return
@@ -91,6 +94,14 @@ class Pkcs11Part:
         directory.mkdir(mode=0o700)
         lab = self._running.enter_context(OpenCryptoki("opencryptoki-1", directory))
         path, control = _shimmed(lab.module_path, directory, "opencryptoki")
+        self._modules.append(path)
+        self._keep(lab.token, control)
+
+    def _start_tpm2_pkcs11(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700)
+        lab = self._running.enter_context(Tpm2Pkcs11("tpm2-pkcs11-1"))
+        path, control = _shimmed(lab.module_path, directory, "tpm2-pkcs11")
+        self._env.update({name: value for name, value in lab.env.items() if name != VARIABLE})
         self._modules.append(path)
         self._keep(lab.token, control)
 

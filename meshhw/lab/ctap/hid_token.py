@@ -54,6 +54,15 @@ class VirtualHidToken:
         """As if someone else had tried wrong PINs."""
         self.device.authenticator.context.lasting.pin_retries = 0
 
+    def fill(self) -> None:
+        """Leave no room for another discoverable credential."""
+        lasting = self.device.authenticator.context.lasting
+        lasting.capacity = len(lasting.credentials)
+
+    def clear(self) -> None:
+        """As if its owner had erased it."""
+        self.device.authenticator.erase()
+
     def heal(self) -> None:
         """Undo what a fault did: plans, lock, fullness, and the unwilling finger."""
         self.device.faults.clear()

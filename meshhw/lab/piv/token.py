@@ -86,6 +86,11 @@ class VirtualPivToken:
         """Leave no room for another object."""
         self.card.lasting.capacity = self.card.lasting.used
 
+    def clear(self) -> None:
+        """As if its owner had reset the PIV application."""
+        self.card.lasting.erase()
+        self.card.reset()
+
     def heal(self) -> None:
         """Undo what a fault did: plans, lock, fullness, and the unwilling finger."""
         self.card.faults.clear()
