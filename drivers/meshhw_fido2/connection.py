@@ -18,6 +18,8 @@ from meshhw_fido2.errors import BROKEN_ANSWERS, LOST, fold
 from meshhw_fido2.transport import Place
 
 T = TypeVar("T")
+CONTESTS = 5
+"""How often another program may take the authenticator's one PIN token away before this one gives up."""
 GRACE = 1.0
 """Seconds beyond the limit in which a cancelled authenticator may still answer before it is given up."""
 
@@ -110,6 +112,23 @@ class Connection:
                 return self._once(work)
             except _Lost as error:
                 raise TokenRemoved("the authenticator was removed") from error.__cause__
+
+    def contested(self, work: Callable[[Ctap2], T]) -> T:
+        """`run` for what is proven by a PIN token, of which an authenticator has one for all programs.
+
+        Another program's proof makes this one's void; it costs no try, so it is begun again.
+        """
+
+        def persistent(ctap: Ctap2) -> T:
+            for _ in range(CONTESTS):
+                try:
+                    return work(ctap)
+                except CtapError as error:
+                    if error.code != CtapError.ERR.PIN_AUTH_INVALID:
+                        raise
+            return work(ctap)
+
+        return self.run(persistent)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

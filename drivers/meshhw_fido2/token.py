@@ -56,13 +56,13 @@ class Fido2Token:
 
     def keys(self) -> Sequence[PresenceKey]:
         """The credentials made here, and those that the authenticator keeps (for which it wants its PIN)."""
-        return self._connection.run(self._keys)
+        return self._connection.contested(self._keys)
 
     def key(self, uri: KeyURI) -> PresenceKey:
         """The credential of that name; without one, the only one."""
         named = uri.get("credential")
         if named is not None:
-            return self._connection.run(lambda ctap: self._named(ctap, _credential(named)))
+            return self._connection.contested(lambda ctap: self._named(ctap, _credential(named)))
         found = self.keys()
         if not found:
             raise KeyNotFound(f"{self._info.label} has no credential of meshhw")
@@ -88,7 +88,7 @@ class Fido2Token:
 
     def enrol(self, label: str, *, discoverable: bool = True) -> PresenceKey:
         """A new credential that proves presence. Wants a touch, and the PIN where one is set."""
-        made = self._connection.run(
+        made = self._connection.contested(
             lambda ctap: self._make(ctap, "presence", label, discoverable=discoverable)
         )
         key = self._handle(made)
@@ -112,7 +112,7 @@ class Fido2Token:
         credential = self.key(key).credential
         known = self._memory.get(credential)
         if known is None or known.discoverable:
-            self._connection.run(lambda ctap: self._asker.delete(ctap, credential))
+            self._connection.contested(lambda ctap: self._asker.delete(ctap, credential))
         self._memory.remove(credential)
 
     def attest(self, key: KeyURI) -> Attestation:
@@ -223,7 +223,7 @@ class Fido2Token:
 
     def _recorded(self, uri: KeyURI, operation: Operation, work: Callable[[Ctap2], T]) -> T:
         try:
-            result = self._connection.run(work)
+            result = self._connection.contested(work)
         except MeshError as error:
             self._recorder.record(uri, operation, type(error).__name__)
             raise
