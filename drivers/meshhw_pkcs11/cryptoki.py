@@ -189,8 +189,8 @@ def _binding() -> int:
     """How a module is loaded: what it calls by a name of its own is its own.
 
     opencryptoki shows every symbol of its tokens to the whole process, and a module that is loaded after it
-    would call those of the same name instead (`object_create` in tpm2-pkcs11). Where a preloaded library means
-    to answer for others, as another allocator does, it is let.
+    would call those of the same name instead (`object_create` in tpm2-pkcs11). Where a preloaded library
+    means to answer for others, as another allocator does, it is let.
     """
     preloaded = os.environ.get("LD_PRELOAD")
     return ctypes.DEFAULT_MODE if preloaded else ctypes.DEFAULT_MODE | getattr(os, "RTLD_DEEPBIND", 0)
