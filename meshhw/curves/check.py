@@ -6,7 +6,6 @@ reveals it modulo the cofactor, or makes the result a constant (RFC 7748, 6; SP 
 
 from __future__ import annotations
 
-from Crypto.PublicKey.ECC import EccPoint, EccXPoint  # type: ignore[attr-defined]  # documented, not re-exported
 from nacl import bindings
 
 from meshhw.curves.edwards import ED448, ED25519
@@ -14,6 +13,7 @@ from meshhw.curves.maps import edwards_from_curve25519
 from meshhw.curves.montgomery import CURVE448, CURVE25519
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Curve, Point
+from meshhw.curves.pycryptodome import ecc
 from meshhw.errors import InvalidPublicKey
 
 _HINT = "the key is damaged, or was made to attack the one that it would meet; ask for a correct one"
@@ -29,9 +29,11 @@ def has_prime_order(point: Point) -> bool:
     if curve is ED25519:
         return bindings.crypto_core_ed25519_is_valid_point(point.encode())
     if curve is CURVE448:
-        return point.x != 0 and bool((EccXPoint(point.x, "curve448") * curve.order).is_point_at_infinity())
+        return point.x != 0 and bool(
+            (ecc().EccXPoint(point.x, "curve448") * curve.order).is_point_at_infinity()
+        )
     if curve is ED448:
-        return bool((EccPoint(point.x, point.y, "Ed448") * curve.order).is_point_at_infinity())
+        return bool((ecc().EccPoint(point.x, point.y, "Ed448") * curve.order).is_point_at_infinity())
     return curve.cofactor == 1
 
 

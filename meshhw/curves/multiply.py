@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from Crypto.PublicKey.ECC import EccPoint, EccXPoint  # type: ignore[attr-defined]  # documented, not re-exported
 from nacl import bindings
 from nacl.exceptions import RuntimeError as SodiumError
 
@@ -26,6 +25,7 @@ from meshhw.curves.maps import (
 )
 from meshhw.curves.montgomery import CURVE448, CURVE25519, MontgomeryCurve
 from meshhw.curves.point import Curve, Point
+from meshhw.curves.pycryptodome import ecc
 from meshhw.curves.scalar import field_of
 from meshhw.curves.weierstrass import P256, P384
 from meshhw.errors import InvalidPublicKey
@@ -62,7 +62,7 @@ def x_multiple(point: Point, scalar: int) -> bytes:
     reduced = scalar % point.curve.order
     if not isinstance(point.curve, MontgomeryCurve) or point.is_identity or reduced == 0:
         return multiply(point, scalar).x_octets()
-    product = EccXPoint(point.x, _X_NAMES[point.curve.name]) * reduced
+    product = ecc().EccXPoint(point.x, _X_NAMES[point.curve.name]) * reduced
     return int(product.x).to_bytes(point.curve.size, "little")
 
 
@@ -90,7 +90,7 @@ def _curve25519(point: Point, scalar: int) -> Point:
 
 
 def _edwards448(point: Point, scalar: int) -> Point:
-    product = EccPoint(point.x, point.y, "Ed448") * scalar
+    product = ecc().EccPoint(point.x, point.y, "Ed448") * scalar
     return Point(ED448, int(product.x), int(product.y))
 
 
@@ -101,7 +101,7 @@ def _curve448(point: Point, scalar: int) -> Point:
 
 
 def _nist(point: Point, scalar: int) -> Point:
-    product = EccPoint(point.x, point.y, point.curve.name) * scalar
+    product = ecc().EccPoint(point.x, point.y, point.curve.name) * scalar
     return Point(point.curve, int(product.x), int(product.y))
 
 
