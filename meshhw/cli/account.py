@@ -12,6 +12,7 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_disconnect import disconnect
+from meshhw.cli.account_names import list_names, rename
 from meshhw.cli.account_policy import policy
 from meshhw.cli.account_sync import sync
 from meshhw.cli.common import context, verbs
@@ -30,6 +31,8 @@ app.command("policy")(policy)
 app.command("devices")(devices)
 app.command("sync")(sync)
 app.command("disconnect")(disconnect)
+app.command("name")(rename)
+app.command("names")(list_names)
 app.add_typer(admin, name="admin")
 
 

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from meshhw.cli import catalogs
+from meshhw.cli.account_names import names_of
 from meshhw.cli.common import context, verbs
 
 app = verbs("Contacts, on every device that holds the role.")
 STORE = "MMM_Contact"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What you call them.")]
+Who = Annotated[str, typer.Argument(metavar="WHO", help="Their name, address or UDF.")]
 
 
 @app.command("add")
@@ -26,17 +28,19 @@ def add(
     """Keep a contact, in place of an earlier one of that name."""
     from meshhw.managers.account.entries import contact
 
-    catalogs.add(STORE, account, name, contact(name, full_name or name, address or []))
+    key = _free(name, account)
+    catalogs.add(STORE, account, key, contact(key, full_name or key, address or []))
 
 
 @app.command("get")
-def get(name: Name, *, account: catalogs.Account = None) -> None:
+def get(name: Who, *, account: catalogs.Account = None) -> None:
     """Print a contact's name and addresses."""
     from meshhw.managers.account.entries import summary
     from meshhw.schema.entry import CatalogedContact
 
-    found = summary(catalogs.get(STORE, account, name, CatalogedContact))
-    value = {"name": name, "full_name": found.full_name, "addresses": list(found.addresses)}
+    key = _key(name, account)
+    found = summary(catalogs.get(STORE, account, key, CatalogedContact))
+    value = {"name": key, "full_name": found.full_name, "addresses": list(found.addresses)}
     context().output.show(value, "\n".join([found.full_name, *found.addresses]))
 
 
@@ -56,9 +60,9 @@ def list_contacts(*, account: catalogs.Account = None) -> None:
 
 
 @app.command("delete")
-def delete(name: Name, *, account: catalogs.Account = None) -> None:
+def delete(name: Who, *, account: catalogs.Account = None) -> None:
     """Forget a contact."""
-    catalogs.delete(STORE, account, name)
+    catalogs.delete(STORE, account, _key(name, account))
 
 
 @app.command("self")
@@ -105,8 +109,29 @@ def import_contact(
     from meshhw.managers.account.contacts import entry_of, read_contact
 
     found = read_contact(read_octets(file, 1 << 20))
-    key = name or found.address
+    key = _free(name or found.address, account)
     with catalogs.opened(STORE, account, writable=True) as store:
         store.put(key, entry_of(found, key))
     value = {"key": key, "address": found.address, "udf": found.udf}
     context().output.show(value, f"{key} is {found.address}, account {found.udf}")
+
+
+def _free(name: str, account: str | None) -> str:
+    """The name, if it is that of a contact already or of nothing in the account. Raises UsageError."""
+    from meshhw.managers.account.known import Known, Sort
+
+    return names_of(account).require_free(name, Known(Sort.CONTACT, name, name))
+
+
+def _key(who: str, account: str | None) -> str:
+    """The key of the entry of whom a person means. Raises KeyNotFound, Ambiguous."""
+    from meshhw.errors import KeyNotFound
+    from meshhw.managers.account.known import Sort
+    from meshhw.managers.account.stamp import is_copy
+
+    if is_copy(who):
+        return who
+    found = names_of(account).find(who)
+    if found.sort is not Sort.CONTACT:
+        raise KeyNotFound(f"{who!r} is a {found.sort}, no contact")
+    return found.key

@@ -15,6 +15,7 @@ from meshhw.cli.envelopekeys import open_keys
 from meshhw.cli.streams import PIPE, reading, writing
 
 if TYPE_CHECKING:
+    from meshhw.algorithms import PublicKey
     from meshhw.dare.findings import Finding
     from meshhw.dare.header import ContentMeta
     from meshhw.dare.read import Opened
@@ -110,8 +111,11 @@ def verify(
     *,
     file: Source,
     signer: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PUBLIC", help="A public key that must have signed. Repeatable."),
+        list[str] | None,
+        typer.Option(
+            metavar="SIGNER",
+            help="Who must have signed: a public key file, a contact or a device. Repeatable.",
+        ),
     ] = None,
     content: Annotated[
         Path | None, typer.Option("--detached", metavar="FILE", help="What a detached signature is over.")
@@ -121,12 +125,11 @@ def verify(
     ] = None,
 ) -> None:
     """Check an envelope's signatures without decrypting it; or a sequence or archive from end to end."""
-    from meshhw.cli.inputs import public_key_in
     from meshhw.dare.read import read_stream
     from meshhw.errors import SignatureInvalid
     from meshhw.udf import fingerprint
 
-    wanted = [public_key_in(path) for path in signer or []]
+    wanted = [_signer(name) for name in signer or []]
     if sequences.is_sequence(file):
         sequences.verify(Path(file), wanted, proof)
         return
@@ -216,6 +219,18 @@ def _content_members(content: ContentMeta) -> dict[str, Any]:
 
 def _findings(findings: tuple[Finding, ...]) -> list[dict[str, str]]:
     return [{"finding": finding.name, "meaning": finding.value} for finding in findings]
+
+
+def _signer(name: str) -> PublicKey:
+    """The public key of a signer: in a file, or known to an account of this home by a name."""
+    from meshhw.cli.inputs import public_key_in
+    from meshhw.managers.account.names import signature_key
+    from meshhw.managers.host import Host
+
+    if Path(name).is_file() or name == "-":
+        return public_key_in(name)
+    cli = context()
+    return signature_key(Host(cli.home), name, cli.open_options)
 
 
 def _unverified_hint(opened: Opened) -> str:

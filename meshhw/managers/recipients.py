@@ -1,4 +1,8 @@
-"""Who a RECIPIENT is: a file with a public key or a profile, a name known here, or `threshold:NAME`."""
+"""Who a RECIPIENT is: a file with a public key or a profile, a name known here, or `threshold:NAME`.
+
+Names known here are those of this home's profiles, accounts and keys, and of the contacts, devices and groups
+in its accounts' catalogs, which are opened only when nothing else is called so.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from meshhw.errors import FormatError, KeyNotFound, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers import named
 from meshhw.managers.account.named import recipient as account_recipient
+from meshhw.managers.account.names import find_anywhere, unknown_key
 from meshhw.managers.host import Host
 from meshhw.managers.keys import opened
 from meshhw.schema.assertion import open_profile
@@ -67,11 +72,21 @@ def _known(name: str, home: Path, options: OpenOptions) -> RecipientKey:
         return RecipientKey(host.key(name)[1].public_key)
     with suppress(KeyNotFound):
         return account_recipient(name, home)
+    with suppress(KeyNotFound):
+        return _named(name, host, options)
     try:
         with opened(name, home, options) as found:
             return RecipientKey(found.key.public)
     except KeyNotFound as error:
         raise KeyNotFound(
             f"no recipient is called {name!r}",
-            hint="give a file with a public key or a profile, or a device or key of this home",
+            hint="give a file with a public key or a profile, a contact, or a device or key of this home",
         ) from error
+
+
+def _named(name: str, host: Host, options: OpenOptions) -> RecipientKey:
+    """What the account's catalogs call so. Raises KeyNotFound, NotSupported for a contact without a key."""
+    found = find_anywhere(host, name, options)
+    if found.encryption is None:
+        raise unknown_key(found, "encryption")
+    return RecipientKey(found.encryption)

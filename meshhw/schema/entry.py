@@ -176,6 +176,13 @@ class CatalogedApplicationNetwork(CatalogedApplication):
     """A network application."""
 
 
+class CatalogedApplicationDevice(CatalogedApplication):
+    """Extension: what every device of the account may know of another one; `Key` is its DeviceUdf."""
+
+    encryption: KeyData | None = None
+    signature: KeyData | None = None
+
+
 class CatalogedCallsign(CatalogedApplication):
     """A callsign held by the account."""
 

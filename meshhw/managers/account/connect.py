@@ -23,9 +23,12 @@ from meshhw.managers.account.administrators import add_administrator
 from meshhw.managers.account.attesting import Judgement, judge, require
 from meshhw.managers.account.authority import Authority, Founder, opened_catalog
 from meshhw.managers.account.connected import ConnectedKeys, connected_keys
-from meshhw.managers.account.granted import portion
+from meshhw.managers.account.granted import portion, store_ring
+from meshhw.managers.account.names import Names
 from meshhw.managers.account.request import Request
 from meshhw.managers.account.rights import Rights
+from meshhw.managers.account.roles import STORES
+from meshhw.managers.account.standing import standing
 from meshhw.managers.host import Host, ProfileRecord, now
 from meshhw.schema.activation import ActivationAccount, ActivationCommon
 from meshhw.schema.assertion import enclose, profile_udf, sign_assertion
@@ -78,6 +81,8 @@ class Connector:
         require(request.device, self._authority.profile.connection_policy, rights.roles)
         held = self._authority.held(common=rights.common_keys or rights.seed)
         common = portion(held, rights)
+        names = self._names(held) if name else None
+        name = names.require_free(name) if names and name else None
         activation = Seed.generate(Specifier.ACTIVATION_ACCOUNT)
         keys = connected_keys(request.device, activation)
         if rights.administrator:
@@ -99,6 +104,8 @@ class Connector:
             entry = cataloged(grant, common, admin)
             envelope = _answer(request, ACCEPT, admin, entry)
             devices.put(entry)
+        if names is not None:
+            names.announce(entry)
         self._remember(request)
         return envelope
 
@@ -113,6 +120,10 @@ class Connector:
     def judged(self, request: Request) -> list[Judgement]:
         """What the attestations of the device's keys prove, by the account's roots."""
         return judge(request.device, self._authority.profile.connection_policy or ConnectionPolicy())
+
+    def _names(self, held: ActivationCommon) -> Names:
+        found = standing(self._authority.host, self._authority.udf)
+        return Names(found, {store: store_ring(held, store) for store in STORES})
 
     def _check(self, request: Request) -> None:
         asked = request.message.account_address

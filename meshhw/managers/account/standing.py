@@ -19,7 +19,7 @@ from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.administrators import profile_of
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import epochs_of, store_ring
-from meshhw.managers.account.membership import Membership, membership
+from meshhw.managers.account.membership import Membership, membership, memberships
 from meshhw.managers.account.roles import ADMINISTRATOR, STORES
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import opened
@@ -120,3 +120,10 @@ def standing(host: Host, account: str | None = None) -> Standing:
     if made_here:
         return Standing(host, made_here[0], None)
     return Standing(host, None, membership(host, account))
+
+
+def standings(host: Host) -> list[Standing]:
+    """This home in every account that it knows."""
+    made = [Standing(host, record, None) for record in host.profiles(KIND)]
+    here = {found.udf for found in made}
+    return made + [Standing(host, None, found) for found in memberships(host) if found.udf not in here]
