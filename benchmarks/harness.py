@@ -28,6 +28,39 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Amount:
+    """One figure that needs no yardstick: an amount of memory, a rate, a length."""
+
+    name: str
+    take: Callable[[], float]
+    unit: str
+    limit: float
+    at_least: bool = False
+
+    @property
+    def promise(self) -> str:
+        return f"at {'least' if self.at_least else 'most'} {self.limit:,g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A figure that was taken."""
+
+    amount: Amount
+    value: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the figure keeps its limit."""
+        return self.value >= self.amount.limit if self.amount.at_least else self.value <= self.amount.limit
+
+    def row(self) -> str:
+        """A row of the table in docs/performance.md."""
+        shown = f"{self.value:,.3g}" if self.value < 1000 else f"{self.value:,.0f}"
+        return f"| {self.amount.name} | – | {shown} {self.amount.unit} |  | {self.amount.promise} |"
+
+
+@dataclass(frozen=True)
 class Result:
     """A measured figure, in seconds per piece of work."""
 
@@ -51,8 +84,10 @@ class Result:
         return f"| {self.figure.name} | {self.figure.yardstick} | {times} | {self.ratio:.2f} | {limit} |"
 
 
-def measure(figure: Figure) -> Result:
-    """Warm both sides up once, then time them in turn."""
+def measure(figure: Figure | Amount) -> Result | Taken:
+    """Warm both sides up once, then time them in turn; or take the amount."""
+    if isinstance(figure, Amount):
+        return Taken(figure, figure.take())
     figure.ours(), figure.theirs()
     ours, theirs = [], []
     for _ in range(figure.rounds):
