@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,12 +38,13 @@ def archive(
     if update and encrypt:
         raise UsageError("an update is for the archive's own readers", hint="make a new archive for others")
     readers = [recipient(name, cli.home, cli.open_options) for name in encrypt or []]
+    told = partial(cli.interaction.progress, out.name)
     with open_keys(key or []) as keys:
         signers = [keys.signer(name) for name in sign or []]
         if update:
-            count = update_archive(directory, out, keys, signers, cli.output.detail)
+            count = update_archive(directory, out, keys, signers, cli.output.detail, progress=told)
         else:
-            count = make_archive(directory, out, readers, signers, cli.output.detail)
+            count = make_archive(directory, out, readers, signers, cli.output.detail, progress=told)
     if not readers and not update:
         cli.output.note("warning: the archive is not encrypted")
     cli.output.show({"archive": str(out), "written": count}, f"entries written: {count}")
@@ -74,7 +76,7 @@ def extract(
         _check_signers(opened, wanted)
         reader = SequenceReader(opened, keys)
         entries = choose(read_index(opened, reader), names or [])
-        extract_entries(opened, reader, entries, directory)
+        extract_entries(opened, reader, entries, directory, partial(cli.interaction.progress, archive.name))
     cli.output.show(
         {"directory": str(directory), "extracted": len(entries)}, f"entries extracted: {len(entries)}"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from meshhw.cli import archives, sequences
+from meshhw.cli import archives, rewrap, sequences
 from meshhw.cli.common import context, verbs
 from meshhw.cli.envelopekeys import open_keys
 from meshhw.cli.streams import PIPE, reading, writing
@@ -172,6 +172,7 @@ def info(file: Source) -> None:
     context().output.show(value, lambda: _as_text(value))
 
 
+app.command("rewrap")(rewrap.rewrap)
 app.command("append")(sequences.append)
 app.command("list")(sequences.list_frames)
 app.command("prove")(sequences.prove)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -19,6 +20,8 @@ from meshhw.dare.heads import HEAD_TYPE, seal_head
 from meshhw.dare.output import replacing
 from meshhw.dare.policy import readers_of, session_policy
 from meshhw.dare.prepare import Outline
+from meshhw.dare.read import Sink
+from meshhw.dare.segments import Octets
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
@@ -29,8 +32,12 @@ from meshhw.jsonbcd import Limits, Value, decode, to_json
 CONTENT_TYPE = "application/mmm-archive"
 INDEX_TYPE = "application/mmm/sequence-index"
 _STREAMED = 1 << 20
+_TOLD_EVERY = 1 << 22
 _INDEX_LIMITS = Limits(depth=8, token=1 << 16, items=1 << 25, total=1 << 30)
 Told = Callable[[str], object]
+"""Hears the name of each entry that is written."""
+Progress = Callable[[int, int], object]
+"""Hears how many octets are done, of how many."""
 
 
 def make_archive(
@@ -39,6 +46,8 @@ def make_archive(
     readers: Sequence[RecipientKey] = (),
     signers: Sequence[Signer] = (),
     told: Told = str,
+    *,
+    progress: Progress = max,
 ) -> int:
     """Archive a directory into a new file, which is there whole or not at all; the number of entries.
 
@@ -51,8 +60,8 @@ def make_archive(
     create(beside, Creation(content_type=CONTENT_TYPE, policy=session_policy(readers)))
     try:
         with SequenceWriter(beside, readers, keeps_positions=False) as writer:
-            count = _add(writer, scan(root), {}, signers, told)
-            writer.flush(sync=True)
+            count = _add(writer, scan(root), {}, told, progress)
+            _seal(writer, signers)
         beside.rename(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -60,7 +69,13 @@ def make_archive(
 
 
 def update_archive(
-    root: Path, path: Path, finder: KeyFinder, signers: Sequence[Signer] = (), told: Told = str
+    root: Path,
+    path: Path,
+    finder: KeyFinder,
+    signers: Sequence[Signer] = (),
+    told: Told = str,
+    *,
+    progress: Progress = max,
 ) -> int:
     """Append what changed since: new and changed files, and the deletion of those that are gone.
 
@@ -71,8 +86,9 @@ def update_archive(
         readers = readers_of(archive)
     with SequenceWriter(path, readers, keeps_positions=False) as writer:
         known = read_index(writer, SequenceReader(writer, finder))
-        count = _add(writer, scan(root), known, signers, told)
-        writer.flush(sync=True)
+        count = _add(writer, scan(root), known, told, progress)
+        if count:
+            _seal(writer, signers)
     return count
 
 
@@ -89,7 +105,13 @@ def read_index(archive: SequenceFile, reader: SequenceReader) -> dict[str, Entry
     return _scan_headers(archive, reader)
 
 
-def extract(archive: SequenceFile, reader: SequenceReader, entries: Iterable[Entry], target: Path) -> None:
+def extract(
+    archive: SequenceFile,
+    reader: SequenceReader,
+    entries: Iterable[Entry],
+    target: Path,
+    progress: Progress = max,
+) -> None:
     """Write entries below `target`, each file whole or not at all, links last.
 
     Raises IntegrityError for names and links that would leave the directory, and for what does not decrypt.
@@ -98,6 +120,7 @@ def extract(archive: SequenceFile, reader: SequenceReader, entries: Iterable[Ent
     names = [(entry, safe_name(entry.unique_id)) for entry in ordered]
     target.mkdir(parents=True, exist_ok=True)
     directories = []
+    meter = _Meter(progress, sum(entry.size for entry, _ in names))
     for entry, name in names:
         place = target / name
         _make_parents(target, place)
@@ -112,7 +135,7 @@ def extract(archive: SequenceFile, reader: SequenceReader, entries: Iterable[Ent
             place.symlink_to(safe_target(name, link))
         else:
             with replacing(place, private=True) as file:
-                reader.stream(archive.frame(entry.index), file.write)
+                reader.stream(archive.frame(entry.index), meter.over(file.write))
         apply(place, entry)
     for place, entry in reversed(directories):  # last, since what is written in them changes their times
         apply(place, entry)
@@ -122,31 +145,38 @@ def _add(
     writer: SequenceWriter,
     found: Iterable[tuple[Path, Entry]],
     known: Mapping[str, Entry],
-    signers: Sequence[Signer],
     told: Told,
+    progress: Progress,
 ) -> int:
+    """Append what differs from what is known, and the index; the number of changes."""
     entries: dict[str, Entry] = {}
-    changes = 0
+    changed: list[tuple[Path, Entry]] = []
     for path, entry in found:
         before = known.get(entry.unique_id)
-        if before is not None and entry.is_same(before):
-            entries[entry.unique_id] = before
-            continue
+        same = before is not None and entry.is_same(before)
+        entries[entry.unique_id] = before if before is not None and same else entry
+        if not same:
+            changed.append((path, entry))
+    meter = _Meter(progress, sum(entry.size for _, entry in changed))
+    for path, entry in changed:
         told(entry.unique_id)
-        index = _append(writer, path, entry, "Update" if before else "New")
+        index = _append(writer, path, entry, "Update" if entry.unique_id in known else "New", meter)
         entries[entry.unique_id] = _at(entry, index)
-        changes += 1
-    for name in known.keys() - entries.keys():
+    gone = known.keys() - entries.keys()
+    for name in gone:
         writer.append(b"", Outline(content=ContentMeta(filename=name, event="Delete")))
-        changes += 1
-    if changes or not known:
+    if changed or gone or not known:
         _append_index(writer, entries)
-        if signers:
-            seal_head(writer, signers)
-    return changes
+    return len(changed) + len(gone)
 
 
-def _append(writer: SequenceWriter, path: Path, entry: Entry, event: str) -> int:
+def _seal(writer: SequenceWriter, signers: Sequence[Signer]) -> None:
+    if signers:
+        seal_head(writer, signers)
+    writer.flush(sync=True)
+
+
+def _append(writer: SequenceWriter, path: Path, entry: Entry, event: str, meter: _Meter) -> int:
     outline = Outline(content=entry.content(event))
     if entry.kind == EntryKind.DIRECTORY:
         return writer.append(b"", outline)
@@ -154,11 +184,46 @@ def _append(writer: SequenceWriter, path: Path, entry: Entry, event: str) -> int
         return writer.append(str(path.readlink()).encode(), outline)
     with path.open("rb", buffering=0) as file:
         if entry.size >= _STREAMED:
-            return writer.append_stream(file, entry.size, outline)
+            return writer.append_stream(cast("BinaryIO", _Watched(file, meter)), entry.size, outline)
         payload = file.readall()
     if len(payload) != entry.size:
         raise StateError(f"{path} changed while it was read", hint="repeat when nothing writes to it")
+    meter.count(len(payload))
     return writer.append(payload, outline)
+
+
+class _Meter:
+    """Counts octets that are done."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done, self._told = progress, total, 0, 0
+
+    def count(self, octets: int) -> None:
+        self._done += octets
+        if self._done - self._told >= _TOLD_EVERY or self._done == self._total:
+            self._told = self._done
+            self._progress(self._done, self._total)
+
+    def over(self, sink: Sink) -> Sink:
+        """A sink that counts what goes through it."""
+
+        def counting(piece: Octets) -> None:
+            sink(piece)
+            self.count(len(piece))
+
+        return counting
+
+
+class _Watched:
+    """A file whose reading is counted."""
+
+    def __init__(self, file: RawIOBase, meter: _Meter) -> None:
+        self._file, self._meter = file, meter
+
+    def read(self, count: int) -> bytes:
+        octets = self._file.read(count) or b""
+        self._meter.count(len(octets))
+        return octets
 
 
 def _append_index(writer: SequenceWriter, entries: Mapping[str, Entry]) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +90,32 @@ def test_archive_and_extract(meshhw: Any, files: Path) -> None:
     assert meshhw("dare", "verify", archive).returncode == 0
     again = meshhw("dare", "archive", f"{files}/tree", archive, "--encrypt", f"{files}/public.json")
     assert again.returncode == 1
+
+
+@pytest.mark.parametrize("verb", ["archive", "extract"])
+def test_a_bar_is_drawn_where_stderr_is_a_terminal(files: Path, verb: str) -> None:
+    (files / "tree" / "large").write_bytes(bytes(9 << 20))
+    archive = [f"{files}/tree", f"{files}/archive", "--encrypt", f"{files}/public.json"]
+    extract = [f"{files}/archive", f"{files}/out", "--key", f"{files}/private.json"]
+    shown = _shown(files, "archive", *archive)
+    if verb == "extract":
+        shown = _shown(files, "extract", *extract)
+        assert (files / "out" / "large").stat().st_size == 9 << 20
+    assert b"archive" in shown
+    assert b"100%" in shown
+
+
+def _shown(files: Path, *args: str) -> bytes:
+    """What a person sees: stderr is a terminal of its own, stdout is not."""
+    leader, follower = pty.openpty()
+    env = os.environ | {"MESHHW_HOME": str(files / "home"), "TERM": "xterm", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "meshhw", "dare", *args]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=follower, timeout=60, check=False)
+    os.close(follower)
+    seen = b""
+    with suppress(OSError):  # the terminal is gone with its last writer
+        while part := os.read(leader, 1 << 16):
+            seen += part
+    os.close(leader)
+    assert done.returncode == 0, seen
+    return seen
