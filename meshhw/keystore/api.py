@@ -12,14 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, Tier
-from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import REFUSING, Interaction, PinKind
 from meshhw.keystore.log import NULL_RECORDER, UseRecorder
-from meshhw.keystore.presence import PresenceProof
 from meshhw.keystore.uri import KeyURI, TokenURI
+
+if TYPE_CHECKING:
+    from meshhw.keystore.attestation import Attestation
+    from meshhw.keystore.presence import PresenceProof
 
 API = 1
 """The number of this interface. A driver of another number is listed as unavailable."""
