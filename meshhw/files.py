@@ -94,6 +94,17 @@ def replace(path: Path, data: bytes) -> None:
         raise StateError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def append(descriptor: int, path: Path, data: bytes) -> None:
+    """Add `data` to the end of an open file so that it stays. Raises StateError when the disk refuses."""
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def sync_directory(path: Path) -> None:
     """Make renames and removals in a directory last."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

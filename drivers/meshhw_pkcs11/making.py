@@ -23,13 +23,18 @@ _PUBLIC_USAGES = (Attribute.VERIFY, Attribute.ENCRYPT, Attribute.WRAP)
 _RSA_BITS = {Algorithm.RSA2048: 2048, Algorithm.RSA3072: 3072, Algorithm.RSA4096: 4096}
 
 
+def new_id() -> bytes:
+    """A CKA_ID that no key has."""
+    return secrets.token_bytes(ID_LENGTH)
+
+
 def generate(session: pkcs11.Session, spec: KeySpec, form: KeyForm | None, *, plain: bool) -> Any:
     """Make the key pair; the private key object. `form` is None for RSA; `plain` leaves usages unsaid.
 
     Raises IntegrityError, with the key destroyed, when the token says that it could be read.
     """
     arguments: dict[str, Any] = {
-        "id": secrets.token_bytes(ID_LENGTH),
+        "id": spec.reserved or new_id(),
         "label": spec.label,
         "store": True,
         "capabilities": _capabilities(spec),
@@ -54,7 +59,7 @@ def store(session: pkcs11.Session, spec: KeySpec, loadable: Loadable, form: KeyF
     """Put a private key and its public half on the token, or neither; the private key object."""
     common = {
         Attribute.TOKEN: True,
-        Attribute.ID: secrets.token_bytes(ID_LENGTH),
+        Attribute.ID: spec.reserved or new_id(),
         Attribute.LABEL: spec.label,
         Attribute.KEY_TYPE: KeyType.RSA if form is None else form.key_type,
     }

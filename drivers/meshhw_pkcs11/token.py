@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pkcs11 import Attribute, KeyType
+from pkcs11 import Attribute, KeyType, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
 from meshhw.algorithms import Operation, PrivateKey
@@ -31,6 +31,7 @@ from meshhw_pkcs11.keys import Pkcs11Key, key_class
 from meshhw_pkcs11.objects import Described, describe, private_keys, public_candidates, public_objects
 from meshhw_pkcs11.proof import belongs
 from meshhw_pkcs11.sealing import SealsSecrets
+from meshhw_pkcs11.search import objects
 from meshhw_pkcs11.session import Session
 
 if TYPE_CHECKING:
@@ -161,6 +162,28 @@ class GeneratesKeys(Pkcs11Token):
 
         def work(session: pkcs11.Session) -> Pkcs11Key:
             return self._made(session, making.generate(session, spec, form, plain=plain))
+
+        return self.session.run(work)
+
+    def reserve(self) -> bytes:
+        """A fresh CKA_ID."""
+        from meshhw_pkcs11.making import new_id
+
+        return new_id()
+
+    def discard(self, name: bytes) -> bool:
+        """Destroy the private and public key objects of this CKA_ID; whether there were any."""
+
+        def work(session: pkcs11.Session) -> bool:
+            halves = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+            found = [
+                one
+                for half in halves
+                for one in objects(session, {Attribute.CLASS: half, Attribute.ID: name})
+            ]
+            for one in found:
+                one.destroy()
+            return bool(found)
 
         return self.session.run(work)
 

@@ -50,12 +50,19 @@ class KeyFiles:
         """The clear part of one key. Raises KeyNotFound."""
         return self._proved(*self._require(identifier))
 
-    def add(self, private: PrivateKey, label: str, uses: tuple[Operation, ...], sealed_by: str) -> KeyHeader:
+    def add(
+        self,
+        private: PrivateKey,
+        label: str,
+        uses: tuple[Operation, ...],
+        sealed_by: str,
+        identifier: bytes | None = None,
+    ) -> KeyHeader:
         """Write a new key under a fresh identifier. Raises UsageError for octets that are no key."""
         public = load(private).public
         self._vault.make()
         key = self._vault.key()
-        identifier = secrets.token_bytes(IDENTIFIER_OCTETS)
+        identifier = identifier or secrets.token_bytes(IDENTIFIER_OCTETS)
         blob = b""
         if sealed_by:
             sealed_by, secret, blob = self._seal(sealed_by, identifier)

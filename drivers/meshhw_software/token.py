@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from secrets import token_bytes
 from shutil import rmtree
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, Tier
@@ -109,6 +110,19 @@ class VaultToken:
             raise NotSupported(f"a key of {private.algorithm} cannot become one of {spec.algorithm}")
         return self._add(private, spec, Operation.IMPORT)
 
+    def reserve(self) -> bytes:
+        """A fresh identifier."""
+        return token_bytes(IDENTIFIER_OCTETS)
+
+    def discard(self, name: bytes) -> bool:
+        """Remove the file of this identifier; whether there was one."""
+        try:
+            with self._lock:
+                self._files.delete(name)
+        except KeyNotFound:
+            return False
+        return True
+
     def delete(self, key: KeyURI) -> None:
         """Remove the key's file."""
         with self._lock:
@@ -193,7 +207,7 @@ class VaultToken:
     def _add(self, private: PrivateKey, spec: KeySpec, operation: Operation) -> SoftwareKey:
         with self._lock:
             uses = uses_of(spec.algorithm, spec.uses)
-            header = self._files.add(private, spec.label, uses, spec.place or "")
+            header = self._files.add(private, spec.label, uses, spec.place or "", spec.reserved)
         made = self._handle(header)
         with recorded(self.recorder, made.uri, operation):
             return made

@@ -12,7 +12,7 @@ import typer
 
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import facts, write_file
-from meshhw.cli.targets import KeyArgument, OnToken, announce, having, opened_key, opened_token
+from meshhw.cli.targets import KeyArgument, OnToken, TokenArgument, announce, having, opened_key, opened_token
 from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ def generate(
     """Make a key inside a token, never to leave it."""
     from meshhw.algorithms import Algorithm
     from meshhw.keystore.api import Generates
+    from meshhw.managers.keymaking import make_key
 
     spec = KeySpec(Algorithm.parse(algorithm), label, frozenset(), touch, pin_policy, place)
     with opened_token(on) as token:
-        _made(having(token, Generates, "make keys").generate(spec), label)
+        having(token, Generates, "make keys")
+        _made(make_key(context().home, token, spec), label)
 
 
 @app.command("import")
@@ -70,11 +72,13 @@ def import_key(
     """Move a private key from a file into a token, never to come out again."""
     from meshhw.cli.inputs import private_key_in
     from meshhw.keystore.api import Imports
+    from meshhw.managers.keymaking import make_key
 
     private = private_key_in(file)
     spec = KeySpec(private.algorithm, label, frozenset(), touch, pin_policy, place)
     with opened_token(on) as token:
-        _made(having(token, Imports, "import keys").import_key(private, spec), label)
+        having(token, Imports, "import keys")
+        _made(make_key(context().home, token, spec, private), label)
     context().output.note(f"{file} still holds the private key: destroy it")
 
 
@@ -178,13 +182,28 @@ def delete(key: KeyArgument) -> None:
     cli.output.show({"deleted": str(uri), "udf": udf}, f"deleted {uri}")
 
 
-def _made(key: Key, label: str) -> None:
-    from meshhw.managers.keys import KnownKeys
+@app.command("tidy")
+def tidy(token: TokenArgument) -> None:
+    """Destroy the keys that an interrupted command left on a token without a record, if there are any."""
+    from meshhw.managers.intentions import Intentions
 
     cli = context()
-    known = KnownKeys(cli.home).add(key, label)
-    value = {"uri": known.uri, "udf": known.udf, "algorithm": key.algorithm, "tier": key.tier, "label": label}
-    cli.output.show(value, f"{known.udf}\n{known.uri}")
+
+    def confirm(uri: str) -> bool:
+        return cli.interaction.confirm(f"Is {uri} left of an interrupted command, and to be destroyed?")
+
+    with opened_token(token) as opened:
+        settled = Intentions(cli.home).tidy(opened, confirm)
+    value = {"destroyed": settled.destroyed, "kept": list(settled.suspects)}
+    cli.output.show(value, f"{settled.destroyed} destroyed, {len(settled.suspects)} kept")
+
+
+def _made(key: Key, label: str) -> None:
+    from meshhw.udf.key import fingerprint
+
+    uri, udf = str(key.uri), fingerprint(key.public)
+    value = {"uri": uri, "udf": udf, "algorithm": key.algorithm, "tier": key.tier, "label": label}
+    context().output.show(value, f"{udf}\n{uri}")
 
 
 def _write(octets: bytes, out: Path | None, value: dict[str, Any], *, text: bool = False) -> None:

@@ -107,6 +107,8 @@ class KeySpec:
     place: str | None = None
     """Where on the token, in its own words (a PIV slot, a persistent handle); None lets the driver choose
     a free place and never overwrites."""
+    reserved: bytes | None = None
+    """The name that `ReservesNames.reserve` gave, for the token to call the key by."""
 
     def wants(self, operation: Operation) -> bool:
         """Whether the key shall be able to do this."""
@@ -336,6 +338,20 @@ class TellsProtection(Protocol):
 
     def protection(self, key: KeyURI) -> Protection:
         """Asks the token, also by trying to read the private value where its interface has such a call."""
+        ...
+
+
+@runtime_checkable
+class ReservesNames(Protocol):
+    """Tokens on which a new key's name is known before it is made, so that it is found again when the process
+    that had it made dies before it could take note."""
+
+    def reserve(self) -> bytes:
+        """A name that no key has, for `KeySpec.reserved`."""
+        ...
+
+    def discard(self, name: bytes) -> bool:
+        """Destroy whatever stands under a reserved name, be it half a key; whether anything did."""
         ...
 
 

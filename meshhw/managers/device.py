@@ -44,7 +44,7 @@ class DeviceManager:
 
     def __init__(self, host: Host, options: OpenOptions) -> None:
         self._host = host
-        self._maker = KeyMaker(options)
+        self._maker = KeyMaker(host.home, options)
 
     def plan(self, request: ProfileRequest) -> Plan:
         """Where the keys would go; asks for no PIN and changes nothing.

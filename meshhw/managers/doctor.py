@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 from meshhw import files
 from meshhw.errors import DriverUnavailable, MeshError
 from meshhw.keystore import registry
+from meshhw.managers.intentions import Intentions
 from meshhw.managers.machine import Machine, rules_file
 
 
@@ -62,10 +65,26 @@ _LAB = {
 
 def examine(machine: Machine, home: Path) -> list[Finding]:
     """Every finding, in the order in which a person would mend them."""
-    found = [*_state_directory(home), *_python(), *_drivers()]
+    found = [*_state_directory(home), *_interrupted(home), *_python(), *_drivers()]
     for check in CHECKS:
         found += check(machine)
     return found
+
+
+def _interrupted(home: Path) -> Iterator[Finding]:
+    """Makings of keys whose process was killed before it had a record of them."""
+    if not (home / "making").is_dir():
+        return
+    with suppress(MeshError):  # a home that is open to others is a finding already
+        tokens = Counter(intention.token for intention in Intentions(home).interrupted())
+        for uri, count in tokens.items():
+            what = "a key" if count == 1 else f"{count} keys"
+            yield Finding(
+                "interrupted",
+                State.MISSING,
+                f"a command that was making {what} on {uri} was killed; what it left has no record",
+                f"meshhw key tidy '{uri}'",
+            )
 
 
 def _python() -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Making the private keys of a profile where a placement says, or none at all.
 
 Keys are generated inside their tokens, or derived from a seed and imported. If anything fails before the
-profile is complete, what was made is destroyed again; what cannot be (the token was pulled) is named.
+profile is complete, what was made is destroyed again; what cannot be (the token was pulled) is named, and
+what a process that was killed left is found by what it wrote down before (`intentions`).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from meshhw.algorithms import Algorithm, Family, PrivateKey, PublicKey
-from meshhw.errors import IntegrityError, MeshError, NotSupported
+from meshhw.errors import IntegrityError, MeshError, NotSupported, OperationTimeout, TokenRemoved
 from meshhw.keystore import registry
 from meshhw.keystore.api import (
     Attests,
@@ -28,9 +30,12 @@ from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.placement import Place, Plan
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import KeyHandle
+from meshhw.managers.intentions import Intentions, Making, tell
+from meshhw.managers.keys import KnownKeys
 from meshhw.privkeys import public_key_of
 from meshhw.udf import fingerprint
 
+_LEAVE_OPEN = (TokenRemoved, OperationTimeout)
 Derive = Callable[[str, Algorithm], PrivateKey]
 """The private key of a role in an algorithm, from a seed."""
 
@@ -62,7 +67,8 @@ class MadeKey:
 class KeyMaker:
     """Makes keys on tokens that stay open, with their PINs, until `close`."""
 
-    def __init__(self, options: OpenOptions) -> None:
+    def __init__(self, home: Path, options: OpenOptions) -> None:
+        self._intentions = Intentions(home)
         self._options = options
         self._tokens: dict[TokenURI, Token] = {}
         self._made: list[tuple[Token, KeyURI]] = []
@@ -80,18 +86,23 @@ class KeyMaker:
         """The keys of a plan, with their tokens' word on them if it is wanted. They are kept when the block
         ends well and destroyed when it raises."""
         wanted = touch or {}
-        try:
-            with ExitStack() as held:
-                for token in {place.token.uri: self.token(place.token.uri) for place in plan.places}.values():
-                    held.enter_context(token.hold())
-                made = [
-                    self._make(place, derive, label, wanted.get(place.role.name, TouchPolicy.DEFAULT))
-                    for place in plan.places
-                ]
-                yield [self._attested(item) for item in made] if attest else made
-        except BaseException as error:
-            self._undo(error)
-            raise
+        with self._intentions.making() as making:
+            try:
+                with ExitStack() as held:
+                    for token in {p.token.uri: self.token(p.token.uri) for p in plan.places}.values():
+                        held.enter_context(token.hold())
+                        tell(self._intentions.settle(token), token)
+                    made = [
+                        self._make(
+                            making, place, derive, label, wanted.get(place.role.name, TouchPolicy.DEFAULT)
+                        )
+                        for place in plan.places
+                    ]
+                    yield [self._attested(item) for item in made] if attest else made
+            except BaseException as error:
+                if self._undo(error):
+                    making.over()
+                raise
         self._made.clear()
 
     def token(self, uri: TokenURI) -> Token:
@@ -111,7 +122,9 @@ class KeyMaker:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _make(self, place: Place, derive: Derive | None, label: str, touch: TouchPolicy) -> MadeKey:
+    def _make(
+        self, making: Making, place: Place, derive: Derive | None, label: str, touch: TouchPolicy
+    ) -> MadeKey:
         token = self.token(place.token.uri)
         spec = KeySpec(
             place.algorithm,
@@ -120,6 +133,7 @@ class KeyMaker:
             touch_policy=touch,
             place=str(place.sealed_by) if place.sealed_by else None,
         )
+        spec = making.intend(token, spec)
         if derive is None:
             key = _generate(token, spec)
             self._made.append((token, key.uri))
@@ -139,7 +153,9 @@ class KeyMaker:
         except NotSupported:
             return made
 
-    def _undo(self, cause: BaseException) -> None:
+    def _undo(self, cause: BaseException) -> bool:
+        """Destroy what was made. Whether it is certain that nothing is left: a token that was pulled or gave
+        no answer may have made the key that it was asked for."""
         left = []
         while self._made:
             token, uri = self._made.pop()
@@ -149,6 +165,31 @@ class KeyMaker:
                 left.append(str(uri))
         if left and isinstance(cause, MeshError):
             cause.hint = f"{cause.hint}; these keys were left behind: {' '.join(left)}".removeprefix("; ")
+        return not left and isinstance(cause, MeshError) and not isinstance(cause, _LEAVE_OPEN)
+
+
+def make_key(home: Path, token: Token, spec: KeySpec, private: PrivateKey | None = None) -> Key:
+    """One key, generated on the token or moved there, and a record of it in this home.
+
+    Raises NotSupported and what the token raises; then no key is left.
+    """
+    intentions = Intentions(home)
+    tell(intentions.settle(token), token)
+    with intentions.making() as making:
+        try:
+            spec = making.intend(token, spec)
+            key = _generate(token, spec) if private is None else _import(token, private, spec)
+        except MeshError as error:
+            if not isinstance(error, _LEAVE_OPEN):
+                making.over()
+            raise
+        try:
+            KnownKeys(home).add(key, spec.label)
+        except MeshError:
+            destroy(token, key.uri)
+            making.over()
+            raise
+    return key
 
 
 def destroy(token: Token, uri: KeyURI) -> None:

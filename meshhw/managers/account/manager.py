@@ -74,7 +74,7 @@ class AccountManager:
 
     def __init__(self, host: Host, options: OpenOptions) -> None:
         self._host = host
-        self._maker = KeyMaker(options)
+        self._maker = KeyMaker(host.home, options)
 
     def plan(
         self, address: str, request: ProfileRequest, *, native: bool = False, version: int = 1

@@ -11,6 +11,7 @@ from meshhw.algorithms import Algorithm, Operation, PublicKey
 from meshhw.errors import FormatError, NewerVersion, NotSupported, UsageError
 from meshhw.keystore.api import Deletes, Generates, Key, KeySpec, Signs, SignsPKCS1, Token
 from meshhw.keystore.uri import KeyURI
+from meshhw.managers.intentions import Intentions
 from meshhw.managers.ssh import wire
 
 VERSION = 1
@@ -77,17 +78,20 @@ class SshKeys:
             raise NotSupported(f"SSH knows no {chosen} keys", hint="one of " + ", ".join(_PREFERRED))
         if not isinstance(token, Generates):
             raise NotSupported(f"{token.info().label or token.info().uri} makes no keys")
-        key = token.generate(KeySpec(chosen, f"ssh {comment}".strip(), frozenset({Operation.SIGN})))
-        try:
-            _require_signer(key)
-            entry = SshKey(
-                uri=str(key.uri), algorithm=key.algorithm, public=key.public.octets, comment=comment
-            )
-            self._append(entry)
-        except BaseException:
-            if isinstance(token, Deletes):
-                token.delete(key.uri)
-            raise
+        with Intentions(self._path.parent).making() as making:
+            spec = KeySpec(chosen, f"ssh {comment}".strip(), frozenset({Operation.SIGN}))
+            key = token.generate(making.intend(token, spec))
+            try:
+                _require_signer(key)
+                entry = SshKey(
+                    uri=str(key.uri), algorithm=key.algorithm, public=key.public.octets, comment=comment
+                )
+                self._append(entry)
+            except BaseException:
+                if isinstance(token, Deletes):
+                    token.delete(key.uri)
+                    making.over()
+                raise
         return entry
 
     def _append(self, entry: SshKey) -> None:
