@@ -19,7 +19,7 @@ from meshhw.conformance.model import (
 )
 from meshhw.conformance.subject import Subject
 from meshhw.errors import MeshError, PinIncorrect, PinLocked, PinRequired, TokenRemoved
-from meshhw.keystore.api import Token
+from meshhw.keystore.api import OpenOptions, Token
 
 KEY_CHECKS: dict[Promise, Callable[[Subject, Algorithm], None]] = {
     Promise.CONFINED: key_checks.confined,
@@ -52,13 +52,15 @@ def check_token(
     wipe: bool = False,
     counter: Counter | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    again: Callable[[OpenOptions], Token] | None = None,
 ) -> Report:
     """Ask a token for every promise that applies to it.
 
-    Keys are made for the purpose and removed again; with `wipe` also what spends a PIN try is checked.
-    A wrong or missing PIN, or a token that is gone, ends the run with that error.
+    Keys are made for the purpose and removed again; with `wipe` also what spends a PIN try is checked, where
+    `again` opens the token a second time (its name does without it). A wrong or missing PIN, or a
+    token that is gone, ends the run with that error.
     """
-    subject = Subject.of(token)
+    subject = Subject.of(token, again)
     report = Report(token.info())
     try:
         with token.hold():

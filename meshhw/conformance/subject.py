@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,9 +19,11 @@ from meshhw.keystore.api import (
     Imports,
     Key,
     KeySpec,
+    OpenOptions,
     Signs,
     Token,
 )
+from meshhw.keystore.registry import open_token
 
 _POWERS: dict[Operation, type] = {
     Operation.SIGN: Signs,
@@ -40,10 +42,17 @@ class Subject:
     rsa: dict[Algorithm, Key] = field(default_factory=dict)
     """RSA keys are slow to make: one of each size serves all checks, until `clear`."""
 
+    opens: Callable[[OpenOptions], Token] | None = None
+    """How the token is opened a second time, where its name is not enough."""
+
     @classmethod
-    def of(cls, token: Token) -> Subject:
+    def of(cls, token: Token, opens: Callable[[OpenOptions], Token] | None = None) -> Subject:
         """Ask the token what it can do."""
-        return cls(token, token.capabilities())
+        return cls(token, token.capabilities(), opens=opens)
+
+    def again(self, options: OpenOptions) -> Token:
+        """The token, opened a second time."""
+        return self.opens(options) if self.opens else open_token(self.token.info().uri, options)
 
     @contextmanager
     def generated(self, algorithm: Algorithm, *uses: Operation, label: str = "") -> Iterator[Key]:

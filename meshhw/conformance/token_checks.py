@@ -24,7 +24,6 @@ from meshhw.keystore.api import (
     StoresData,
 )
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
-from meshhw.keystore.registry import open_token
 
 _SIZES = (1, 32, 128, 129, 1000)
 
@@ -127,7 +126,7 @@ def pin(subject: Subject) -> None:
     if before < 3:
         raise NotApplicable("too few tries are left to spend one")
     script = Scripted(lambda _: "000000")
-    with_wrong_pin = open_token(token.info().uri, OpenOptions(interaction=script))
+    with_wrong_pin = subject.again(OpenOptions(interaction=script))
     try:
         _wrong_once(Subject.of(with_wrong_pin), before)
         if len([asked for asked in script.asked if _is_user(asked)]) != 1:

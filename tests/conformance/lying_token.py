@@ -1,6 +1,7 @@
 """A small in-memory token that keeps every promise, except the one that it is told to break.
 
-The conformance checks are themselves checked against it: each of them must notice its lie.
+The conformance checks are themselves checked against it: each of them must notice its lie. Where a promise
+can be broken in several ways, `how` says which.
 """
 
 from __future__ import annotations
@@ -9,19 +10,31 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, Tier
 from meshhw.conformance.model import Promise
 from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported
 from meshhw.keystore.api import Capabilities, Key, KeySpec, Needs, Protection, TokenInfo
+from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.peer import checked_peer
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.pubkeys import from_cryptography, to_cryptography
+from tests.conformance import attesting
 
+Private = ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+RSA = rsa.generate_private_key(65537, 2048)
+"""Slow to make, so that one serves all."""
+CAN = {
+    Algorithm.P256: (Operation.GENERATE, Operation.IMPORT, Operation.SIGN, Operation.SIGN_DIGEST),
+    Algorithm.X25519: (Operation.GENERATE, Operation.IMPORT, Operation.AGREE, Operation.AGREE_POINT),
+    Algorithm.ED25519: (Operation.GENERATE, Operation.SIGN),
+    Algorithm.RSA2048: (Operation.GENERATE, Operation.DECRYPT),
+}
 N256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 INFO = TokenInfo(TokenURI.make("software", vault="liar"), "software", "vault", label="liar")
 
@@ -37,11 +50,15 @@ class _Handle:
 
 
 class _NistKey(_Handle):
+    def __init__(self, token: LyingToken, uri: KeyURI, algorithm: Algorithm, public: PublicKey) -> None:
+        super().__init__(token, uri, algorithm, public)
+        self._cached = token.nist(uri)  # what outlives the key, if it lies
+
     def sign(self, message: bytes) -> bytes:
         return self.sign_digest(hashlib.sha256(message + self.token.extra(Promise.SIGNS)).digest())
 
     def sign_digest(self, digest: bytes) -> bytes:
-        private = self.token.nist(self.uri)
+        private = self._cached if self.token.lies(Promise.DELETES, "cached") else self.token.nist(self.uri)
         r, s = decode_dss_signature(private.sign(digest, ec.ECDSA(Prehashed(SHA256()))))
         low = min(s, N256 - s)
         s = N256 - low if self.token.lie is Promise.SIGNS_DIGEST else low
@@ -65,26 +82,64 @@ class _X25519Key(_Handle):
         return (shared[::-1] if self.token.lie is Promise.POINT else shared) + b"\0"
 
 
-class LyingToken:
-    """Generates and imports P-256 and X25519 keys, deletes, seals, stores data."""
+class _OpenNistKey(_NistKey):
+    def export(self) -> bytes:
+        return self._cached.private_numbers().private_value.to_bytes(32, "big")
 
-    def __init__(self, lie: Promise | None = None) -> None:
-        self.lie = lie
-        self._keys: dict[KeyURI, ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey] = {}
-        self._last: tuple[KeyURI, ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey] | None = None
+
+class _EdwardsKey(_Handle):
+    def sign(self, message: bytes) -> bytes:
+        private = self.token.private(self.uri)
+        assert isinstance(private, ed25519.Ed25519PrivateKey)
+        return private.sign(message)
+
+
+class _ContextKey(_EdwardsKey):
+    """Takes a context and does not use it, as some modules do."""
+
+    def sign(self, message: bytes, context: bytes = b"") -> bytes:
+        return super().sign(message)
+
+
+class _PrehashKey(_EdwardsKey):
+    def sign(self, message: bytes, *, prehash: bool = False) -> bytes:
+        return super().sign(message)
+
+
+class _RsaKey(_Handle):
+    def decrypt(self, ciphertext: bytes, name: str) -> bytes:
+        if self.token.lies(Promise.DECRYPTS, "nothing"):
+            raise NotSupported("no padding at all")
+        private = self.token.private(self.uri)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        hashed = SHA1() if name == "oaep-sha1" else SHA256()
+        opened = private.decrypt(ciphertext, padding.OAEP(padding.MGF1(hashed), hashed, None))
+        return opened[1:] if self.token.lies(Promise.DECRYPTS, name) else opened
+
+
+class LyingToken:
+    """Generates keys of four kinds, imports two of them, deletes, seals, stores data and attests."""
+
+    def __init__(self, lie: Promise | None = None, how: str = "") -> None:
+        self.lie, self._how = lie, how
+        self._keys: dict[KeyURI, Private] = {}
         self._data: dict[str, bytes] = {}
         self._sealed: dict[bytes, tuple[bytes, bytes]] = {}
 
     def extra(self, promise: Promise) -> bytes:
         return b"!" if self.lie is promise else b""
 
+    def lies(self, promise: Promise, how: str) -> bool:
+        """Whether it breaks that promise in that way."""
+        return self.lie is promise and self._how == how
+
     def nist(self, uri: KeyURI) -> ec.EllipticCurvePrivateKey:
-        key = self._private(uri)
+        key = self.private(uri)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return key
 
     def montgomery(self, uri: KeyURI) -> x25519.X25519PrivateKey:
-        key = self._private(uri)
+        key = self.private(uri)
         assert isinstance(key, x25519.X25519PrivateKey)
         return key
 
@@ -92,23 +147,25 @@ class LyingToken:
         return INFO
 
     def capabilities(self) -> Capabilities:
-        both = (Operation.GENERATE, Operation.IMPORT)
-        matrix = {(Algorithm.P256, operation): Tier.SOFTWARE for operation in both}
-        matrix |= {(Algorithm.X25519, operation): Tier.SOFTWARE for operation in both}
-        for operation in (Operation.SIGN, Operation.SIGN_DIGEST):
-            matrix[Algorithm.P256, operation] = Tier.SOFTWARE
-        for operation in (Operation.AGREE, Operation.AGREE_POINT):
-            matrix[Algorithm.X25519, operation] = Tier.SOFTWARE
+        matrix = {(algorithm, use): Tier.SOFTWARE for algorithm, uses in CAN.items() for use in uses}
         return Capabilities(matrix, seals=True, stores_data=True)
 
     def keys(self) -> Sequence[Key]:
         return [self.key(uri) for uri in self._keys]
 
     def key(self, uri: KeyURI) -> Key:
-        private = self._private(uri)
+        private = self.private(uri)
+        public = from_cryptography(private.public_key())
         if isinstance(private, x25519.X25519PrivateKey):
-            return _X25519Key(self, uri, Algorithm.X25519, from_cryptography(private.public_key()))
-        return _NistKey(self, uri, Algorithm.P256, from_cryptography(private.public_key()))
+            return _X25519Key(self, uri, Algorithm.X25519, public)
+        if isinstance(private, rsa.RSAPrivateKey):
+            return _RsaKey(self, uri, Algorithm.RSA2048, public)
+        if isinstance(private, ed25519.Ed25519PrivateKey):
+            liars = {"context": _ContextKey, "prehash": _PrehashKey}
+            chosen = liars.get(self._how, _EdwardsKey) if self.lie is Promise.PURE else _EdwardsKey
+            return chosen(self, uri, Algorithm.ED25519, public)
+        kind = _OpenNistKey if self.lies(Promise.CONFINED, "export") else _NistKey
+        return kind(self, uri, Algorithm.P256, public)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -120,6 +177,10 @@ class LyingToken:
     def generate(self, spec: KeySpec) -> Key:
         if spec.algorithm is Algorithm.X25519:
             return self._keep(spec, x25519.X25519PrivateKey.generate())
+        if spec.algorithm is Algorithm.ED25519:
+            return self._keep(spec, ed25519.Ed25519PrivateKey.generate())
+        if spec.algorithm is Algorithm.RSA2048:
+            return self._keep(spec, RSA)
         if spec.algorithm is Algorithm.P256 or self.lie is Promise.HONEST:
             return self._keep(spec, ec.generate_private_key(ec.SECP256R1()))
         raise NotSupported(f"no {spec.algorithm} here")
@@ -137,11 +198,11 @@ class LyingToken:
     def delete(self, key: KeyURI) -> None:
         if key not in self._keys:
             raise KeyNotFound("no such key")
-        if self.lie is not Promise.DELETES:
+        if not self.lies(Promise.DELETES, ""):
             del self._keys[key]
 
     def protection(self, key: KeyURI) -> Protection:
-        return Protection(extractable=self.lie is Promise.CONFINED, generated_inside=True)
+        return Protection(extractable=self.lies(Promise.CONFINED, ""), generated_inside=True)
 
     def seal(self, secret: bytes, purpose: bytes) -> bytes:
         blob = secrets.token_bytes(32)
@@ -149,29 +210,40 @@ class LyingToken:
         return blob
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
+        if self.lies(Promise.SEALS, "blob"):
+            blob = next((known for known in self._sealed if known[:-1] == blob[:-1]), blob)
         secret, bound = self._sealed.get(blob, (b"", b""))
-        if not secret or (bound != purpose and self.lie is not Promise.SEALS):
+        if not secret or (bound != purpose and not self.lies(Promise.SEALS, "purpose")):
             raise DecryptionFailed("not a blob of this token and purpose")
-        return secret
+        return secret[:128] if self.lies(Promise.SEALS, "cut") else secret
 
     def store_data(self, name: str, data: bytes, *, private: bool = True) -> None:
-        self._data.setdefault(name, data) if self.lie is Promise.STORES else self._data.update({name: data})
+        if not (name in self._data and self.lies(Promise.STORES, "kept")):
+            self._data[name] = data
 
     def load_data(self, name: str) -> bytes | None:
         return self._data.get(name)
 
     def delete_data(self, name: str) -> None:
-        self._data.pop(name, None)
+        if not self.lies(Promise.STORES, "stays"):
+            self._data.pop(name, None)
 
     def data_names(self) -> Sequence[str]:
         return list(self._data)
 
-    def _private(self, uri: KeyURI) -> ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey:
+    def attest(self, key: KeyURI) -> Attestation:
+        public = self.private(key).public_key()
+        if self.lies(Promise.ATTESTS, "another key"):
+            public = x25519.X25519PrivateKey.generate().public_key()
+        said = attesting.attest(public)
+        return replace(said, chain=()) if self.lies(Promise.ATTESTS, "no chain") else said
+
+    def private(self, uri: KeyURI) -> Private:
         if uri not in self._keys:
             raise KeyNotFound("no such key")
         return self._keys[uri]
 
-    def _keep(self, spec: KeySpec, private: ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey) -> Key:
+    def _keep(self, spec: KeySpec, private: Private) -> Key:
         name = spec.label if self.lie is Promise.DUPLICATES else f"{spec.label}-{secrets.token_hex(4)}"
         uri = INFO.uri.key(id=name)
         self._keys[uri] = private
