@@ -172,10 +172,12 @@ def respond(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A request from another machine.")], out: Out
 ) -> None:
     """Answer a request with the holders' tokens that are here, after showing what it asks."""
+    from meshhw.cli.inputs import read_octets
+    from meshhw.managers.threshold.answering import LIMIT
     from meshhw.managers.threshold.answering import respond as answer
 
     cli = context()
-    write_file(out, answer(file.read_bytes(), cli.home, cli.open_options))
+    write_file(out, answer(read_octets(str(file), LIMIT), cli.home, cli.open_options))
     cli.output.show({"file": str(out)}, "")
 
 

@@ -6,7 +6,7 @@ and an id once. The id is written down before any token is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,38 +22,48 @@ from meshhw.errors import (
     FormatError,
     IntegrityError,
     KeyNotFound,
+    MeshError,
     SignatureInvalid,
     StateError,
     TokenNotFound,
 )
 from meshhw.jsonbcd import decode as decode_json
 from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import KeyURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.asking import DECRYPT, epk_in
+from meshhw.managers.threshold.demand import Demand
 from meshhw.managers.threshold.descriptor import Loaded, open_object, sign_object
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.managers.threshold.use import TokenHolder, find_holders
+from meshhw.managers.threshold.use import Say, TokenHolder, find_holders, saying
 from meshhw.schema.threshold import (
     ThresholdAnswer,
     ThresholdDescriptor,
+    ThresholdKey,
     ThresholdRequest,
     ThresholdResponse,
 )
 from meshhw.udf import fingerprint
 
 Confirm = Callable[[str], bool]
-_LIMIT = 1 << 20
+_QUESTIONS = 2
+LIMIT = 4 << 20
+"""Octets of a request, the descriptor and the envelope's header in it."""
 
 
 def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
     """The answer's envelope, signed by this machine's device and encrypted to the request's key.
 
+    What the tokens will ask for is told after the person agreed, and before they are asked.
+
     Raises Cancelled when the person says no, SignatureInvalid, IntegrityError or FormatError for a request
     that is not in order, StateError for one that was answered, TokenNotFound when no holder's token is
     here.
     """
+    if len(octets) > LIMIT:
+        raise FormatError("that is too large for a request")
     asked, signer, _ = open_object(octets, ThresholdRequest)
     confirm = options.interaction.confirm
     store, host = Store(home).at(asked.name), Host(home)
@@ -66,11 +76,15 @@ def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
             raise TokenNotFound(f"no token of a holder of {asked.name} is here")
         if not confirm(_question(asked, signer, header, present)):
             raise Cancelled("the request was not answered")
+        demand = Demand()
+        for holder in present[: key.threshold]:
+            demand.add(tokens, KeyURI.parse(holder.uri).token, holder.needs, _QUESTIONS)
+        saying(options)(demand.text(f"{asked.name}: answering for {len(present[: key.threshold])}"))
         _answer_once(asked, store.path.parent / "answered.json")
         response = ThresholdResponse(
             id=asked.id,
             generation=key.generation,
-            answers=tuple(_answer(asked, key.algorithm, holder) for holder in present),
+            answers=tuple(_answers(asked, key, present, saying(options))),
         )
         reader = PublicKey(Algorithm.X25519, asked.response_key)
         with descriptor.device_signer(host, tokens) as own:
@@ -133,18 +147,38 @@ def _question(asked: ThresholdRequest, signer: PublicKey, header: Header, presen
     return (
         f"device {fingerprint(signer)} asks holder {names} of {asked.name} to help {asked.purpose} "
         f"an envelope (Salt {(header.salt or b'').hex()}, signed by {signers}); "
-        f"request {asked.id.hex()} of {asked.created}. Answer?"
+        f"request {asked.id.hex()} of {asked.created}, until {asked.expires}. Answer?"
     )
 
 
 def _answer_once(asked: ThresholdRequest, path: Path) -> None:
     with files.locked(path):
-        data = files.read_private(path, _LIMIT)
+        data = files.read_private(path, LIMIT)
         answered = msgspec.json.decode(data, type=dict[str, datetime]) if data else {}
         if asked.id.hex() in answered:
             raise StateError("this request was answered already", hint="an id is answered once; ask anew")
         kept = {name: expires for name, expires in answered.items() if expires > datetime.now(UTC)}
         files.replace(path, msgspec.json.encode(kept | {asked.id.hex(): asked.expires}))
+
+
+def _answers(
+    asked: ThresholdRequest, key: ThresholdKey, present: list[TokenHolder], say: Say
+) -> Iterator[ThresholdAnswer]:
+    """Answers of as many holders as could ever be needed. Raises the last fault when nobody answers."""
+    answered, fault = 0, None
+    for holder in present:
+        if answered == key.threshold:
+            return
+        try:
+            yield _answer(asked, key.algorithm, holder)
+            answered += 1
+        except Cancelled:
+            raise
+        except MeshError as error:
+            say(f"holder {holder.index} of {asked.name} failed: {error.message}")
+            fault = error
+    if fault is not None and not answered:
+        raise fault
 
 
 def _answer(asked: ThresholdRequest, algorithm: str, holder: TokenHolder) -> ThresholdAnswer:

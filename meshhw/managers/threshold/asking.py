@@ -25,7 +25,7 @@ from meshhw.dare.keys import public_from_jose
 from meshhw.dare.local import LocalKey
 from meshhw.dare.naming import same_kid
 from meshhw.dare.stream import EnvelopeStream
-from meshhw.errors import FormatError, IntegrityError, KeyNotFound
+from meshhw.errors import FormatError, IntegrityError, KeyNotFound, ShareError, StateError
 from meshhw.jsonbcd import canonical
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.host import Host, now
@@ -33,9 +33,9 @@ from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded, sign_object
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.managers.threshold.use import ThresholdPrivateKey, saying
+from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, saying
 from meshhw.privkeys import public_key_of
-from meshhw.schema.threshold import ThresholdKey, ThresholdRequest, ThresholdResponse
+from meshhw.schema.threshold import ThresholdAnswer, ThresholdKey, ThresholdRequest, ThresholdResponse
 from meshhw.threshold.followup import FollowUp, blinded_follow_up
 from meshhw.threshold.holders import GivenHolder
 from meshhw.udf import fingerprint
@@ -111,15 +111,17 @@ def answered_keys(
     """Threshold keys that can use the answers in these files. When the block ends well, the requests are
     forgotten.
 
-    Raises KeyNotFound for an answer to no request of this home, ShareError for a wrong one.
+    A holder whose answer is wrong is told of and left out. Raises KeyNotFound for an answer to no request of
+    this home, StateError for a late one, ShareError for a file in which no answer is right.
     """
     with OpenTokens(options) as tokens:
-        answers = [_read(_octets(path), home, tokens) for path in files]
+        say = saying(options)
+        answers = [_read(_octets(path), home, tokens, say) for path in files]
         keys = []
         for name in dict.fromkeys(answer.store.name for answer in answers):
             own = [answer for answer in answers if answer.store.name == name]
             given = [holder for answer in own for holder in answer.holders]
-            keys.append(ThresholdPrivateKey(own[0].loaded, tokens, given=given, say=saying(options)))
+            keys.append(ThresholdPrivateKey(own[0].loaded, tokens, given=given, say=say))
         yield keys
     for answer in answers:
         answer.store.discard(answer.pending)
@@ -141,7 +143,7 @@ def _octets(path: Path) -> bytes:
     return octets
 
 
-def _read(octets: bytes, home: Path, tokens: OpenTokens) -> _Answer:
+def _read(octets: bytes, home: Path, tokens: OpenTokens, say: Say) -> _Answer:
     envelope = Envelope.parse(octets)
     store, name, pending = _pending(envelope.header, home)
     loaded = descriptor.load(store, Host(home))
@@ -152,23 +154,33 @@ def _read(octets: bytes, home: Path, tokens: OpenTokens) -> _Answer:
     key = loaded.key("decryption")
     if response.id.hex() != name.partition("-")[2] or response.generation != key.generation:
         raise IntegrityError("the answer is to another request, or of another generation of the key")
-    return _Answer(store, loaded, name, _holders(key, response, kept))
+    return _Answer(store, loaded, name, _holders(key, response, kept, say))
 
 
-def _holders(key: ThresholdKey, response: ThresholdResponse, kept: _Secrets) -> list[GivenHolder]:
+def _holders(key: ThresholdKey, response: ThresholdResponse, kept: _Secrets, say: Say) -> list[GivenHolder]:
+    """The holders whose answers fit their public shares. Raises ShareError when none does."""
+    found, faults = [], []
+    for answer in response.answers:
+        try:
+            found.append(_holder(key, answer, kept))
+        except ShareError as error:
+            faults.append(error)
+    if not found:
+        raise faults[0] if faults else FormatError("the answer is empty")
+    for fault in faults:
+        say(f"left out: {fault.message}")
+    return found
+
+
+def _holder(key: ThresholdKey, answer: ThresholdAnswer, kept: _Secrets) -> GivenHolder:
     curve = curve_named(key.algorithm)
-    asked = curve.decode(kept.epk)
-    follow_up = FollowUp(curve.decode(kept.point), int(kept.scale, 16), int(kept.shift, 16))
-    return [
-        GivenHolder.of(
-            answer.index,
-            descriptor.share_point(key, answer.index),
-            asked,
-            (answer.epk, answer.verification),
-            follow_up,
-        )
-        for answer in response.answers
-    ]
+    return GivenHolder.of(
+        answer.index,
+        descriptor.share_point(key, answer.index),
+        curve.decode(kept.epk),
+        (answer.epk, answer.verification),
+        FollowUp(curve.decode(kept.point), int(kept.scale, 16), int(kept.shift, 16)),
+    )
 
 
 def _addressed(header: Header, home: Path) -> tuple[KeyStore, Loaded, Recipient]:
@@ -214,9 +226,12 @@ def _pending(header: Header, home: Path) -> tuple[KeyStore, str, _Pending]:
         store = Store(home).at(name)
         for file in [name for name in store.files() if name.startswith("request-")]:
             pending = msgspec.json.decode(store.load(file), type=_Pending)
-            if pending.expires < datetime.now(UTC):
+            late = pending.expires < datetime.now(UTC)
+            if late:
                 store.discard(file)
-            elif any(same_kid(recipient.kid, pending.response_udf) for recipient in header.recipients):
+            if any(same_kid(recipient.kid, pending.response_udf) for recipient in header.recipients):
+                if late:
+                    raise StateError("the request that this answers has expired", hint="ask anew")
                 return store, file, pending
     raise KeyNotFound(
         "this answers no request of this home", hint="the request has expired, or was used already"

@@ -14,6 +14,7 @@ from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.findings import Finding
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
@@ -64,6 +65,8 @@ def open_object(octets: bytes, expected: type[T], ring: KeyRing | None = None) -
     Raises FormatError, SignatureInvalid, and what decryption raises.
     """
     opened = open_envelope(Envelope.parse(octets), ring)
+    if Finding.SIGNATURE_COVERS_BODY_ONLY in opened.findings:
+        raise SignatureInvalid(f"a {expected.__name__} is signed with its header (S512H)")
     if len(opened.signers) != 1:
         raise SignatureInvalid(f"a {expected.__name__} is signed by one key")
     return decode(opened.payload, expected), opened.signers[0], opened.payload
