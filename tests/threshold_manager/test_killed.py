@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,14 +19,16 @@ from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
 from meshhw.dare.write import seal
+from meshhw.errors import StateError
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.provision import Request, provision
-from meshhw.managers.threshold.renew import refresh
-from meshhw.managers.threshold.state import delete_key
+from meshhw.managers.threshold.renew import refresh, replace
+from meshhw.managers.threshold.signing import ThresholdSigner
+from meshhw.managers.threshold.state import delete_key, unfinished
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
@@ -34,12 +38,15 @@ PAYLOAD = b"only together"
 ALL, MANAGER = True, False
 PROVISION = [("keys 0", ALL), ("keys 1", MANAGER), ("keys 2", ALL), ("keys 3", ALL)]
 RENEW = [("begun", ALL), ("keys 1", ALL), ("keys 2", MANAGER), ("keys 3", ALL), ("destroying", ALL)]
+REPLACE = [("keys 2", ALL), ("signing", ALL), ("destroying", MANAGER)]
 
 
 def reached(journal: dict[str, object], point: str) -> bool:
     """Whether the journal has come to this point, or past it."""
     if point == "destroying":
         return journal.get("doing") == "destroying old shares"
+    if point == "signing":
+        return journal.get("use") == "signing"
     if point == "begun":
         return "doing" in journal
     keys = journal.get("keys", [])
@@ -118,3 +125,43 @@ def test_a_renewal_is_rolled_back_or_resumed(
         refresh(store, host, options)
     assert store.journal() is None
     assert held(vaults, options) == 3
+
+
+@pytest.mark.parametrize(("point", "whole_group"), REPLACE)
+def test_a_replacement_is_rolled_back_or_resumed(
+    host: Host, options: OpenOptions, new_vault: NewVault, point: str, whole_group: bool
+) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    spare = new_vault("spare")
+    store = Store(host.home).at("team")
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, renewable=True))
+    public = descriptor.group_public(loaded.key("decryption"))
+    envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
+    shutil.rmtree(Path(vaults[0].get("vault") or ""))
+    kill_when(store, point, ["replace", "team", "--holder", "1", "--on", str(spare)], whole_group=whole_group)
+    for _ in ("as it was left", "after it was repeated"):
+        current = descriptor.load(store, host)
+        with OpenTokens(options) as tokens:
+            ring = KeyRing([ThresholdPrivateKey(current, tokens)])
+            assert open_envelope(envelope, ring).payload == PAYLOAD
+        assert ThresholdSigner(current, store, options).sign(PAYLOAD)
+        replace(store, host, options, (1, spare))
+    assert store.journal() is None
+    assert held([spare, *vaults[1:]], options) == 3
+    assert {holder.token for holder in descriptor.load(store, host).key("signing").holders} == {
+        str(uri) for uri in (spare, *vaults[1:])
+    }
+
+
+def test_deleting_is_repeated(host: Host, options: OpenOptions, new_vault: NewVault) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    store = Store(host.home).at("team")
+    provision(store, host, options, Request(2, vaults, Suite.S25519, renewable=True))
+    kill_when(store, "begun", ["delete", "team", "--yes"], whole_group=ALL)
+    if store.exists:
+        assert "`meshhw threshold delete team` goes on" in unfinished(store)
+        with pytest.raises(StateError, match="was begun"):
+            refresh(store, host, options)
+        assert delete_key(store, options) == []
+    assert not store.path.exists()
+    assert held(vaults, options) == 0

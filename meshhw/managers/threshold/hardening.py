@@ -11,7 +11,7 @@ import resource
 from contextlib import suppress
 
 _PR_SET_DUMPABLE = 4
-_MCL_CURRENT, _MCL_FUTURE = 1, 2
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 
 def harden() -> None:
@@ -22,7 +22,10 @@ def harden() -> None:
     with suppress(AttributeError):  # only Linux has it
         library.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     with suppress(AttributeError):
-        library.mlockall(_MCL_CURRENT | (_MCL_FUTURE if _may_lock_everything() else 0))
+        wanted = _MCL_CURRENT | (_MCL_FUTURE if _may_lock_everything() else 0)
+        # Locked as they are touched: several of these run at once, and most of their libraries is never used.
+        if library.mlockall(wanted | _MCL_ONFAULT):
+            library.mlockall(wanted)
 
 
 def _may_lock_everything() -> bool:

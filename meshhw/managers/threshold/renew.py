@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from meshhw.dare.signing import Signer
-from meshhw.errors import NotSupported, TokenNotFound, UsageError
+from meshhw.errors import NotSupported, StateError, TokenNotFound, UsageError
 from meshhw.keystore.api import Needs, OpenOptions
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host
@@ -28,7 +28,7 @@ from meshhw.managers.threshold.lockstep import Lockstep
 from meshhw.managers.threshold.recovering import destroy_found
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.renewing import RenewOrder
-from meshhw.managers.threshold.store import KeyStore
+from meshhw.managers.threshold.store import DELETING, KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, silent
 from meshhw.managers.threshold.worker import Worker, run
@@ -65,9 +65,14 @@ def replace(
 def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
     """Bring an interrupted renewal to its end, or undo it. False when none was interrupted.
 
-    Raises TokenNotFound when a token that may hold a stray share is not there; it can then be tried again.
+    Raises StateError for a key that is being deleted, TokenNotFound when a token that may hold a stray share
+    is not there; it can then be tried again.
     """
     journal = store.journal()
+    if journal is not None and journal.get("doing") == DELETING:
+        raise StateError(
+            f"deleting {store.name} was begun", hint=f"`meshhw threshold delete {store.name}` goes on"
+        )
     if journal is None or journal.get("doing") not in (_MAKING, _DESTROYING):
         return False
     loaded = descriptor.load(store, host)

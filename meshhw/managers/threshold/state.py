@@ -10,7 +10,7 @@ from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import roll_back
-from meshhw.managers.threshold.store import KeyStore
+from meshhw.managers.threshold.store import DELETING, KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.worker import run
 
@@ -67,7 +67,9 @@ def unfinished(store: KeyStore) -> str:
         return ""
     if journal.get("doing") == "provision":
         return f"provisioning was interrupted: `meshhw threshold delete {store.name}` rolls it back"
-    return f"{journal.get('doing')} was interrupted: repeat it to go on"
+    if journal.get("doing") == DELETING:
+        return f"deleting was interrupted: `meshhw threshold delete {store.name}` goes on"
+    return f"{journal.get('doing')} was interrupted: repeat the command to go on"
 
 
 def delete_key(store: KeyStore, options: OpenOptions) -> list[str]:
@@ -84,6 +86,7 @@ def delete_key(store: KeyStore, options: OpenOptions) -> list[str]:
         if not store.exists:
             return roll_back(store, options)
         keys = _native_keys(store)
+        store.write_journal({"doing": DELETING, "keys": keys})
         left: list[str] = run("destroy", {"keys": keys}, options) if keys else []
         store.erase()
         return left

@@ -32,6 +32,7 @@ from meshhw.errors import FormatError, IntegrityError, InvalidName, KeyNotFound,
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIMIT = 1 << 20
 _NONCE_OCTETS = 32
+DELETING = "deleting"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -162,7 +163,9 @@ class KeyStore:
             yield
 
     def erase(self) -> None:
-        """Remove all files of the key."""
+        """Remove all files of the key; the descriptor and the journal last, so that it can be repeated."""
+        last = {"descriptor.dare", "journal.json"}
+        self.discard(*(path.name for path in self.path.glob("*") if path.name not in last))
         shutil.rmtree(self.path, ignore_errors=True)
 
     def accept(self, identifier: bytes, found: Seen, signer: str, *, trusted: bool) -> None:
