@@ -51,6 +51,7 @@ from meshhw.keystore.presence import PresenceProof, verify_presence
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.card import CtapCard
+from meshhw.lab.ctap.model import Model
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.fixtures_ctap import InsertCtapCard
 
@@ -76,7 +77,7 @@ def test_it_is_found_and_described(ctap_card: VirtualCtapToken, open_token: Open
 def test_every_promise_that_applies_is_kept(
     insert_ctap_card: InsertCtapCard, open_token: OpenToken, protocols: tuple[int, ...], pin: bool
 ) -> None:
-    virtual = insert_ctap_card(CtapCard(protocols=protocols))
+    virtual = insert_ctap_card(CtapCard(model=Model(protocols=protocols)))
     if pin:
         set_pin(virtual, open_token)
     report = check_token(open_token(virtual))

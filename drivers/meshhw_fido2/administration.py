@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from fido2.ctap import CtapError
 from fido2.ctap2.base import Ctap2
-from fido2.ctap2.pin import ClientPin
 
 from meshhw.errors import NotSupported, UsageError
 from meshhw.keystore.interaction import PinKind
 from meshhw_fido2.credentials import Asker, has_pin
 from meshhw_fido2.errors import ERR, fold
 from meshhw_fido2.person import Stop, announce
-from meshhw_fido2.pins import Pins
+from meshhw_fido2.pins import Pins, client_pin
 
 LONGEST_PIN = 63
 
@@ -24,7 +23,9 @@ def only_user(kind: PinKind) -> None:
 
 def change_pin(ctap: Ctap2, pins: Pins) -> None:
     """Ask for the PIN (where one is set) and a new one. Raises UsageError for one of a wrong length."""
-    client = ClientPin(ctap)
+    if "clientPin" not in ctap.info.options:
+        raise NotSupported("the authenticator can have no PIN")
+    client = client_pin(ctap)
     old = pins.ask(client) if has_pin(ctap) else None
     new = pins.ask(client, new=True)
     shortest = ctap.info.min_pin_length

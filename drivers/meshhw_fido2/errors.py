@@ -46,7 +46,11 @@ _TABLE: dict[int, _Make] = {
     ERR.PIN_NOT_SET: lambda code: PinRequired(
         "the authenticator has no PIN yet", hint="set one with `meshhw token change-pin TOKEN`", code=code
     ),
-    ERR.PUAT_REQUIRED: lambda code: PinRequired("the authenticator wants its PIN", code=code),
+    ERR.PUAT_REQUIRED: lambda code: PinRequired(
+        "the authenticator answers nobody whom it has not verified",
+        hint="set a PIN with `meshhw token change-pin TOKEN`, if it has none",
+        code=code,
+    ),
     ERR.PIN_POLICY_VIOLATION: lambda code: UsageError(
         "the new PIN is too short or too long", hint="4 to 63 octets, longer where the maker asks", code=code
     ),
@@ -65,6 +69,9 @@ _TABLE: dict[int, _Make] = {
     ERR.UNSUPPORTED_ALGORITHM: lambda code: NotSupported("it has none of the algorithms", code=code),
     ERR.UNSUPPORTED_OPTION: lambda code: NotSupported("it does not know this option", code=code),
     ERR.INVALID_OPTION: lambda code: NotSupported("it does not know this option", code=code),
+    ERR.UNAUTHORIZED_PERMISSION: lambda code: NotSupported(
+        "its PIN is not good for this", hint="it verifies a person by its own sensor alone", code=code
+    ),
     ERR.INVALID_COMMAND: lambda code: NotSupported("it does not know this command", code=code),
     ERR.INVALID_SUBCOMMAND: lambda code: NotSupported("it does not know this command", code=code),
 }

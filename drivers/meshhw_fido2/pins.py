@@ -8,13 +8,20 @@ from fido2.ctap import CtapError
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin, PinProtocol
 
-from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked
+from meshhw.errors import NotSupported, PinFinalTry, PinIncorrect, PinLocked, PinRequired
 from meshhw.keystore.interaction import Interaction, PinKind, PinRequest
 from meshhw.keystore.uri import TokenURI
 from meshhw_fido2.connection import Connection
 from meshhw_fido2.errors import ERR, REINSERT_HINT, RESET_HINT, fold
 
 PERMISSION = ClientPin.PERMISSION
+
+
+def client_pin(ctap: Ctap2) -> ClientPin:
+    """What keeps PIN and secrets from who listens. Raises NotSupported where there is nothing known here."""
+    if not any(known.VERSION in ctap.info.pin_uv_protocols for known in ClientPin.PROTOCOLS):
+        raise NotSupported("the authenticator has no PIN/UV auth protocol, so it keeps no PIN and no secret")
+    return ClientPin(ctap)
 
 
 class Pins:
@@ -39,14 +46,24 @@ class Pins:
 
     def token(self, ctap: Ctap2, permissions: PERMISSION, rp_id: str | None) -> tuple[PinProtocol, bytes]:
         """A pinUvAuthToken. Raises PinIncorrect, PinFinalTry, PinLocked, PinRequired, Cancelled."""
-        client = ClientPin(ctap)
+        client = client_pin(ctap)
+        if ctap.get_info().force_pin_change:
+            raise self._expired()
         if self._pin is None:
             self._pin = self.ask(client)
         try:
             return client.protocol, client.get_pin_token(self._pin, permissions, rp_id)
         except CtapError as error:
             self.forget()
+            if error.code == ERR.PIN_POLICY_VIOLATION:
+                raise self._expired() from error
             raise self.refused(client, error) from error
+
+    def _expired(self) -> PinRequired:
+        return PinRequired(
+            f"{self._label} wants its PIN changed before anything else",
+            hint=f"meshhw token change-pin '{self._uri}'",
+        )
 
     def ask(self, client: ClientPin, *, new: bool = False) -> str:
         """The PIN from the person, with the tries that are left."""

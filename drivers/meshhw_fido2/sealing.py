@@ -18,6 +18,7 @@ from msgspec import Meta
 from meshhw.errors import DecryptionFailed, FormatError, IntegrityError, NotSupported, TokenFault, UsageError
 from meshhw.keystore import box
 from meshhw_fido2.credentials import Asker
+from meshhw_fido2.pins import client_pin
 
 EXTENSION = "hmac-secret"
 MOST_SEALED = 4096
@@ -66,13 +67,24 @@ def parse(blob: bytes, purpose: bytes) -> tuple[Header, box.Box]:
     return header, parsed
 
 
-def key(asker: Asker, ctap: Ctap2, header: Header) -> bytes:
-    """The 32 octets that the credential gives for the salt. Wants a touch, and the PIN if `verified`."""
+def can(ctap: Ctap2) -> bool:
+    """Whether it gives secrets: it has the extension, and a way to keep them from who listens."""
+    return EXTENSION in ctap.info.extensions and bool(ctap.info.pin_uv_protocols)
+
+
+def require(ctap: Ctap2) -> None:
+    """Raises NotSupported where no secret can be had, before anybody is asked for anything."""
     if EXTENSION not in ctap.info.extensions:
         raise NotSupported("the authenticator has no hmac-secret", hint="choose one of CTAP 2.0 or later")
+    client_pin(ctap)
+
+
+def key(asker: Asker, ctap: Ctap2, header: Header) -> bytes:
+    """The 32 octets that the credential gives for the salt. Wants a touch, and the PIN if `verified`."""
+    require(ctap)
     client_data_hash = hashlib.sha256(b"meshhw/fido2-seal/1" + header.salt).digest()
     proof = asker.prove_verified(ctap, client_data_hash, verified=header.verified)
-    protocol = ClientPin(ctap).protocol
+    protocol = client_pin(ctap).protocol
     agreed = ctap.client_pin(protocol.VERSION, ClientPin.CMD.GET_KEY_AGREEMENT)
     ours, shared = protocol.encapsulate(agreed[ClientPin.RESULT.KEY_AGREEMENT])
     salt = protocol.encrypt(shared, header.salt)

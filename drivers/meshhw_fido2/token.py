@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.credman import CredentialManagement
-from fido2.ctap2.pin import ClientPin
 
 from meshhw.algorithms import Operation
 from meshhw.errors import Ambiguous, KeyNotFound, MeshError, NotSupported, TokenMismatch
@@ -26,7 +25,7 @@ from meshhw_fido2.credentials import Asker, has_pin, holds
 from meshhw_fido2.errors import RESET_HINT
 from meshhw_fido2.key import PresenceKey
 from meshhw_fido2.known import Known, Memory
-from meshhw_fido2.pins import Pins
+from meshhw_fido2.pins import Pins, client_pin
 
 T = TypeVar("T")
 Use = Literal["seal", "presence"]
@@ -52,7 +51,7 @@ class Fido2Token:
 
     def capabilities(self) -> Capabilities:
         """It seals where it has hmac-secret; it signs and agrees for nobody."""
-        return self._connection.run(lambda ctap: Capabilities(seals="hmac-secret" in ctap.info.extensions))
+        return self._connection.run(lambda ctap: Capabilities(seals=sealing.can(ctap)))
 
     def keys(self) -> Sequence[PresenceKey]:
         """The credentials made here, and those that the authenticator keeps (for which it wants its PIN)."""
@@ -129,6 +128,7 @@ class Fido2Token:
         """A blob that this authenticator opens with a touch (and its PIN, where one is set now)."""
 
         def work(ctap: Ctap2) -> bytes:
+            sealing.require(ctap)
             credential = self._sealing_credential(ctap)
             header = sealing.new_header(credential, purpose, verified=has_pin(ctap))
             return sealing.pack(header, sealing.key(self._asker, ctap, header), secret)
@@ -166,7 +166,7 @@ class Fido2Token:
         """Tries that are left for the PIN; None where none is set."""
         administration.only_user(kind)
         return self._connection.run(
-            lambda ctap: self._pins.retries(ClientPin(ctap)) if has_pin(ctap) else None
+            lambda ctap: self._pins.retries(client_pin(ctap)) if has_pin(ctap) else None
         )
 
     def reset(self) -> None:

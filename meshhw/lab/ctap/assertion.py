@@ -34,13 +34,16 @@ def get_assertion(context: Context, request: Request) -> dict[int, object]:
         raise CtapRefusal(status.INVALID_OPTION if options.get("uv", bool) else status.UNSUPPORTED_OPTION)
     present = options.get("up", bool) is not False
     verified = context.verified(request, (_PROOF, _PROTOCOL), client_data_hash, ASSERT, rp_id)
+    context.demand_verification(verified=verified)
     allow = request.get(_ALLOW, list)
     found = listed(context, allow, rp_id) if allow else discoverable(context, rp_id)
     highest = PROTECT_LISTED if allow else PROTECT_OPTIONAL
     usable = [credential for credential in found if verified or credential.protect <= highest]
     if not usable:
         raise CtapRefusal(status.NO_CREDENTIALS)
-    wanted = _Wanted(client_data_hash, request.part(_EXTENSIONS), present, verified)
+    wanted = _Wanted(
+        client_data_hash, extensions.known(context, request.part(_EXTENSIONS)), present, verified
+    )
     if not present and wanted.extensions.get("hmac-secret", dict) is not None:
         raise CtapRefusal(status.UNSUPPORTED_OPTION)
     if present:

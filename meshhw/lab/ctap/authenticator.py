@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 
 from meshhw.keystore import cbor
-from meshhw.lab.ctap import extensions, management, status
+from meshhw.lab.ctap import management, status
 from meshhw.lab.ctap.assertion import get_assertion
 from meshhw.lab.ctap.attestation import Maker
-from meshhw.lab.ctap.client_pin import SHORTEST_PIN, client_pin
+from meshhw.lab.ctap.client_pin import client_pin
 from meshhw.lab.ctap.context import Context
 from meshhw.lab.ctap.credential import ALGORITHMS
 from meshhw.lab.ctap.lookup import LONGEST_LIST
 from meshhw.lab.ctap.make import make_credential
+from meshhw.lab.ctap.model import Model
 from meshhw.lab.ctap.request import Request
 from meshhw.lab.ctap.state import Lasting, Session
 from meshhw.lab.ctap.status import CtapRefusal
@@ -20,27 +21,29 @@ from meshhw.lab.ctap.status import CtapRefusal
 LONGEST_MESSAGE = 2048
 RESET_SECONDS = 10.0
 """A reset is taken only so soon after the power came."""
-MAKE, ASSERT, INFO, PIN, RESET, NEXT_ASSERTION, MANAGE, SELECT = 1, 2, 4, 6, 7, 8, 0x0A, 0x0B
+MAKE, ASSERT, INFO, PIN, RESET, NEXT_ASSERTION, SELECT = 1, 2, 4, 6, 7, 8, 0x0B
+FIRST = ("FIDO_2_0",)
+"""The versions of an authenticator that tells no more of itself than CTAP 2.0 has."""
 
 
 class Authenticator:
     """One authenticator of the model `aaguid`. `restart` is the loss of power."""
 
-    def __init__(
-        self, aaguid: bytes, maker: Maker, protocols: tuple[int, ...], transport: str = "nfc"
-    ) -> None:
-        self._protocols = protocols
+    def __init__(self, aaguid: bytes, maker: Maker, model: Model, transport: str = "nfc") -> None:
         self._transport = transport
-        self.context = Context(aaguid, session=Session(protocols))
+        self.context = Context(aaguid, model, session=Session(model.protocols))
+        self.context.lasting.pin_must_change = model.pin_must_change
         self.maker = maker
 
     def restart(self) -> None:
         """Power was lost and is back."""
-        self.context.session = Session(self._protocols)
+        self.context.session = Session(self.context.model.protocols)
 
     def erase(self) -> None:
         """Forget every credential and the PIN."""
-        self.context.lasting = Lasting(capacity=self.context.lasting.capacity)
+        fresh = Lasting(capacity=self.context.lasting.capacity)
+        fresh.pin_must_change = self.context.model.pin_must_change
+        self.context.lasting = fresh
         self.restart()
 
     def process(self, message: bytes, *, touched: bool) -> bytes:
@@ -56,7 +59,8 @@ class Authenticator:
         if not message or len(message) > LONGEST_MESSAGE:
             raise CtapRefusal(status.REQUEST_TOO_LARGE if message else status.INVALID_LENGTH)
         request = Request.parse(message[1:])
-        if message[0] == NEXT_ASSERTION or (message[0] == MANAGE and request.get(1, int) in management.NEXT):
+        manages = message[0] == self.context.model.management
+        if message[0] == NEXT_ASSERTION or (manages and request.get(1, int) in management.NEXT):
             return self._next()
         answer = self._run(message[0], request)
         return cbor.encode(answer) if answer else b""
@@ -71,7 +75,7 @@ class Authenticator:
             return get_assertion(context, request)
         if command == MAKE:
             return make_credential(context, request, self.maker)
-        if command == MANAGE:
+        if command == context.model.management and context.model.manages:
             return management.manage(context, request)
         if command == SELECT:
             context.need_touch()
@@ -93,27 +97,43 @@ class Authenticator:
         return {}
 
     def _info(self) -> dict[int, object]:
-        lasting = self.context.lasting
-        return {
-            0x01: ["FIDO_2_0", "FIDO_2_1"],
-            0x02: list(extensions.NAMES),
+        lasting, model = self.context.lasting, self.context.model
+        told: dict[int, object] = {
+            0x01: list(model.versions),
+            0x02: list(model.extensions),
             0x03: self.context.aaguid,
-            0x04: {
-                "rk": True,
-                "up": True,
-                "plat": False,
-                "credMgmt": True,
-                "clientPin": lasting.pin_hash is not None,
-                "pinUvAuthToken": True,
-                "makeCredUvNotRqd": True,
-            },
+            0x04: self._options(),
             0x05: LONGEST_MESSAGE,
-            0x06: list(self.context.session.protocols),
+            0x06: list(model.protocols),
+        }
+        if model.versions == FIRST:
+            return told
+        return told | {
             0x07: LONGEST_LIST,
             0x08: 128,
             0x09: [self._transport],
             0x0A: [{"alg": algorithm, "type": "public-key"} for algorithm in ALGORITHMS],
-            0x0D: SHORTEST_PIN,
+            0x0C: lasting.pin_must_change,
+            0x0D: model.shortest_pin,
             0x0E: 0x00010000,
             0x14: lasting.capacity - len(lasting.credentials),
         }
+
+    def _options(self) -> dict[str, bool]:
+        model = self.context.model
+        told = {
+            "rk": True,
+            "up": True,
+            "plat": False,
+            "clientPin": self.context.lasting.pin_hash is not None,
+            "pinUvAuthToken": model.pin_tokens,
+            "makeCredUvNotRqd": model.makes_unverified,
+            "alwaysUv": model.always_verifies,
+            "noMcGaPermissionsWithClientPin": not model.pin_makes_and_asserts,
+        }
+        absent = {name for name, there in told.items() if not there and name not in ("plat", "clientPin")}
+        if not model.client_pin:
+            absent.add("clientPin")
+        if model.manages is not None:
+            told[model.manages] = True
+        return {name: there for name, there in told.items() if name not in absent}

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from meshhw.lab.ctap import status
 from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.authenticator import Authenticator
-from meshhw.lab.ctap.state import PROTOCOLS, Finger, TouchNeeded
+from meshhw.lab.ctap.model import MODELS, Model
+from meshhw.lab.ctap.state import Finger, TouchNeeded
 from meshhw.lab.faulty_card import FaultyCard
 from meshhw.lab.piv import apdu
 from meshhw.lab.piv.apdu import CardError, Chaining, Command
@@ -42,11 +43,12 @@ class CtapCard(FaultyCard):
         self,
         maker: Maker | None = None,
         aaguid: bytes | None = None,
-        protocols: tuple[int, ...] = PROTOCOLS,
+        model: str | Model = "2.1",
     ) -> None:
         super().__init__()
         self.aaguid = aaguid or secrets.token_bytes(16)
-        self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid), protocols)
+        self.model = MODELS[model] if isinstance(model, str) else model
+        self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid), self.model)
         self.finger = Finger()
         self.commands: list[int] = []
         self.refusals: list[int] = []

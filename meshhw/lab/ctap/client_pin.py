@@ -15,7 +15,6 @@ from meshhw.lab.ctap.status import CtapRefusal
 MAKE, ASSERT, MANAGE = 0x01, 0x02, 0x04
 """Permissions of a pinUvAuthToken; the card knows no others."""
 
-SHORTEST_PIN = 4
 _PADDED_PIN = 64
 _PROTOCOL, _SUBCOMMAND, _KEY, _PROOF, _NEW_PIN, _PIN_HASH, _PERMISSIONS, _RP_ID = 1, 2, 3, 4, 5, 6, 9, 10
 
@@ -25,7 +24,12 @@ Answer = dict[int, object]
 def client_pin(context: Context, request: Request) -> Answer:
     """Answer one subcommand."""
     action = _SUBCOMMANDS.get(request.need(_SUBCOMMAND, int))
-    if action is None:
+    model = context.model
+    if action is _key_agreement and model.protocols:
+        return action(context, request)
+    if not model.client_pin:
+        raise CtapRefusal(status.INVALID_COMMAND)
+    if action is None or (action is _token_with_permissions and not model.pin_tokens):
         raise CtapRefusal(status.INVALID_SUBCOMMAND)
     return action(context, request)
 
@@ -66,7 +70,8 @@ def _change(context: Context, request: Request) -> Answer:
 def _token_without_permissions(context: Context, request: Request) -> Answer:
     if request.get(_PERMISSIONS, int) is not None or request.get(_RP_ID, str) is not None:
         raise CtapRefusal(status.INVALID_PARAMETER)
-    return _token(context, request, MAKE | ASSERT, None)
+    legacy = MAKE | ASSERT | (0 if context.model.pin_tokens else MANAGE)
+    return _token(context, request, legacy, None)
 
 
 def _token_with_permissions(context: Context, request: Request) -> Answer:
@@ -74,6 +79,8 @@ def _token_with_permissions(context: Context, request: Request) -> Answer:
     if permissions <= 0 or (permissions & (MAKE | ASSERT) and rp_id is None):
         raise CtapRefusal(status.INVALID_PARAMETER if permissions <= 0 else status.MISSING_PARAMETER)
     if permissions & ~(MAKE | ASSERT | MANAGE):
+        raise CtapRefusal(status.UNAUTHORIZED_PERMISSION)
+    if permissions & (MAKE | ASSERT) and not context.model.pin_makes_and_asserts:
         raise CtapRefusal(status.UNAUTHORIZED_PERMISSION)
     return _token(context, request, permissions, rp_id)
 
@@ -85,6 +92,9 @@ def _token(context: Context, request: Request, permissions: int, rp_id: str | No
     _require_tries(context)
     shared = protocol.decapsulate(request.need(_KEY, dict))
     _try(context, protocol, protocol.decrypt(shared, request.need(_PIN_HASH, bytes)))
+    if context.lasting.pin_must_change:
+        legacy = request.get(_PERMISSIONS, int) is None
+        raise CtapRefusal(status.PIN_INVALID if legacy else status.PIN_POLICY_VIOLATION)
     return {2: protocol.encrypt(shared, context.session.new_token(permissions, rp_id).value)}
 
 
@@ -114,9 +124,10 @@ def _store(context: Context, padded: bytes) -> None:
         text = pin.decode()
     except UnicodeDecodeError as error:
         raise CtapRefusal(status.PIN_POLICY_VIOLATION) from error
-    if len(padded) != _PADDED_PIN or len(text) < SHORTEST_PIN or len(pin) == _PADDED_PIN:
+    if len(padded) != _PADDED_PIN or len(text) < context.model.shortest_pin or len(pin) == _PADDED_PIN:
         raise CtapRefusal(status.PIN_POLICY_VIOLATION)
     context.lasting.set_pin(text)
+    context.lasting.pin_must_change = False
 
 
 _SUBCOMMANDS: dict[int, Callable[[Context, Request], Answer]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from meshhw.lab.ctap import status
+from meshhw.lab.ctap.model import Model
 from meshhw.lab.ctap.pin_protocol import PinProtocol
 from meshhw.lab.ctap.request import Request
 from meshhw.lab.ctap.state import Lasting, PinToken, Session, TouchNeeded
@@ -16,6 +17,7 @@ class Context:
     """The card's memory, the session's, and whether it is being touched."""
 
     aaguid: bytes
+    model: Model = field(default_factory=Model)
     lasting: Lasting = field(default_factory=Lasting)
     session: Session = field(default_factory=Session)
     touched: bool = False
@@ -62,6 +64,11 @@ class Context:
         if token.rp_id is None:
             token.rp_id = rp_id
         return True
+
+    def demand_verification(self, *, verified: bool) -> None:
+        """Refuses whoever was not verified, where the model asks for it always."""
+        if self.model.always_verifies and not verified:
+            raise CtapRefusal(status.PUAT_REQUIRED)
 
     def spend_token(self) -> None:
         """After a touch the token is good for nothing more (CTAP 2.1 section 6.5.2.1)."""

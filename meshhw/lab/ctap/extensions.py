@@ -8,8 +8,12 @@ from meshhw.lab.ctap.credential import PROTECT_OPTIONAL, PROTECT_REQUIRED, Crede
 from meshhw.lab.ctap.request import Request
 from meshhw.lab.ctap.status import CtapRefusal
 
-NAMES = ("credProtect", "hmac-secret")
 _SALT = 32
+
+
+def known(context: Context, wanted: Request) -> Request:
+    """What is wanted without that of which the model has never heard, which authenticators ignore."""
+    return wanted.only(context.model.extensions)
 
 
 def protect_level(wanted: Request) -> int:

@@ -11,7 +11,8 @@ from enum import IntEnum
 from meshhw.lab.ctap import status
 from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.authenticator import Authenticator
-from meshhw.lab.ctap.state import PROTOCOLS, Finger, TouchNeeded
+from meshhw.lab.ctap.model import MODELS, Model
+from meshhw.lab.ctap.state import Finger, TouchNeeded
 from meshhw.lab.hid_port import REPORT, HidPort
 from meshhw.lab.piv.faults import Fault, Faults, Kind
 
@@ -76,12 +77,13 @@ class CtapHidDevice:
         self,
         maker: Maker | None = None,
         aaguid: bytes | None = None,
-        protocols: tuple[int, ...] = PROTOCOLS,
+        model: str | Model = "2.1",
         *,
         fido2: bool = True,
     ) -> None:
         self.aaguid = aaguid or secrets.token_bytes(16)
-        self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid), protocols, "usb")
+        self.model = MODELS[model] if isinstance(model, str) else model
+        self.authenticator = Authenticator(self.aaguid, maker or Maker(self.aaguid), self.model, "usb")
         self.finger = Finger()
         self.faults = Faults()
         self.commands: list[int] = []

@@ -29,9 +29,12 @@ def make_credential(context: Context, request: Request, maker: Maker) -> dict[in
     algorithm = _choose(request.need(_ALGORITHMS, list))
     discoverable = _discoverable(request.part(_OPTIONS))
     verified = context.verified(request, (_PROOF, _PROTOCOL), client_data_hash, MAKE, rp_id)
-    if not verified and discoverable and context.lasting.pin_hash is not None:
+    context.demand_verification(verified=verified)
+    protected = context.lasting.pin_hash is not None
+    if protected and not verified and (discoverable or not context.model.makes_unverified):
         raise CtapRefusal(status.PUAT_REQUIRED)
     wanted = request.part(_EXTENSIONS)
+    wanted = extensions.known(context, wanted)
     level = extensions.protect_level(wanted)
     _refuse_excluded(context, request.get(_EXCLUDE, list), rp_id, verified=verified)
     context.need_touch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from meshhw.errors import FormatError
@@ -45,6 +45,10 @@ class Request:
         if value is None:
             raise CtapRefusal(status.MISSING_PARAMETER)
         return value
+
+    def only(self, names: Collection[str]) -> Request:
+        """The parameters of those names."""
+        return Request({name: value for name, value in self.values.items() if name in names})
 
     def part(self, name: int | str) -> Request:
         """A map within the map; an absent one is empty."""

@@ -26,6 +26,7 @@ class Lasting:
     capacity: int = CAPACITY
     pin_hash: bytes | None = field(default=None, repr=False)
     pin_retries: int = PIN_RETRIES
+    pin_must_change: bool = False
     counter: int = 0
     credentials: list[Credential] = field(default_factory=list)
     wrapper: Wrapper = field(default_factory=Wrapper)

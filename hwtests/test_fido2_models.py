@@ -1,0 +1,146 @@
+"""The FIDO2 driver on authenticators of other times and makers: used for what they have."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+pytest.importorskip("fido2", reason="python-fido2 is not installed")
+pytest.importorskip("smartcard", reason="pyscard is not installed")
+
+from hwtests import fido2_lab
+from hwtests.fido2_lab import DIGEST, PIN, PURPOSE, OpenToken, listed
+from meshhw.errors import MeshError, NotSupported, PinRequired, UsageError
+from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.presence import verify_presence
+from meshhw.lab.ctap.card import CtapCard
+from meshhw.lab.ctap.model import MODELS
+from meshhw.lab.fixtures_ctap import InsertCtapCard
+
+home, open_token = fido2_lab.home, fido2_lab.open_token  # pytest finds fixtures by the module's names
+
+WHOLE = ["2.1", "2.0", "preview", "always", "strict"]
+"""Models that seal and prove with a PIN."""
+
+
+@pytest.mark.parametrize("model", WHOLE)
+def test_with_a_pin_it_seals_and_proves(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken, model: str
+) -> None:
+    virtual = insert_ctap_card(CtapCard(model=model))
+    virtual.set_pin(PIN)
+    script = Scripted({PinKind.USER: PIN})
+    token = open_token(virtual, script)
+    assert token.capabilities().seals
+    assert token.unseal(token.seal(b"secret", PURPOSE), PURPOSE) == b"secret"
+    key = token.enrol("present", discoverable=False)
+    facts = verify_presence(key.public, DIGEST, key.prove(DIGEST))
+    assert facts.verified
+    assert len(script.asked) == 1
+    assert key.uri in [one.uri for one in listed(token)]
+    token.delete(key.uri)
+
+
+@pytest.mark.parametrize("model", ["2.1", "2.0", "pinless"])
+def test_without_a_pin_a_touch_is_enough(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken, model: str
+) -> None:
+    token = open_token(insert_ctap_card(CtapCard(model=model)), Scripted({}))
+    assert token.unseal(token.seal(b"secret", PURPOSE), PURPOSE) == b"secret"
+    assert token.retries_left(PinKind.USER) is None
+
+
+@pytest.mark.parametrize("model", ["2.1", "preview"])
+def test_what_it_keeps_is_listed_and_deleted(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken, home: object, model: str
+) -> None:
+    virtual = insert_ctap_card(CtapCard(model=model))
+    virtual.set_pin(PIN)
+    token = open_token(virtual)
+    key = token.enrol("kept")
+    for file in (home / "fido2").iterdir():  # type: ignore[operator]  # another machine remembers nothing
+        file.unlink()
+    (found,) = listed(token)
+    assert found.uri == key.uri
+    token.delete(found.uri)
+    assert listed(token) == []
+
+
+def test_one_that_can_have_no_pin_says_so(insert_ctap_card: InsertCtapCard, open_token: OpenToken) -> None:
+    token = open_token(insert_ctap_card(CtapCard(model="pinless")))
+    with pytest.raises(NotSupported, match="no PIN"):
+        token.change_pin(PinKind.USER)
+
+
+def test_one_without_hmac_secret_seals_nothing_and_asks_nobody(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken
+) -> None:
+    virtual, script = insert_ctap_card(CtapCard(model="bare")), Scripted({})
+    token = open_token(virtual, script)
+    assert not token.capabilities().seals
+    with pytest.raises(NotSupported, match="hmac-secret"):
+        token.seal(b"secret", PURPOSE)
+    assert (script.asked, script.touches) == ([], [])
+    key = token.enrol("present", discoverable=False)
+    assert not verify_presence(key.public, DIGEST, key.prove(DIGEST)).verified
+
+
+def test_one_that_always_verifies_wants_a_pin_first(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken
+) -> None:
+    token = open_token(insert_ctap_card(CtapCard(model="always")))
+    with pytest.raises(PinRequired) as wanted:
+        token.seal(b"secret", PURPOSE)
+    assert "change-pin" in wanted.value.hint
+
+
+def test_a_pin_that_is_good_for_nothing_here_is_told(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken
+) -> None:
+    virtual = insert_ctap_card(CtapCard(model="sensor"))
+    virtual.set_pin(PIN)
+    with pytest.raises(NotSupported, match="PIN is not good") as refused:
+        open_token(virtual).seal(b"secret", PURPOSE)
+    assert "sensor" in refused.value.hint
+
+
+def test_a_pin_that_must_be_changed_is_asked_for_nothing_else(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken
+) -> None:
+    virtual = insert_ctap_card(CtapCard(model="expired"))
+    virtual.set_pin(PIN)
+    script = Scripted(lambda request: "changed-pin" if request.new else PIN)
+    token = open_token(virtual, script)
+    with pytest.raises(PinRequired, match="changed"):
+        token.seal(b"secret", PURPOSE)
+    assert script.asked == []
+    token.change_pin(PinKind.USER)
+    fresh = open_token(virtual, Scripted({PinKind.USER: "changed-pin"}))
+    assert fresh.unseal(fresh.seal(b"secret", PURPOSE), PURPOSE) == b"secret"
+
+
+def test_a_longer_pin_is_wanted_before_it_is_sent(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken
+) -> None:
+    token = open_token(insert_ctap_card(CtapCard(model="strict")), Scripted({PinKind.USER: "1234567"}))
+    with pytest.raises(UsageError, match="8 characters"):
+        token.change_pin(PinKind.USER)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_fails_by_public_errors_alone(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken, model: str
+) -> None:
+    virtual = insert_ctap_card(CtapCard(model=model))
+    token = open_token(virtual)
+    for work in (
+        lambda: token.change_pin(PinKind.USER),
+        lambda: token.seal(b"secret", PURPOSE),
+        lambda: token.enrol("kept"),
+        token.keys,
+        lambda: token.retries_left(PinKind.USER),
+        token.reset,
+    ):
+        with contextlib.suppress(MeshError):
+            work()
