@@ -119,3 +119,17 @@ def test_a_line_is_stored_as_it_was(home: Path) -> None:
     lines: list[Any] = [json.loads(line) for line in (home / "log.jsonl").read_bytes().splitlines()]
     logsealing.seal(home, SIGNER)
     assert [entry.previous for entry in logsealing.entries(home)] == [line["previous"] for line in lines]
+
+
+def test_a_sealed_log_that_was_put_back_is_noticed(home: Path) -> None:
+    logsealing.seal(home, SIGNER)
+    path = logsealing.sequence_path(home)
+    old = path.read_bytes()
+    record(home, 2, "later")
+    logsealing.seal(home, SIGNER)
+    path.write_bytes(old)
+    running = (home / "log.jsonl").read_bytes()
+    for check in (lambda: logsealing.verify(home), lambda: logsealing.seal(home, SIGNER)):
+        with pytest.raises(IntegrityError, match="took frames away"):
+            check()
+    assert (path.read_bytes(), (home / "log.jsonl").read_bytes()) == (old, running)

@@ -10,6 +10,7 @@ import typer
 
 from meshhw.cli.common import context
 from meshhw.cli.envelopekeys import KeyFiles, Recipients, Signers, open_keys
+from meshhw.cli.heads import Older, remember
 
 if TYPE_CHECKING:
     from meshhw.dare.exchange import KeyFinder
@@ -28,6 +29,7 @@ def archive(
     update: Annotated[
         bool, typer.Option("--update", help="Add to the archive what has changed, for the same readers.")
     ] = False,
+    older: Older = False,
 ) -> None:
     """Put a directory into one file: encrypted, signed, any file of it read alone."""
     from meshhw.dare.archive import make_archive, update_archive
@@ -42,9 +44,11 @@ def archive(
     with open_keys(key or []) as keys:
         signers = [keys.signer(name) for name in sign or []]
         if update:
+            _remember(out, older=older)
             count = update_archive(directory, out, keys, signers, cli.output.detail, progress=told)
         else:
             count = make_archive(directory, out, readers, signers, cli.output.detail, progress=told)
+    _remember(out)
     if not readers and not update:
         cli.output.note("warning: the archive is not encrypted")
     cli.output.show({"archive": str(out), "written": count}, f"entries written: {count}")
@@ -60,6 +64,7 @@ def extract(
         list[Path] | None,
         typer.Option(metavar="PUBLIC", help="A public key that must have signed the archive."),
     ] = None,
+    older: Older = False,
 ) -> None:
     """Take files out of an archive, all of them or those that are named, with their modes and times."""
     from meshhw.cli.inputs import public_key_in
@@ -74,6 +79,7 @@ def extract(
         if opened.torn_at is not None:
             cli.output.note("warning: the archive's end is torn; what is whole is extracted")
         _check_signers(opened, wanted)
+        remember(opened, older=older)
         reader = SequenceReader(opened, keys)
         entries = choose(read_index(opened, reader), names or [])
         extract_entries(opened, reader, entries, directory, partial(cli.interaction.progress, archive.name))
@@ -98,6 +104,13 @@ def list_names(archive: SequenceFile, keys: KeyFinder) -> list[dict[str, Any]]:
         }
         for name, entry in sorted(entries.items())
     ]
+
+
+def _remember(path: Path, *, older: bool = False) -> None:
+    from meshhw.dare.sequence import SequenceFile
+
+    with SequenceFile(path, keeps_positions=False) as archive:
+        remember(archive, older=older, writes=True)
 
 
 def _check_signers(archive: SequenceFile, wanted: list[Any]) -> None:

@@ -12,6 +12,7 @@ import typer
 from meshhw.cli import archives, rewrap, sequences
 from meshhw.cli.common import context, verbs
 from meshhw.cli.envelopekeys import open_keys
+from meshhw.cli.heads import Older
 from meshhw.cli.streams import PIPE, reading, writing
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def verify(
     proof: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A proof that must lead to this sequence or head.")
     ] = None,
+    older: Older = False,
 ) -> None:
     """Check an envelope's signatures without decrypting it; or a sequence or archive from end to end."""
     from meshhw.dare.read import read_stream
@@ -131,7 +133,7 @@ def verify(
 
     wanted = [_signer(name) for name in signer or []]
     if sequences.is_sequence(file):
-        sequences.verify(Path(file), wanted, proof)
+        sequences.verify(Path(file), wanted, proof, older=older)
         return
     with reading(file) as (source, _), _over(content) as over:
         opened = read_stream(source, None, known=wanted, detached=over)

@@ -9,6 +9,7 @@ import typer
 
 from meshhw.cli.common import context
 from meshhw.cli.envelopekeys import KeyFiles, Recipients, open_keys
+from meshhw.cli.heads import Older, remember
 from meshhw.cli.streams import PIPE, reading
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def append(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.")],
     encrypt: Recipients = None,
     sync: Annotated[bool, typer.Option("--sync", help="Return when it outlasts a loss of power.")] = False,
+    older: Older = False,
 ) -> None:
     """Add a file to a sequence, which is made if it is absent; --encrypt then says for whom it is."""
     from meshhw.dare.header import ContentMeta
@@ -47,11 +49,14 @@ def append(
         with SequenceWriter(sequence, readers) as writer:
             if writer.repaired:
                 cli.output.note(f"a torn tail of {writer.repaired} octets was cut off")
+            remember(writer, older=older, writes=True)
             if length is None:
                 index = writer.append(source.read(), Outline(content=content))
             else:
                 index = writer.append_stream(source, length, Outline(content=content))
             writer.flush(sync=sync)
+            if sync:  # what may be lost yet is not missed
+                remember(writer)
     cli.output.show({"sequence": str(sequence), "index": index}, str(index))
 
 
@@ -111,8 +116,9 @@ def is_sequence(name: str) -> bool:
         return (file.read(1) or b"\0")[0] in _FIRST_TAGS
 
 
-def verify(path: Path, wanted: Sequence[PublicKey], proof: Path | None) -> None:
-    """Check a whole sequence: every frame's digest, pointers and spelling, and the signed head of an archive.
+def verify(path: Path, wanted: Sequence[PublicKey], proof: Path | None, *, older: bool = False) -> None:
+    """Check a whole sequence: every frame's digest, pointers and spelling, the signed head of an archive, and
+    that nothing is gone that was seen here before.
 
     Raises IntegrityError for a torn tail, too.
     """
@@ -138,6 +144,8 @@ def verify(path: Path, wanted: Sequence[PublicKey], proof: Path | None) -> None:
     for public in wanted:
         if public not in signers:
             raise SignatureInvalid(f"{fingerprint(public)} did not sign the head of this sequence")
+    with SequenceFile(path, keeps_positions=False) as opened:
+        remember(opened, older=older)
     names = [fingerprint(public) for public in signers]
     value = {
         "frames": report.frames,

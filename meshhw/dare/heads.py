@@ -40,6 +40,8 @@ from meshhw.jsonbcd import Limits, Value, decode, encode_base64url, to_json
 
 _LIMITS = Limits(depth=16, token=1 << 20, items=1 << 12, total=2 << 20)
 HEAD_TYPE = "application/mmm/sequence-head"
+MEMORY = "heads.json"
+"""The file of a home in which `HeadMemory` is kept."""
 _MEMORY_LIMIT = 16 << 20
 
 
@@ -208,15 +210,16 @@ class HeadMemory:
         entry = self._read().get(encode_base64url(sequence_id))
         return merkle.Head(entry.index, entry.tree_digest) if entry else None
 
-    def accept(self, sequence: SequenceFile) -> SequenceHead:
-        """Check that the sequence is the remembered one or extends it, and remember its head.
+    def accept(self, sequence: SequenceFile, *, anew: bool = False) -> SequenceHead:
+        """Check that the sequence is the remembered one or extends it, unless it begins `anew`, and remember
+        its head.
 
         Raises IntegrityError for one that is shorter or has diverged.
         """
         with files.locked(self._path):
             head = head_of(sequence)
             old = self.last(head.sequence_id)
-            if old is not None:
+            if old is not None and not anew:
                 _require_extension(sequence, old, head.head)
             entries = self._read()
             entries[encode_base64url(head.sequence_id)] = _Entry(head.head.index, Binary(head.head.digest))
@@ -243,7 +246,7 @@ def _require_extension(sequence: SequenceFile, old: merkle.Head, head: merkle.He
     if head.index < old.index:
         raise IntegrityError(
             f"the sequence ended at frame {old.index}, now at {head.index}: somebody took frames away",
-            hint="or an old copy was put back: get the sequence from another place",
+            hint="or an old copy was put back: get the newest one, or take this one with --older",
         )
     try:
         check_extension(sequence, old, head, prove_extension(sequence, old))

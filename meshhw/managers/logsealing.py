@@ -17,7 +17,7 @@ import msgspec
 from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare.header import ContentMeta, parse_content_meta
-from meshhw.dare.heads import HEAD_TYPE, seal_head, sealed_head
+from meshhw.dare.heads import HEAD_TYPE, MEMORY, HeadMemory, seal_head, sealed_head
 from meshhw.dare.prepare import Outline
 from meshhw.dare.sequence import Frame, SequenceFile
 from meshhw.dare.sequence_check import check_sequence
@@ -51,6 +51,7 @@ def seal(home: Path, signer: Signer) -> Sealed:
         files.private_directory(home)
         create(path, Creation(content_type=CONTENT_TYPE))
     with SequenceWriter(path) as writer:
+        HeadMemory(home / MEMORY).accept(writer)  # onto an old copy that was put back nothing is sealed
         _move_lines(writer, home / "log.jsonl")
         seal_head(writer, [signer])
         writer.flush(sync=True)
@@ -58,7 +59,10 @@ def seal(home: Path, signer: Signer) -> Sealed:
 
 
 def verify(home: Path) -> Sealed:
-    """Check the whole sequence and its signed head. Raises IntegrityError, FormatError, SignatureInvalid."""
+    """Check the whole sequence and its signed head, and that nothing is gone that was sealed here before.
+
+    Raises IntegrityError, FormatError, SignatureInvalid.
+    """
     path = sequence_path(home)
     if not path.exists():
         return Sealed(0, 0)
@@ -66,8 +70,9 @@ def verify(home: Path) -> Sealed:
         report = check_sequence(sequence)
         sealed = sealed_head(sequence)
         entries = sum(_is_line(frame) for frame in sequence.frames(1))
-    if report.torn_at is not None:
-        raise IntegrityError("the sealed log is torn", hint="`meshhw log sign` cuts the torn end off")
+        if report.torn_at is not None:
+            raise IntegrityError("the sealed log is torn", hint="`meshhw log sign` cuts the torn end off")
+        HeadMemory(home / MEMORY).accept(sequence)
     return Sealed(entries, report.frames - 1, sealed[1] if sealed else ())
 
 

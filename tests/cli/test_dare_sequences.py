@@ -119,3 +119,46 @@ def _shown(files: Path, *args: str) -> bytes:
     os.close(leader)
     assert done.returncode == 0, seen
     return seen
+
+
+def test_a_sequence_that_was_put_back_is_noticed(meshhw: Any, files: Path) -> None:
+    """Whatever read or wrote it here last, a shorter or another sequence in its place is refused."""
+    log = files / "log"
+    for _ in range(3):
+        meshhw("dare", "append", f"{log}", f"{files}/one")
+    old = log.read_bytes()
+    assert meshhw("dare", "append", f"{log}", f"{files}/one", "--sync").returncode == 0
+    new = log.read_bytes()
+    log.write_bytes(old)
+    for command in (("verify", f"{log}"), ("append", f"{log}", f"{files}/one")):
+        done = meshhw("dare", *command)
+        assert done.returncode == 6
+        assert "took frames away" in done.stderr
+    assert log.read_bytes() == old
+    assert meshhw("dare", "verify", f"{log}", "--older").returncode == 0
+    elsewhere = {"MESHHW_HOME": f"{files}/another home"}
+    for name in ("private.json", "one"):
+        assert meshhw("dare", "append", f"{log}", f"{files}/{name}", env=elsewhere).returncode == 0
+    done = meshhw("dare", "verify", f"{log}")
+    assert done.returncode == 6
+    assert "diverged" in done.stderr
+    log.write_bytes(new)
+    assert meshhw("dare", "verify", f"{log}").returncode == 0
+    log.write_bytes(old)
+    assert meshhw("dare", "append", f"{log}", f"{files}/one", "--older").returncode == 0
+    assert meshhw("dare", "verify", f"{log}").returncode == 0
+
+
+def test_an_archive_that_was_put_back_is_noticed(meshhw: Any, files: Path) -> None:
+    archive, key = files / "archive", ("--key", f"{files}/private.json")
+    meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--encrypt", f"{files}/public.json")
+    old = archive.read_bytes()
+    (files / "tree" / "new").write_bytes(b"new")
+    assert meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--update", *key).returncode == 0
+    archive.write_bytes(old)
+    extract = ("dare", "extract", f"{archive}", f"{files}/out", *key)
+    assert meshhw(*extract).returncode == 6
+    assert not (files / "out").exists()
+    assert meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--update", *key).returncode == 6
+    assert archive.read_bytes() == old
+    assert meshhw(*extract, "--older").returncode == 0
