@@ -21,7 +21,7 @@ from meshhw.schema.profile import Profile, ProfileAccount, ProfileDevice, Profil
 
 VECTORS = Path(__file__).parent / "vectors"
 EXTENSIONS = {
-    "KeyData": {"Mode", "Attestation", "AttestationFormat"},
+    "KeyData": {"Beside", "Mode", "Attestation", "AttestationFormat"},
     "Profile": {"Suite", "Version"},
     "ProfileAccount": {"AdministratorSignatures", "ConnectionPolicy"},
     "RequestConnection": {"Expires"},

@@ -20,7 +20,7 @@ from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile, sign_assertion
 from meshhw.schema.attested import attested
 from meshhw.schema.key import KeyData
-from meshhw.schema.keydata import DIRECT, TWEAKED, key_data
+from meshhw.schema.keydata import DIRECT, DUAL, TWEAKED, key_data
 from meshhw.schema.profile import ProfileDevice
 from meshhw.udf import Seed, fingerprint
 
@@ -54,11 +54,12 @@ class DeviceManager:
         return plan_profile(self._maker, ROLES, request)
 
     def create(
-        self, request: ProfileRequest, plan: Plan | None = None, *, attest: bool = True
+        self, request: ProfileRequest, plan: Plan | None = None, *, attest: bool = True, dual: bool = False
     ) -> ProfileRecord:
         """Make the keys, sign the profile, record it. If anything fails, no key is left.
 
-        What the tokens attest of the keys goes into the profile, unless that is not wanted.
+        What the tokens attest of the keys goes into the profile, unless that is not wanted. `dual` wants two
+        signatures of the device in every account, the second by a key of its activation.
 
         Raises what the tokens raise, and SignatureInvalid when a token signs wrongly.
         """
@@ -67,7 +68,7 @@ class DeviceManager:
             self._refuse_twin(request.seed, plan.suite)
         derive = deriving(request.seed, SEED_NAMES)
         with self._maker.making(plan, derive, "mesh device", touch=request.touch, attest=attest) as made:
-            record = _signed_record(made, plan.suite, request.label)
+            record = _signed_record(made, plan.suite, request.label, dual=dual)
             self._host.add(record)
         return record
 
@@ -101,14 +102,14 @@ class DeviceManager:
             raise StateError(f"this machine has the profile {udf} of that seed already")
 
 
-def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str) -> ProfileRecord:
+def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str, *, dual: bool) -> ProfileRecord:
     keys = {item.place.role.name: item for item in made}
     profile = ProfileDevice(
         updated=now(),
         suite=None if suite is Suite.S448 else suite.value,
         profile_signature=_key_data(keys[ROOT]),
         encryption=_key_data(keys["encryption"]),
-        signature=_key_data(keys["signature"], mode=_signature_mode(keys["signature"])),
+        signature=_key_data(keys["signature"], mode=DUAL if dual else _signature_mode(keys["signature"])),
         authentication=_key_data(keys["authentication"]),
     )
     udf = fingerprint(keys[ROOT].public)

@@ -42,14 +42,22 @@ class Verified(Generic[T]):
     findings: tuple[Finding, ...] = ()
 
 
-def sign_assertion(value: MeshObject, signer: Signer, name: str, *, binary: bool = False) -> Envelope:
-    """The envelope of an object in clear, signed once and verified before it is returned.
+Signatories = PublicKey | tuple[PublicKey, ...]
+"""One key that may sign, or several that must all have signed."""
+
+
+def sign_assertion(
+    value: MeshObject, signer: Signer | Sequence[Signer], name: str, *, binary: bool = False
+) -> Envelope:
+    """The envelope of an object in clear, signed by one key or by all of several, and verified before it is
+    returned.
 
     `name` becomes EnvelopeId and UniqueId; `binary` writes the body in JSON-B, as assertions for devices are.
-    Raises SignatureInvalid, NotSupported and what the key raises.
+    Raises SignatureInvalid, NotSupported and what the keys raise.
     """
-    published = signer.public.algorithm.family is Family.EDWARDS
-    outline = Outline(signers=[signer], content=_content(value, name), envelope_id=name, compat=published)
+    signers = list(signer) if isinstance(signer, Sequence) else [signer]
+    published = len(signers) == 1 and signers[0].public.algorithm.family is Family.EDWARDS
+    outline = Outline(signers=signers, content=_content(value, name), envelope_id=name, compat=published)
     return seal(encode_binary(value) if binary else encode(value), outline)
 
 
@@ -63,18 +71,20 @@ def enclose(value: MeshObject, signer: Signer, reader: PublicKey, name: str) -> 
 
 
 def open_assertion(
-    envelope: Envelope, expected: type[T], signers: Sequence[PublicKey], keys: KeyFinder | None = None
+    envelope: Envelope, expected: type[T], signers: Sequence[Signatories], keys: KeyFinder | None = None
 ) -> Verified[T]:
     """The object in an envelope that one of `signers` has signed, decrypted with one of `keys` if it must be.
+    Where an item of `signers` is several keys, all of them must have signed.
 
     Raises SignatureInvalid, FormatError for another class, IntegrityError for a MessageType that lies,
     KeyNotFound and DecryptionFailed.
     """
-    opened = open_envelope(envelope, keys or KeyRing(), known=signers)
+    choices = [choice if isinstance(choice, tuple) else (choice,) for choice in signers]
+    opened = open_envelope(envelope, keys or KeyRing(), known=[key for choice in choices for key in choice])
     value = _read(opened, expected)
-    for signer in opened.signers:
-        if signer in signers:
-            return Verified(value, signer, opened.findings)
+    for choice in choices:
+        if choice and set(choice) <= set(opened.signers):
+            return Verified(value, choice[0], opened.findings)
     raise SignatureInvalid(f"the {expected.__name__} is not signed by a key that may sign it")
 
 

@@ -10,15 +10,38 @@ from meshhw.schema.core import MeshObject
 from meshhw.schema.key import Key, KeyData
 from meshhw.udf import Era, fingerprint, same_name
 
-DIRECT, TWEAKED = "direct", "tweaked"
-"""Values of KeyData's `Mode`: the token's own key, and an ECDSA key under a multiplicative activation."""
+DIRECT, TWEAKED, DUAL = "direct", "tweaked", "dual"
+"""Values of KeyData's `Mode`: the token's own key, an ECDSA key under a multiplicative activation, and a key
+whose signature counts only together with that of a second one."""
 
 
-def key_data(public: PublicKey, *, mode: str | None = None) -> KeyData:
-    """The KeyData of a public key under its fingerprint."""
+def key_data(public: PublicKey, *, mode: str | None = None, beside: PublicKey | None = None) -> KeyData:
+    """The KeyData of a public key under its fingerprint, for mode `dual` with the second key."""
     return KeyData(
-        udf=fingerprint(public), public_parameters=from_tagged(public_to_jose(public), Key), mode=mode
+        udf=fingerprint(public),
+        public_parameters=_parameters(public),
+        mode=mode,
+        beside=None if beside is None else _parameters(beside),
     )
+
+
+def signature_keys(data: KeyData | None, what: str = "Signature") -> tuple[PublicKey, ...]:
+    """The keys that must all have signed where the key of `data` has: two with mode `dual`, else one.
+
+    Raises as `public_key`, and FormatError for a second key that is missing, is the first one again, or
+    stands where none belongs.
+    """
+    first = public_key(data, what)
+    if data is None or data.mode != DUAL:
+        if data is not None and data.beside is not None:
+            raise FormatError(f"the {what} has a second key and its mode is not {DUAL}")
+        return (first,)
+    if data.beside is None:
+        raise FormatError(f"the {what} lacks the second key of mode {DUAL}")
+    second = public_from_jose(to_tagged(data.beside))
+    if second == first:
+        raise FormatError(f"the two keys of the {what} are one")
+    return (first, second)
 
 
 def public_key(data: KeyData | None, what: str = "key") -> PublicKey:
@@ -33,6 +56,10 @@ def public_key(data: KeyData | None, what: str = "key") -> PublicKey:
     if data.udf is not None and not _names(data.udf, public):
         raise IntegrityError(f"the {what}'s Udf {data.udf[:64]!r} is not the fingerprint of its public key")
     return public
+
+
+def _parameters(public: PublicKey) -> Key:
+    return from_tagged(public_to_jose(public), Key)
 
 
 def _names(udf: str, public: PublicKey) -> bool:

@@ -55,6 +55,18 @@ def test_bare_scalars_sign_with_fresh_nonces(curve: EdwardsCurve) -> None:
 
 
 @both
+def test_a_bare_scalars_nonce_is_not_made_of_what_everybody_knows(curve: EdwardsCurve) -> None:
+    """Without a prefix of its own the nonce would be H(dom || message), and one signature give the key."""
+    key, other = from_scalar(curve, 424242), from_scalar(curve, 424243)
+    assert len(key.prefix) == curve.encoded_size
+    assert key.prefix not in (other.prefix, bytes(curve.encoded_size), key.public)
+    public = ExpandedKey(curve, key.scalar, b"", key.public)
+    commitments = {sign(key, MESSAGE)[: curve.encoded_size] for _ in range(4)}
+    assert sign(public, MESSAGE)[: curve.encoded_size] not in commitments
+    assert len(commitments) == 4
+
+
+@both
 def test_every_damage_is_found(curve: EdwardsCurve) -> None:
     key = from_scalar(curve, 424242)
     signature = sign(key, MESSAGE)

@@ -14,12 +14,13 @@ from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing
+from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.activation import Use, scalar, tweak
 from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
-from meshhw.managers.account.connected import connected_keys, require_same
+from meshhw.managers.account.connected import connected_keys, require_same, second_key
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.profiles import require_newer
@@ -32,7 +33,7 @@ from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.entry import CatalogedDevice
-from meshhw.schema.keydata import TWEAKED, public_key
+from meshhw.schema.keydata import DUAL, TWEAKED, public_key
 from meshhw.schema.profile import ProfileDevice, ProfileUser
 from meshhw.udf import Seed
 
@@ -91,16 +92,33 @@ class Membership:
 
     @contextmanager
     def signer(self, options: OpenOptions) -> Iterator[Signer]:
-        """The connected signature key: the token's own, or under its activation. Raises NotSupported."""
+        """The connected signature key: the token's own, or under its activation.
+
+        Raises NotSupported, also for a device that signs with two keys (`signers`).
+        """
+        with self.signers(options) as found:
+            if len(found) != 1:
+                raise NotSupported("this device signs with two keys (dual), and here one is wanted")
+            yield found[0]
+
+    @contextmanager
+    def signers(self, options: OpenOptions) -> Iterator[tuple[Signer, ...]]:
+        """The keys that sign for this device, all of them together: with `dual` the token's own and that of
+        the activation. Raises NotSupported."""
         handle = self.device.key("signature")
+        mode = self.connection.signature.mode if self.connection.signature is not None else None
         with opened(handle.uri, self.host.home, options) as found:
-            if self.connection.signature is not None and self.connection.signature.mode == TWEAKED:
+            if mode == TWEAKED:
                 seed = self._seed or self.activation(options)
-                yield TweakedSignature(found.key, tweak(seed, handle.public_key), published=handle.public_key)
-            elif isinstance(found.key, Signs):
-                yield found.key
-            else:
+                factor = tweak(seed, handle.public_key)
+                yield (TweakedSignature(found.key, factor, published=handle.public_key),)
+            elif not isinstance(found.key, Signs):
                 raise NotSupported("the device's signature key does not sign")
+            elif mode == DUAL:
+                seed = self._seed or self.activation(options)
+                yield (found.key, LocalKey(second_key(seed, handle.algorithm)))
+            else:
+                yield (found.key,)
 
     def activation(self, options: OpenOptions) -> Seed:
         """The activation's seed, opened with the base encryption key."""
