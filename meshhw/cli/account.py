@@ -13,6 +13,7 @@ from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_disconnect import disconnect
 from meshhw.cli.account_names import list_names, rename
+from meshhw.cli.account_pins import pin, pins
 from meshhw.cli.account_policy import policy
 from meshhw.cli.account_sync import sync
 from meshhw.cli.common import context, verbs
@@ -28,6 +29,8 @@ app = verbs("A person's Mesh account: its keys, devices and escrow.")
 
 app.command("connect")(connect)
 app.command("policy")(policy)
+app.command("pin")(pin)
+app.command("pins")(pins)
 app.command("devices")(devices)
 app.command("sync")(sync)
 app.command("disconnect")(disconnect)
@@ -165,7 +168,8 @@ def recover(
 
 def _give(sheets: list[Sheet], out: Path | None, qr: bool) -> None:
     """Print the sheets, and write them where they are wanted."""
-    from meshhw.managers.account.sheets import terminal, write_sheets
+    from meshhw.managers.account.codes import terminal
+    from meshhw.managers.account.sheets import write_sheets
 
     output = context().output
     for path in write_sheets(sheets, out) if out else []:

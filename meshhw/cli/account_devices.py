@@ -11,7 +11,11 @@ import typer
 from meshhw.cli.common import context, verbs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshhw.dare.envelope import Envelope
     from meshhw.keystore.uri import TokenURI
+    from meshhw.managers.account.attesting import Judgement
     from meshhw.managers.account.authority import Authority
     from meshhw.managers.account.request import Request
     from meshhw.schema.profile import ProfileUser
@@ -33,8 +37,12 @@ def connect(
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the answer for the device goes.")],
     roles: Annotated[
-        str, typer.Option(metavar="R,...", help="super, admin, device, message, web, developer.")
-    ] = "message",
+        str | None,
+        typer.Option(
+            metavar="R,...",
+            help="super, admin, device, message, web, developer. Default: those of the PIN, else message.",
+        ),
+    ] = None,
     witness: Annotated[
         str | None, typer.Option(help="What the device shows; without it you are asked to compare.")
     ] = None,
@@ -58,18 +66,27 @@ def connect(
     host = Host(cli.home)
     request = read_request(read_octets(file, MAX_REQUEST))
     connector = Connector(host, authority(host, account, cli.open_options), cli.open_options)
+
+    granted: list[str] = []
+
+    def deliver(answer: Envelope, roles: tuple[str, ...]) -> None:
+        with replacing(out) as target:
+            target.write(answer.octets())
+        granted.extend(roles)
+
     if reject:
-        answer = connector.reject(request)
+        connector.reject(request, deliver)
     else:
-        rights = rights_of([role for role in roles.split(",") if role])
-        for found in connector.judged(request):
-            cli.output.note(str(found))
-        _compare(request, witness)
-        answer = connector.connect(request, rights, name=name, root_on=token_named(root_on))
-    with replacing(out) as target:
-        target.write(answer.octets())
-    value = {"device": request.udf, "roles": [] if reject else list(rights.roles), "file": str(out)}
-    cli.output.show(value, f"{request.udf} is {'refused' if reject else 'connected'}; the answer is in {out}")
+        by_pin = roles is None and request.message.pin_id is not None
+        rights = None if by_pin else rights_of([role for role in (roles or "message").split(",") if role])
+        _tell(connector.judged(request))
+        if not by_pin:
+            _compare(request, witness)
+        root = token_named(root_on)
+        connector.connect(request, rights, name=name, root_on=root, deliver=deliver)
+    value = {"device": request.udf, "roles": granted, "file": str(out)}
+    done = "refused" if reject else f"connected as {', '.join(granted)}"
+    cli.output.show(value, f"{request.udf} is {done}; the answer is in {out}")
 
 
 def devices(account: Account = None) -> None:
@@ -144,15 +161,24 @@ def _show_version(profile: ProfileUser) -> None:
     context().output.show(value, f"the profile {value['udf']} has version {value['version']}")
 
 
+def _tell(judged: Sequence[Judgement]) -> None:
+    """What is proved of each key, in as few lines as there are things to say."""
+    told: dict[str, list[str]] = {}
+    for found in judged:
+        told.setdefault(found.says, []).append(found.key)
+    for says, keys in told.items():
+        context().output.note(f"{', '.join(keys)}: {says}")
+
+
 def _compare(request: Request, witness: str | None) -> None:
-    """Go on only when the device shows the same witness. Raises IntegrityError, Cancelled."""
-    from meshhw.errors import IntegrityError
+    """Go on only when the device shows the same witness. Raises WitnessMismatch, Cancelled."""
+    from meshhw.errors import WitnessMismatch
 
     cli = context()
     if witness is None:
         cli.output.note(f"the device {request.udf} asks; its witness is {request.witness}")
         cli.require_consent("Does the device show this witness?")
     elif not hmac.compare_digest(witness.strip().upper().encode(), request.witness.encode()):
-        raise IntegrityError(
+        raise WitnessMismatch(
             "the witness is not the one of this request", hint="this is another request than the device made"
         )

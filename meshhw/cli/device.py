@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meshhw.managers.host import KeyHandle, ProfileRecord
     from meshhw.schema.assertion import Verified
     from meshhw.schema.profile import Profile
+    from meshhw.udf import UDF
 
 app = verbs("Device profiles whose private keys live in tokens.")
 
@@ -52,6 +53,10 @@ def create(
     touch: Annotated[
         str, typer.Option(help="When the key that signs wants a touch: never, cached, always.")
     ] = "default",
+    dual: Annotated[
+        bool,
+        typer.Option("--dual", help="In accounts, sign with the token's key and a second one; both count."),
+    ] = False,
     attestation: Annotated[
         bool,
         typer.Option(
@@ -79,7 +84,7 @@ def create(
     with _manager() as manager:
         plan = manager.plan(request)
         _announce(plan)
-        record = manager.create(request, plan, attest=attestation)
+        record = manager.create(request, plan, attest=attestation, dual=dual)
     context().output.show(_described(record), record.udf)
 
 
@@ -150,9 +155,18 @@ def delete(udf: Annotated[str, typer.Argument(metavar="UDF")]) -> None:
 
 @app.command("request")
 def request(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The account to be connected to.")],
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="ADDRESS", help="The account, or the mcu: URI of a QR code with a PIN (-, @FILE)."
+        ),
+    ],
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the request goes.")],
+    pin: Annotated[
+        str | None,
+        typer.Option(metavar="SECRET", help="The PIN that an administrator has told (-, @FILE)."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="UDF", help="Which device, when there are several.")
     ] = None,
@@ -164,11 +178,30 @@ def request(
 
     cli = context()
     host = Host(cli.home)
-    envelope = make_request(host, host.profile(device, "ProfileDevice"), address, cli.open_options)
+    account, secret = _asked(address, pin)
+    record = host.profile(device, "ProfileDevice")
+    envelope = make_request(host, record, account, cli.open_options, secret)
     with replacing(out) as target:
         target.write(envelope.octets())
-    value = {"file": str(out), "witness": witness_of(envelope)}
-    cli.output.show(value, f"the request is in {out}; its witness is\n{value['witness']}")
+    value = {"file": str(out), "pin": secret is not None, "witness": witness_of(envelope)}
+    told = "it proves to know the PIN" if secret else f"its witness is\n{value['witness']}"
+    cli.output.show(value, f"the request is in {out}; {told}")
+
+
+def _asked(address: str, pin: str | None) -> tuple[str, UDF | None]:
+    """The account's address and the PIN, either as given or from a QR code's URI."""
+    from meshhw.cli.secrets import read_secret
+    from meshhw.errors import UsageError
+    from meshhw.udf import UDF
+    from meshhw.udf.locator import parse_connection_uri
+
+    scanned = address == "-" or address.startswith("@") or address.lower().startswith("mcu:")
+    if not scanned:
+        return address, UDF.parse(read_secret(pin, "PIN")) if pin is not None else None
+    if pin is not None:
+        raise UsageError("the code holds the PIN already")
+    account, secret = parse_connection_uri(read_secret(address, "connection URI"))
+    return account, secret
 
 
 @app.command("complete")

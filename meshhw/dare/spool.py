@@ -49,6 +49,8 @@ class Message:
     state: MessageState
     payload: bytes
     is_envelope: bool
+    answered_by: str = ""
+    """The `ResponseId` of the completion that gave the state: which message brought it about."""
 
 
 def create_spool(path: Path, readers: Sequence[RecipientKey] = ()) -> None:
@@ -71,10 +73,11 @@ def append_message(
     return spool.append(payload, Outline(content=content, envelope_id=envelope_id(message_id)))
 
 
-def complete(spool: SequenceWriter, states: Mapping[str, MessageState]) -> int:
-    """Say what has become of messages; the frame's index. Raises InvalidName."""
+def complete(spool: SequenceWriter, states: Mapping[str, MessageState], answered_by: str = "") -> int:
+    """Say what has become of messages, and by which other message; the frame's index. Raises InvalidName."""
+    cause: dict[str, Value] = {"ResponseId": answered_by} if answered_by else {}
     references: list[Value] = [
-        {"MessageId": name, "EnvelopeId": envelope_id(name), "Relationship": state.value}
+        {"MessageId": name, "EnvelopeId": envelope_id(name), "Relationship": state.value} | cause
         for name, state in states.items()
     ]
     message_id = nonce().text
@@ -87,7 +90,7 @@ def messages(reader: SequenceReader, *, since: int = 1) -> Iterator[Message]:
 
     Raises what opening a frame raises; FormatError for a completion that says nothing.
     """
-    states: dict[str, MessageState] = {}
+    states: dict[str, tuple[MessageState, str]] = {}
     for index in range(len(reader.sequence) - 1, max(since, 1) - 1, -1):
         opened = reader.open(index)
         message_id, message_type = opened.content.unique_id, opened.content.message_type
@@ -96,21 +99,22 @@ def messages(reader: SequenceReader, *, since: int = 1) -> Iterator[Message]:
         if message_type == COMPLETION:
             states = _completions(opened.payload) | states
             continue
-        state = states.get(message_id, MessageState.OPEN)
+        state, cause = states.get(message_id, (MessageState.OPEN, ""))
         whole = opened.content.content_type == ENVELOPE_TYPE
-        yield Message(index, message_id, message_type, state, opened.payload, whole)
+        yield Message(index, message_id, message_type, state, opened.payload, whole, cause)
 
 
-def _completions(payload: bytes) -> dict[str, MessageState]:
+def _completions(payload: bytes) -> dict[str, tuple[MessageState, str]]:
     value = decode(payload, lenient=True)
     members = value.get(COMPLETION) if isinstance(value, Mapping) else None
     references = members.get("References") if isinstance(members, Mapping) else None
     if not isinstance(references, list):
         raise FormatError("a completion message names no messages")
-    found: dict[str, MessageState] = {}
+    found: dict[str, tuple[MessageState, str]] = {}
     for reference in references:
         name = reference.get("MessageId") if isinstance(reference, Mapping) else None
         state = reference.get("Relationship") if isinstance(reference, Mapping) else None
+        cause = reference.get("ResponseId") if isinstance(reference, Mapping) else None
         if isinstance(name, str) and state in tuple(MessageState):
-            found[name] = MessageState(str(state))
+            found[name] = MessageState(str(state)), cause if isinstance(cause, str) else ""
     return found

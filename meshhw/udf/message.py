@@ -61,13 +61,16 @@ class SaltedPin:
     """A PIN bound to one action ("Device" or "Contact"); what the account keeps of it."""
 
     udf: UDF
+    name: str = ""
+    """As it is written: 140 bits, of which the last four are in no octet of `udf`."""
 
     @classmethod
     def of(cls, pin: UDF, action: str) -> SaltedPin:
         """Salt a PIN. Raises InvalidName if it is none."""
         if pin.kind is not Kind.AUTHENTICATOR:
             raise InvalidName("this UDF is not a PIN (type A)")
-        return cls(UDF.parse(mac_name(hmac.digest(pin.data, action.encode(), "sha512"))))
+        name = mac_name(hmac.digest(pin.data, action.encode(), "sha512"))
+        return cls(UDF.parse(name), name)
 
     def pin_id(self, account: str) -> str:
         """The identifier of the message that tells the account of the PIN."""

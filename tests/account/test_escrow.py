@@ -14,9 +14,10 @@ from meshhw.errors import IntegrityError, InvalidName, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.managers.account import escrow
+from meshhw.managers.account.codes import png_of, terminal
 from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.recovering import saved_profile
-from meshhw.managers.account.sheets import pdf, png, terminal, write_sheets
+from meshhw.managers.account.sheets import pdf, write_sheets
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ProfileRequest
@@ -133,7 +134,7 @@ def test_sheets_are_written_for_their_owner_alone(host: Host, tmp_path: Path) ->
         f"share-{i}.{kind}" for i in (1, 2, 3) for kind in ("pdf", "png")
     ]
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
-    assert png(sheets[0].code).startswith(b"\x89PNG\r\n")
+    assert png_of(sheets[0].code).startswith(b"\x89PNG\r\n")
     assert len(terminal(sheets[0].code).splitlines()) > 15
     assert sheets[0].share not in repr(sheets[0])
 

@@ -180,3 +180,48 @@ def test_a_lost_device_is_disconnected_and_the_other_brought_up_to_date(
     assert meshhw("device", "complete", for_phone, env=homes["laptop"]).returncode == 3
     shown = json.loads(meshhw("account", "show", "--json", env=homes["phone"]).stdout)
     assert shown["version"] == "2"
+
+
+def test_a_pin_connects_once_and_is_no_argument(meshhw: Meshhw, pins: dict[str, str], tmp_path: Path) -> None:
+    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    ask, answer = str(tmp_path / "ask.dare"), str(tmp_path / "answer.dare")
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    assert meshhw("account", "pin", "--roles", "king", env=pins).returncode == 2
+    assert meshhw("account", "pin", "--expires", "1y", env=pins).returncode == 2
+    made = json.loads(meshhw("account", "pin", "--roles", "web", "--json", env=pins).stdout)
+    assert made["uri"].startswith("mcu://alice@mm--m")
+    assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
+    request = ("device", "request", "alice@example.com", "--out", ask, "--pin")
+    typed = meshhw(*request, made["pin"], env=phone)
+    assert "a PIN on the command line can be seen by others" in typed.stderr
+    assert meshhw(*request, "-", env=phone, text="NDTL-GUGD-IBJR-4ENF-M4E3-7YJY-OCLR").returncode == 2
+    both = ("device", "request", "-", "--pin", "-", "--out", ask)
+    assert meshhw(*both, env=phone, text=made["uri"]).returncode == 2
+    quiet = meshhw(*request, "-", env=phone, text=made["pin"])
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    connected = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
+    assert json.loads(connected.stdout)["roles"] == ["web"], connected.stderr
+    again = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
+    assert (again.returncode, json.loads(again.stdout)["error"]["class"]) == (6, "Replayed")
+    assert meshhw("device", "complete", answer, env=phone).returncode == 0
+    [known] = json.loads(meshhw("account", "pins", "--json", env=pins).stdout)
+    assert (known["state"], known["id"]) == ("used", made["id"])
+    assert meshhw("account", "pins", "--close", "MAAA", env=pins).returncode == 3
+
+
+def test_refusals_are_named_and_have_their_exit_status(
+    meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
+) -> None:
+    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    ask, answer = str(tmp_path / "ask.dare"), str(tmp_path / "answer.dare")
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
+    assert meshhw("device", "request", "alice@example.com", "--out", ask, env=phone).returncode == 0
+    connect = ("account", "connect", ask, "--out", answer, "--json")
+    other = meshhw(*connect, "--witness", "MAAA-AAAA", env=pins)
+    assert (other.returncode, json.loads(other.stdout)["error"]["class"]) == (6, "WitnessMismatch")
+    assert meshhw(*connect, "--reject", env=pins).returncode == 0
+    refused = meshhw("device", "complete", answer, "--json", env=phone)
+    assert (refused.returncode, json.loads(refused.stdout)["error"]["class"]) == (1, "Rejected")
+    late = meshhw("device", "complete", answer, "--json", env=phone)
+    assert (late.returncode, json.loads(late.stdout)["error"]["class"]) == (6, "Replayed")

@@ -48,13 +48,17 @@ def add_administrator(
 
     Raises NotSupported for a key that signs nothing, TokenNotFound when the root's token is away.
     """
+    added = with_administrator(authority.profile, public)
+    return authority.profile if added == authority.profile else signed_anew(authority, added, root_on)
+
+
+def with_administrator(profile: ProfileUser, public: PublicKey) -> ProfileUser:
+    """The profile with that key on the list. Raises NotSupported for a key that signs nothing."""
     if not public.algorithm.signs:
         raise NotSupported(f"a key of {public.algorithm} cannot sign, so it cannot administer")
-    profile = authority.profile
     if public in administrators(profile):
         return profile
-    added = replace(profile, administrator_signatures=(*listed(profile), key_data(public)))
-    return signed_anew(authority, added, root_on)
+    return replace(profile, administrator_signatures=(*listed(profile), key_data(public)))
 
 
 def signed_anew(authority: Authority, profile: ProfileUser, root_on: TokenURI | None = None) -> ProfileUser:

@@ -31,9 +31,14 @@ class Judgement:
     why: str = ""
     missing: str = ""
 
+    @property
+    def says(self) -> str:
+        """What is to be told of the key."""
+        return self.missing or self.why or _told(self.facts)
+
     def __str__(self) -> str:
         """One line for a person."""
-        return f"{self.key}: {self.missing or self.why or _told(self.facts)}"
+        return f"{self.key}: {self.says}"
 
 
 def judge(device: ProfileDevice, policy: ConnectionPolicy) -> list[Judgement]:

@@ -22,6 +22,7 @@ from meshhw.managers.host import Host
 from meshhw.managers.openers import Keys
 from meshhw.schema.codec import decode
 from meshhw.schema.message import RespondConnection
+from meshhw.udf import same_name
 from meshhw.udf.message import response_id
 
 
@@ -101,3 +102,5 @@ def _require_asked(found: Membership, pending: Pending) -> None:
         raise IntegrityError("the answer is for another device than the one that asked")
     if found.address != pending.address:
         raise IntegrityError(f"the answer is of {found.address!r}, {pending.address!r} was asked")
+    if pending.account and not same_name(pending.account, found.udf):
+        raise IntegrityError(f"the answer is of the account {found.udf}, {pending.account} was asked")

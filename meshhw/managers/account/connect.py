@@ -7,43 +7,48 @@ the device's own signature key to the profile's list (rule R5); no administrator
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, IntegrityError, Replayed
+from meshhw.errors import FormatError, IntegrityError, NotSupported, Replayed, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
-from meshhw.managers.account.administrators import add_administrator
+from meshhw.managers.account.administrators import signed_by_root, with_administrator
+from meshhw.managers.account.answering import Answers, Begun, digest_of
 from meshhw.managers.account.attesting import Judgement, judge, require
 from meshhw.managers.account.authority import Authority, Founder, opened_catalog
 from meshhw.managers.account.connected import ConnectedKeys, connected_keys
 from meshhw.managers.account.granted import portion, store_ring
 from meshhw.managers.account.names import Names
+from meshhw.managers.account.pins import pins_of
 from meshhw.managers.account.request import Request
-from meshhw.managers.account.rights import Rights
+from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.account.standing import standing
 from meshhw.managers.host import Host, ProfileRecord, now
 from meshhw.schema.activation import ActivationAccount, ActivationCommon
 from meshhw.schema.assertion import enclose, profile_udf, sign_assertion
+from meshhw.schema.codec import encode
 from meshhw.schema.connection import ConnectionDevice, ConnectionService
 from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import key_data, public_key
-from meshhw.schema.message import RespondConnection
+from meshhw.schema.message import MessagePin, RespondConnection
 from meshhw.schema.profile import ConnectionPolicy, ProfileDevice
 from meshhw.udf import Seed, Specifier, fingerprint
 from meshhw.udf.message import response_id
 
 M = TypeVar("M", bound=MeshObject)
-_LIMIT = 1 << 20
 ACCEPT, REJECT = "Accept", "Reject"
+Deliver = Callable[[Envelope, tuple[str, ...]], None]
+"""Puts the answer where the device will find it, and is told which roles it grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,57 +70,54 @@ class Connector:
 
     def __init__(self, host: Host, account: ProfileRecord | Authority, options: OpenOptions) -> None:
         self._authority = account if isinstance(account, Authority) else Founder(host, account, options)
-        self._directory = self._authority.directory
+        self._answers = Answers(self._authority.directory.path)
 
     def connect(
-        self, request: Request, rights: Rights, *, name: str | None = None, root_on: TokenURI | None = None
+        self,
+        request: Request,
+        rights: Rights | None = None,
+        *,
+        name: str | None = None,
+        root_on: TokenURI | None = None,
+        deliver: Deliver | None = None,
     ) -> Envelope:
-        """The answer to a request that a person has accepted, encrypted to the device, which the account's
-        catalogs call `name`. An administrator's role needs the root key, on `root_on` where it is not here.
+        """The answer to a request, encrypted to the device, which the account's catalogs call `name`: with
+        these rights, which a person has granted, or without any with those of the PIN that the request knows.
 
-        Raises IntegrityError for a request to another account, Replayed for one that was answered already,
-        AttestationRefused for a device that proves less than the account demands, NotSupported for rights
-        that this machine cannot grant.
+        It is given to `deliver` before the request counts as answered; what was interrupted is taken up by
+        the next call. An administrator's role needs the root key, on `root_on` where it is not here.
+
+        Raises IntegrityError for a request to another account, Replayed for one that was answered already and
+        for a PIN that was used, WitnessMismatch, Expired, AttestationRefused for a device that proves less
+        than the account demands, NotSupported for rights that this machine cannot grant.
         """
-        self._check(request)
-        require(request.device, self._authority.profile.connection_policy, rights.roles)
-        held = self._authority.held(common=rights.common_keys or rights.seed)
-        common = portion(held, rights)
-        names = self._names(held) if name else None
-        name = names.require_free(name) if names and name else None
-        activation = Seed.generate(Specifier.ACTIVATION_ACCOUNT)
-        keys = connected_keys(request.device, activation)
-        if rights.administrator:
-            add_administrator(self._authority, keys.signature, root_on)
-        grant = Grant(
-            self._authority.udf,
-            self._authority.envelope,
-            request.device,
-            profile_of_request(request),
-            rights,
-            activation,
-            keys,
-            name,
-        )
-        with (
-            opened_catalog(self._authority, held) as devices,
-            self._authority.administrator() as admin,
-        ):
-            entry = cataloged(grant, common, admin)
-            envelope = _answer(request, ACCEPT, admin, entry)
-            devices.put(entry)
-        if names is not None:
-            names.announce(entry)
-        self._remember(request)
-        return envelope
+        with files.locked(self._answers.lock):
+            self._check(request)
+            held = self._authority.held(common=rights is None or rights.common_keys or rights.seed)
+            pin = None if rights is not None else self._pin(request, held)
+            granted = rights or rights_of(pin.roles if pin else ())
+            begun = self._taken_up(request, granted)
+            if begun is None:
+                require(request.device, self._authority.profile.connection_policy, granted.roles)
+                free = self._names(held).require_free(name) if name else None
+                begun = self._made(request, granted, held, free, root_on)
+                if pin is not None:
+                    begun = replace(begun, pin_id=pin.message_id or "")
+                self._answers.begin(begun)
+            self._do(begun, held)
+            return self._deliver(begun, deliver)
 
-    def reject(self, request: Request) -> Envelope:
+    def reject(self, request: Request, deliver: Deliver | None = None) -> Envelope:
         """The answer to a request that a person has refused. Raises as `connect`."""
-        self._check(request)
-        with self._authority.administrator() as admin:
-            envelope = _answer(request, REJECT, admin)
-        self._remember(request)
-        return envelope
+        with files.locked(self._answers.lock):
+            self._check(request)
+            self._answers.refuse_begun(request.message_id)
+            with self._authority.administrator() as admin:
+                envelope = _answer(request, REJECT, admin)
+            if deliver is not None:
+                deliver(envelope, ())
+            self._answers.finish(request.message_id)
+            return envelope
 
     def judged(self, request: Request) -> list[Judgement]:
         """What the attestations of the device's keys prove, by the account's roots."""
@@ -131,20 +133,81 @@ class Connector:
             raise IntegrityError(
                 f"the request is to {asked!r}, this is the account {self._authority.address!r}"
             )
-        if request.message_id in self._answered():
+        if self._answers.has(request.message_id):
+            self._answers.drop(request.message_id)
             raise Replayed("the request was answered already", hint="ask the device for a new one")
 
-    def _answered(self) -> list[str]:
-        data = files.read_private(self._directory.path / "answered.json", _LIMIT)
-        try:
-            return msgspec.json.decode(data or b"[]", type=list[str])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise FormatError(f"the account's list of answered requests is damaged: {error}") from error
+    def _pin(self, request: Request, held: ActivationCommon) -> MessagePin:
+        """The PIN that the request proves to know. Raises as `PinSpool.valid_for`, UsageError without one."""
+        if not request.message.pin_id:
+            raise UsageError("the request knows no PIN", hint="say with --roles what the device shall be")
+        with pins_of(self._authority, held) as pins:
+            return pins.valid_for(request)
 
-    def _remember(self, request: Request) -> None:
-        answered = self._directory.path / "answered.json"
-        with files.locked(answered):
-            files.replace(answered, msgspec.json.encode([*self._answered(), request.message_id]))
+    def _taken_up(self, request: Request, rights: Rights) -> Begun | None:
+        """The answer that was begun and interrupted, if it is still good. Raises UsageError for one that was
+        begun with other roles."""
+        begun = self._answers.begun(request.message_id)
+        if begun is None or not begun.fits(self._authority.envelope):
+            return None
+        if begun.roles != rights.roles:
+            raise UsageError(
+                f"this connection was begun with the roles {','.join(begun.roles)} and interrupted",
+                hint="finish it with these, then disconnect the device",
+            )
+        return begun
+
+    def _made(
+        self,
+        request: Request,
+        rights: Rights,
+        held: ActivationCommon,
+        name: str | None,
+        root_on: TokenURI | None,
+    ) -> Begun:
+        """Everything that the answer consists of, signed; nothing is changed yet."""
+        authority, common = self._authority, portion(held, rights)
+        activation = Seed.generate(Specifier.ACTIVATION_ACCOUNT)
+        keys = connected_keys(request.device, activation)
+        before = profile = authority.envelope
+        if rights.administrator:
+            if keys.beside is not None:
+                raise NotSupported("an administrator signs with one key, and this device with two (dual)")
+            added = with_administrator(authority.profile, keys.signature)
+            if added != authority.profile:
+                profile = signed_by_root(authority, added, root_on)
+        device = profile_of_request(request)
+        grant = Grant(authority.udf, profile, request.device, device, rights, activation, keys, name)
+        with authority.administrator() as admin:
+            entry = cataloged(grant, common, admin)
+            envelope = _answer(request, ACCEPT, admin, entry)
+        return Begun(
+            request=request.message_id,
+            roles=rights.roles,
+            before=digest_of(before),
+            profile=b"" if profile is before else profile.octets(),
+            entry=encode(entry),
+            answer=envelope.octets(),
+        )
+
+    def _do(self, begun: Begun, held: ActivationCommon) -> None:
+        """Every step may have been done before, by a call that was interrupted."""
+        if begun.pin_id:
+            with pins_of(self._authority, held) as pins:
+                pins.close(begun.pin_id, begun.request)
+        if begun.profile:
+            self._authority.take_profile(Envelope.parse(begun.profile))
+        with opened_catalog(self._authority, held) as devices:
+            devices.put(begun.device)
+        if begun.device.local_name:
+            self._names(held).announce(begun.device)
+
+    def _deliver(self, begun: Begun, deliver: Deliver | None) -> Envelope:
+        answer = Envelope.parse(begun.answer)
+        if deliver is not None:
+            deliver(answer, begun.roles)
+        self._answers.finish(begun.request)
+        return answer
 
 
 def profile_of_request(request: Request) -> Enveloped[ProfileDevice]:
@@ -175,7 +238,7 @@ def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> Cataloge
         authority=fingerprint(admin.public),
         roles=grant.rights.roles,
         authentication=key_data(keys.authentication),
-        signature=key_data(keys.signature, mode=keys.mode or None),
+        signature=key_data(keys.signature, mode=keys.mode or None, beside=keys.beside),
         encryption=key_data(keys.encryption),
     )
     base: PublicKey = public_key(device.encryption, "Encryption")

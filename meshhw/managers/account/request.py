@@ -6,12 +6,14 @@ before anything is granted.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from meshhw import files
 from meshhw.dare.envelope import Envelope
@@ -27,11 +29,14 @@ from meshhw.schema.core import Enveloped
 from meshhw.schema.keydata import public_key
 from meshhw.schema.message import RequestConnection
 from meshhw.schema.profile import ProfileDevice
-from meshhw.udf import content_digest
-from meshhw.udf.message import envelope_id
+from meshhw.udf import UDF, content_digest
+from meshhw.udf.locator import split_strong_name
+from meshhw.udf.message import SaltedPin, envelope_id
 from meshhw.udf.secret import nonce
 
 LIFETIME = timedelta(hours=24)
+ACTION = "Device"
+"""What a PIN is for that connects a device (digest section 2)."""
 _LIMIT = 1 << 16
 
 
@@ -43,6 +48,8 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     address: str
     expires: datetime
+    account: str = ""
+    """The account's fingerprint, where the person gave it: no other account may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class Request:
     device: ProfileDevice
     udf: str
     envelope: Envelope
+    profile: Envelope
+    """The device's profile as it came."""
 
     @property
     def witness(self) -> str:
@@ -65,24 +74,43 @@ class Request:
         return self.message.message_id or ""
 
 
-def make_request(host: Host, device: ProfileRecord, address: str, options: OpenOptions) -> Envelope:
+def make_request(
+    host: Host, device: ProfileRecord, address: str, options: OpenOptions, pin: UDF | None = None
+) -> Envelope:
     """A request of this device, signed by its signature key, and remembered until it is answered.
 
-    Raises UsageError for what is no address, and what the token raises.
+    With a PIN of the account it carries the proof of knowing it, and never the PIN. A strong name
+    (`alice@mm--UDF.domain`) says which account alone may answer.
+
+    Raises UsageError for what is no address, InvalidName for what is no PIN, and what the token raises.
     """
+    address, expected = split_strong_name(address.strip().lower())
     expires = now() + LIFETIME
+    profile = Envelope.parse(device.envelope)
     message = RequestConnection(
         message_id=nonce().text,
         account_address=checked_address(address),
-        authenticated_data=Enveloped(Envelope.parse(device.envelope).array()),
+        authenticated_data=Enveloped(profile.array()),
         client_nonce=secrets.token_bytes(16),
         expires=expires,
     )
+    if pin is not None:
+        salted = SaltedPin.of(pin, ACTION)
+        account, client_nonce = message.account_address or "", message.client_nonce or b""
+        message = replace(
+            message,
+            pin_id=salted.pin_id(account),
+            pin_witness=salted.witness(account, client_nonce, payload_digest(profile)),
+        )
     name = message.message_id or ""
     with opened(device.key("signature").uri, host.home, options) as found:
         envelope = sign_assertion(message, _signer(found), envelope_id(name))
     pending = Pending(
-        message_id=name, device=device.udf, address=message.account_address or "", expires=expires
+        message_id=name,
+        device=device.udf,
+        address=message.account_address or "",
+        expires=expires,
+        account=expected.text if expected else "",
     )
     directory = files.private_directory(host.home / "requests")
     files.replace(directory / f"{name}.json", msgspec.json.encode(pending) + b"\n")
@@ -98,12 +126,13 @@ def read_request(octets: bytes) -> Request:
     claimed = decode(envelope.body, RequestConnection)
     if claimed.authenticated_data is None or not claimed.message_id:
         raise FormatError("the request lacks the device's profile or its own identifier")
-    device = open_profile(Envelope.from_array(claimed.authenticated_data.array), ProfileDevice).value
+    profile = Envelope.from_array(claimed.authenticated_data.array)
+    device = open_profile(profile, ProfileDevice).value
     signature = public_key(device.signature, "device's Signature")
     message = open_assertion(envelope, RequestConnection, [signature]).value
     if message.expires is None or message.expires < now():
         raise Expired("the request has expired", hint="make a new one: `meshhw device request`")
-    return Request(message, device, profile_udf(device), envelope)
+    return Request(message, device, profile_udf(device), envelope, profile)
 
 
 def pending_requests(home: Path) -> list[tuple[Path, Pending]]:
@@ -116,6 +145,11 @@ def pending_requests(home: Path) -> list[tuple[Path, Pending]]:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(f"{path} is damaged: {error}", hint="remove it, and ask again") from error
     return found
+
+
+def payload_digest(envelope: Envelope) -> bytes:
+    """What a PIN's witness says of the device's profile: the digest of its stored body."""
+    return hashlib.sha512(envelope.body).digest()
 
 
 def witness_of(envelope: Envelope) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import wrap
 
-import segno
-
 from meshhw import files
+from meshhw.managers.account.codes import code_of, png_of
 from meshhw.managers.account.escrow import Sheet
 
 _WIDTH, _HEIGHT, _MARGIN = 595, 842, 57
@@ -27,25 +25,11 @@ def write_sheets(sheets: Sequence[Sheet], directory: Path) -> list[Path]:
     files.private_directory(directory)
     written = []
     for sheet in sheets:
-        for suffix, data in (("pdf", pdf(sheet)), ("png", png(sheet.code))):
+        for suffix, data in (("pdf", pdf(sheet)), ("png", png_of(sheet.code))):
             path = directory / f"share-{sheet.index}.{suffix}"
             files.replace(path, data)
             written.append(path)
     return written
-
-
-def png(text: str) -> bytes:
-    """The QR code of a text, in PNG."""
-    out = io.BytesIO()
-    _code(text).save(out, kind="png", scale=8)
-    return out.getvalue()
-
-
-def terminal(text: str) -> str:
-    """The QR code of a text, in characters."""
-    out = io.StringIO()
-    _code(text).terminal(out, compact=True)
-    return out.getvalue()
 
 
 def pdf(sheet: Sheet) -> bytes:
@@ -53,12 +37,8 @@ def pdf(sheet: Sheet) -> bytes:
     lines = [*wrap(sheet.title, _COLUMNS), "", *wrap(sheet.share, _COLUMNS, break_on_hyphens=False)]
     top = _HEIGHT - _MARGIN
     content = f"BT /F1 11 Tf {_LINE} TL {_MARGIN} {top} Td {_shown(lines)} ET\n"
-    content += _modules(_code(sheet.code).matrix, top - _LINE * (len(lines) + 1))
+    content += _modules(code_of(sheet.code).matrix, top - _LINE * (len(lines) + 1))
     return _document(content.encode("latin-1", "replace"))
-
-
-def _code(text: str) -> segno.QRCode:
-    return segno.make_qr(text, error="m")
 
 
 def _shown(lines: Iterable[str]) -> str:
