@@ -48,6 +48,8 @@ def sync(
 def _note(report: Report) -> None:
     """On stderr: what was passed over, and which versions did not win."""
     output = context().output
+    for line in report.refused:
+        output.note(line)
     for item in report.authors:
         if item.problem:
             output.note(f"{item.author}: {item.problem}")
@@ -66,6 +68,9 @@ def _described(report: Report) -> dict[str, Any]:
     return {
         "udf": report.udf,
         "profile": report.profile or "same",
+        "updated": report.updated,
+        "updates_written": report.updates_written,
+        "refused": report.refused,
         "stores": [
             {
                 "store": store,
@@ -90,7 +95,11 @@ def _described(report: Report) -> dict[str, Any]:
 
 
 def _told(report: Report) -> list[str]:
-    lines = [f"the profile was {report.profile}"] if report.profile else []
+    lines = ["an administrator's update was installed"] if report.updated else []
+    lines += [f"the profile was {report.profile}"] if report.profile else []
+    lines += (
+        [f"updates for other devices: {report.updates_written} written"] if report.updates_written else []
+    )
     for store, tally in report.stores.items():
         conflicts = len(tally.conflicts)
         counts = {"taken": tally.taken, "deleted": tally.deleted}

@@ -62,6 +62,8 @@ class StoreEpochs(Assertion):
     """The stores' public keys."""
     enveloped_escrow: Enveloped[ActivationCommon] | None = None
     """All the private keys, for the account's EscrowEncryption: who recovers the account finds them here."""
+    removed: tuple[str, ...] = ()
+    """The fingerprints of signature keys of devices that left: what they write from now on counts nothing."""
 
 
 class ActivationApplication(Activation):

@@ -33,3 +33,5 @@ class StoreHeads(MeshObject):
     heads: tuple[StoreHead, ...] = ()
     enveloped_connection_device: Enveloped[ConnectionDevice] | None = None
     """The author's connection; absent when the key is an administrator's."""
+    proof: bytes | None = None
+    """That the connection was there before the administrator who signed it was removed."""

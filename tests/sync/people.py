@@ -7,8 +7,11 @@ from pathlib import Path
 from meshhw.algorithms import Suite
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.managers.account import disconnecting
+from meshhw.managers.account.authority import authority
 from meshhw.managers.account.complete import complete
 from meshhw.managers.account.connect import Connector
+from meshhw.managers.account.journal import apply, commit
 from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.request import make_request, read_request
 from meshhw.managers.account.rights import rights_of
@@ -68,10 +71,31 @@ def founder(home: Path, suite: Suite = Suite.S25519) -> Machine:
 
 def connected(by: Machine, home: Path, *roles: str, suite: Suite = Suite.S25519) -> Machine:
     """One more machine, connected with these roles."""
+    machine = with_device(home, suite)
+    connect(by, machine, *roles)
+    return machine
+
+
+def with_device(home: Path, suite: Suite = Suite.S25519) -> Machine:
+    """One more machine, with a device profile."""
     machine = Machine(home)
     with DeviceManager(machine.host, OPTIONS) as manager:
-        device = manager.create(ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite))
-    request = read_request(make_request(machine.host, device, ALICE, OPTIONS).octets())
-    answer = Connector(by.host, by.host.profile(ALICE), OPTIONS).connect(request, rights_of(roles))
-    complete(machine.host, answer.octets(), OPTIONS)
+        manager.create(ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite))
     return machine
+
+
+def connect(by: Machine, machine: Machine, *roles: str, name: str | None = None) -> None:
+    """Connect a machine's device with these roles."""
+    device = machine.host.profile(None, "ProfileDevice")
+    request = read_request(make_request(machine.host, device, ALICE, OPTIONS).octets())
+    connector = Connector(by.host, authority(by.host, ALICE, OPTIONS), OPTIONS)
+    complete(machine.host, connector.connect(request, rights_of(roles), name=name).octets(), OPTIONS)
+
+
+def disconnect(by: Machine, name: str) -> None:
+    """Disconnect the device of that UDF or name: new keys for the stores that it could read."""
+    here = authority(by.host, ALICE, OPTIONS)
+    held = here.held()
+    journal = disconnecting.disconnect(here, disconnecting.lost_device(here, held, name), held)
+    commit(here, journal)
+    apply(here, journal)

@@ -128,7 +128,7 @@ def disconnect(
         profile = _new_profile(found, lost, keys, devices, root_on)
         with found.administrator() as admin:
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
-            said = statement(keys, found.udf, escrow, admin)
+            said = statement(keys, found.udf, escrow, admin, [lost.entry.signature_udf or ""])
             made = _Made(profile, after)
             entries = list(_refreshed(made, lost, found.profile, devices, admin))
             others = [item for item in entries if item.device_udf != found.device_udf]

@@ -67,8 +67,10 @@ def rotated(profile: ProfileUser, keys: ActivationCommon) -> ProfileUser:
     )
 
 
-def statement(keys: ActivationCommon, account: str, escrow: PublicKey, admin: Signer) -> Envelope:
-    """What an administrator says of new keys; two signatures."""
+def statement(
+    keys: ActivationCommon, account: str, escrow: PublicKey, admin: Signer, removed: Sequence[str] = ()
+) -> Envelope:
+    """What an administrator says of new keys, and of the devices that left; two signatures."""
     epoch = max(item.epoch or 0 for item in keys.entries)
     said = StoreEpochs(
         updated=now(),
@@ -76,6 +78,7 @@ def statement(keys: ActivationCommon, account: str, escrow: PublicKey, admin: Si
         epoch=epoch,
         entries=tuple(_public(item) for item in keys.entries),
         enveloped_escrow=Enveloped(enclose(keys, admin, escrow, account).array()),
+        removed=tuple(removed),
     )
     return sign_assertion(said, admin, account)
 

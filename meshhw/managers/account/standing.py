@@ -67,6 +67,11 @@ class Standing:
         return fingerprint(public_key(self.member.connection.signature, "Signature"))
 
     @property
+    def device_udf(self) -> str:
+        """This home in the device catalog: the device's UDF, or `author` where the account was made."""
+        return self.author if self.member is None else self.member.device.udf
+
+    @property
     def connection(self) -> Envelope | None:
         """What an administrator has signed for this device; None where the administrator's own key signs."""
         found = self.member.entry.enveloped_connection_device if self.member else None

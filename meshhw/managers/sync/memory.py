@@ -39,6 +39,10 @@ class Memory(msgspec.Struct, kw_only=True):
 
     version: int = VERSION
     authors: dict[str, Author] = {}
+    updates: list[bytes] = []
+    """The digests of administrators' updates that were installed or found to be older."""
+    removed: list[str] = []
+    """The authors that have left the account."""
 
     def author(self, name: str) -> Author:
         """What was seen of this author, to be changed."""

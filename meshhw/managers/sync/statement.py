@@ -18,6 +18,7 @@ from meshhw.dare.signing import Signer
 from meshhw.dare.write import seal
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
 from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.removed import signers_for
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.account.standing import Standing
@@ -69,6 +70,7 @@ def sign_statement(
         number=number,
         heads=listed,
         enveloped_connection_device=Enveloped(connection.array()) if connection else None,
+        proof=found.member.entry.proof if found.member else None,
     )
     return seal(encode(statement), Outline(signers=[signer]))
 
@@ -101,7 +103,8 @@ def _authority(claimed: StoreHeads, author: str, found: Standing) -> tuple[Publi
         raise Stranger(f"{author} is no administrator of the account, and shows no connection to it")
     envelope = Envelope.from_array(claimed.enveloped_connection_device.array)
     try:
-        connection = open_assertion(envelope, ConnectionDevice, listed).value
+        signers = signers_for(found.profile, envelope, claimed.proof)
+        connection = open_assertion(envelope, ConnectionDevice, signers).value
     except MeshError as error:
         raise Stranger(f"no administrator has connected {author}: {error.message}") from error
     if connection.profile_udf != found.udf:

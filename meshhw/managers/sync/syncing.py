@@ -19,16 +19,20 @@ from meshhw.dare.exchange import KeyRing
 from meshhw.dare.heads import SequenceHead, head_of
 from meshhw.dare.local import LocalKey
 from meshhw.dare.sequence import SequenceFile
-from meshhw.errors import IntegrityError, MeshError
+from meshhw.errors import IntegrityError, KeyNotFound, MeshError, NotSupported
 from meshhw.keystore.api import OpenOptions
-from meshhw.managers.account.standing import Standing
+from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.standing import Standing, standing
 from meshhw.managers.account.stores import store_in, store_path
 from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
+from meshhw.managers.sync.leaving import left
 from meshhw.managers.sync.memory import Author, Memory, Position, remember, remembering
 from meshhw.managers.sync.merging import ENTRIES, Tally, merge
 from meshhw.managers.sync.mirror import LARGEST, Mirror, State
 from meshhw.managers.sync.profiles import exchange_profile
 from meshhw.managers.sync.statement import LIMIT, Statement, Stranger, read_statement, sign_statement
+from meshhw.managers.sync.updates import take_updates, write_updates
+from meshhw.udf import fingerprint
 
 HEADS = "heads"
 Keys = Mapping[str, Sequence[LocalKey]]
@@ -55,13 +59,19 @@ class Report:
     authors: list[AuthorReport] = field(default_factory=list)
     profile: str = ""
     """`taken` or `written` where the profile was newer there or here."""
+    updated: bool = False
+    """Whether an administrator's update was installed."""
+    updates_written: int = 0
+    refused: list[str] = field(default_factory=list)
+    """Updates for this device that were not installed, and why."""
     published: list[str] = field(default_factory=list)
     """The stores that were written to the directory."""
 
     @property
     def problems(self) -> list[str]:
         """What was refused, one line each."""
-        return [f"{item.author}: {item.problem}" for item in self.authors if item.problem and item.state]
+        authors = [f"{item.author}: {item.problem}" for item in self.authors if item.problem and item.state]
+        return self.refused + authors
 
 
 class Synchroniser:
@@ -84,11 +94,12 @@ class Synchroniser:
         What one author has wrong keeps no other from being taken; it is in the report. Raises what the token
         raises, IntegrityError for another profile of the account, StateError when the disk refuses.
         """
-        self._report.profile = exchange_profile(self._found, self._folder)
-        rings = self._found.store_rings(self._options)
-        keys = {store: ring for store, ring in rings.items() if store in ENTRIES}
         with remembering(self._found.directory.path) as (memory, path):
-            names = self._folder.names(HEADS)
+            self._refresh(memory)
+            remember(memory, path)
+            rings = self._found.store_rings(self._options)
+            keys = {store: ring for store, ring in rings.items() if store in ENTRIES}
+            names = self._ordered(self._folder.names(HEADS))
             for done, name in enumerate(names):
                 self._options.interaction.progress("synchronising", done, len(names))
                 self._take_author(name, keys, memory)
@@ -97,12 +108,31 @@ class Synchroniser:
             remember(memory, path)
         return self._report
 
+    def _refresh(self, memory: Memory) -> None:
+        """What an administrator has changed for this device, and the newest profile."""
+        found, folder = self._found, self._folder
+        seen = len(memory.updates)
+        self._report.refused += take_updates(found, folder, memory, self._options)
+        if len(memory.updates) > seen:
+            self._found = found = standing(found.host, found.udf)
+            self._report.updated = True
+        self._report.profile = exchange_profile(found, folder)
+        if self._report.profile:
+            self._found = standing(found.host, found.udf)
+        self._report.updates_written = write_updates(self._found, folder)
+
+    def _ordered(self, names: Sequence[str]) -> list[str]:
+        """Administrators first: they say who has left."""
+        listed = {fingerprint(key) for key in administrators(self._found.profile)}
+        return sorted(names, key=lambda name: _author(name) not in listed)
+
     def _take_author(self, name: str, keys: Keys, memory: Memory) -> None:
-        author = name.removeprefix(f"{HEADS}/").removesuffix(SUFFIX)
+        author = _author(name)
         if "." in author:  # a synchroniser's conflict copy: each author writes its own file alone, and again
             return
         report = AuthorReport(author, State.SAME)
         try:
+            self._require_connected(author, memory)
             octets = self._folder.read(name, LIMIT) or b""
             statement = read_statement(octets, author, self._found)
             seen = memory.author(author)
@@ -116,6 +146,11 @@ class Synchroniser:
             report.problem = error.message
         if author != self._found.author or report.problem:
             self._report.authors.append(report)
+
+    def _require_connected(self, author: str, memory: Memory) -> None:
+        memory.removed = sorted({*memory.removed, *left(self._found, self._peers)})
+        if author in memory.removed:
+            raise Stranger(f"{author} was disconnected: nothing that it writes counts any more")
 
     def _require_newer(self, statement: Statement, octets: bytes, seen: Author) -> None:
         if statement.number < seen.number and not self._older:
@@ -157,7 +192,12 @@ class Synchroniser:
             return
         found = self._found
         with store_in(found.directory.path, store, keys, found.author, writable=True) as ours:
-            tally = merge(ours.catalog, store, mirror.path, KeyRing(keys), start)
+            try:
+                tally = merge(ours.catalog, store, mirror.path, KeyRing(keys), start)
+            except KeyNotFound as error:
+                raise NotSupported(
+                    f"{store} has newer keys than were given here: it waits for an administrator's update"
+                ) from error
         self._report.stores.setdefault(store, Tally()).add(tally)
         seen.stores[store] = Position(sequence=bytes(sequence_id), frames=frames)
 
@@ -228,6 +268,10 @@ class Synchroniser:
     @property
     def _peers(self) -> Path:
         return files.private_directory(self._found.directory.path / "peers")
+
+
+def _author(name: str) -> str:
+    return name.removeprefix(f"{HEADS}/").removesuffix(SUFFIX)
 
 
 def _time(number: int) -> str:
