@@ -61,14 +61,29 @@ def test_shares_cannot_be_extracted(lab: Lab) -> None:
         token.close()
 
 
-def test_p256_over_softhsm_and_nss(lab: Lab, nss_token: Pkcs11Token, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def nss_beside(lab: Lab, nss_token: Pkcs11Token, monkeypatch: pytest.MonkeyPatch) -> Pkcs11Token:
+    """An NSS token that is seen beside the SoftHSM ones."""
     modules = os.pathsep.join([lab_module(lab), nss_token.env["MESHHW_PKCS11_MODULES"]])
     monkeypatch.setenv("MESHHW_PKCS11_MODULES", modules)
     lab.pins[nss_token.label] = nss_token.pin
-    request = Request(2, [lab.uris[0], nss_token.uri, lab.vault], Suite.P256, signs=False)
+    return nss_token
+
+
+def test_p256_over_softhsm_and_nss(lab: Lab, nss_beside: Pkcs11Token) -> None:
+    request = Request(2, [lab.uris[0], nss_beside.uri, lab.vault], Suite.P256, signs=False)
     loaded = lab.provision(request)
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(loaded, pair)
+
+
+def test_x25519_over_softhsm_nss_and_a_vault(lab: Lab, nss_beside: Pkcs11Token) -> None:
+    """NSS takes no X25519 key from outside, so each token makes its own share."""
+    request = Request(3, [lab.uris[0], nss_beside.uri, lab.vault], Suite.S25519, signs=False, dealerless=True)
+    loaded = lab.provision(request)
+    assert lab.decrypts(loaded, (1, 2, 3))
+    with pytest.raises(TokenNotFound):
+        lab.decrypts(loaded, (1, 2))
 
 
 def lab_module(lab: Lab) -> str:

@@ -15,12 +15,12 @@ import pytest
 
 from hwtests.threshold_lab import Lab
 from meshhw.algorithms import Suite
-from meshhw.errors import MeshError
+from meshhw.errors import MeshError, TokenNotFound
 from meshhw.keystore import registry
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.provision import Request
 from meshhw.managers.threshold.renew import refresh
-from meshhw.managers.threshold.state import delete_key, old_shares
+from meshhw.managers.threshold.state import delete_key, is_complete, old_shares
 
 if TYPE_CHECKING:
     from meshhw.lab.fixtures_pkcs11 import NewTroubled
@@ -34,13 +34,15 @@ class Pullable(Lab):
 
     def __init__(self, home: Path, new_token: NewTroubled) -> None:
         pairs = [new_token() for _ in range(3)]
-        self.trouble: Trouble = pairs[-1][1]
+        self.troubles: list[Trouble] = [trouble for _, trouble in pairs]
+        self.trouble = self.troubles[-1]
         super().__init__(home, [token for token, _ in pairs])
 
     @contextmanager
-    def pulled_when(self, reached: Reached) -> Iterator[None]:
+    def pulled_when(self, reached: Reached, count: int = 1) -> Iterator[None]:
+        """The last `count` tokens."""
         done = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(reached, done))
+        watcher = threading.Thread(target=self._watch, args=(reached, count, done))
         watcher.start()
         try:
             yield
@@ -48,7 +50,7 @@ class Pullable(Lab):
             done.set()
             watcher.join()
 
-    def _watch(self, reached: Reached, done: threading.Event) -> None:
+    def _watch(self, reached: Reached, count: int, done: threading.Event) -> None:
         path = self.store.path / "journal.json"
         while not done.is_set():
             try:
@@ -56,7 +58,8 @@ class Pullable(Lab):
             except (FileNotFoundError, msgspec.DecodeError):
                 journal = {}
             if reached(journal):
-                self.trouble.pull()
+                for trouble in self.troubles[-count:]:
+                    trouble.pull()
                 return
             time.sleep(0.0005)
 
@@ -122,6 +125,25 @@ def test_while_refreshing(lab: Pullable, reached: Reached) -> None:
     assert lab.held() == [1, 1, 1]
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(new, pair, envelope)
+
+
+def test_a_renewal_is_complete_when_too_few_old_shares_are_left(lab: Pullable) -> None:
+    first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
+    envelope = lab.envelope(first)
+    with lab.pulled_when(doing("destroying old shares"), count=2):
+        new = refresh(lab.store, lab.host, lab.options)
+    for trouble in lab.troubles:
+        trouble.put_back()
+    told = old_shares(new)
+    assert [line.partition(" of generation")[0] for line in told[:2]] == ["old share 2", "old share 3"]
+    assert "the renewal is not complete: 2 old shares of generation 1 still combine" in told[2]
+    assert not is_complete(new)
+    assert lab.decrypts(first, (2, 3), envelope)  # so they do
+    again = refresh(lab.store, lab.host, lab.options)
+    assert old_shares(again) == []
+    assert is_complete(again)
+    with pytest.raises(TokenNotFound):
+        lab.decrypts(first, (2, 3), envelope)
 
 
 def test_while_deleting(lab: Pullable) -> None:

@@ -77,7 +77,7 @@ def list_keys() -> None:
 @app.command("show")
 def show(name: Name) -> None:
     """Holders, their tokens and tiers, whether they are here, and old shares that may still exist."""
-    from meshhw.managers.threshold.state import holder_states, old_shares, unfinished
+    from meshhw.managers.threshold.state import holder_states, is_complete, old_shares, unfinished
     from meshhw.managers.threshold.succession import successor
 
     cli = context()
@@ -88,6 +88,7 @@ def show(name: Name) -> None:
     value = described(loaded) | {
         "holders": states,
         "old_shares": old_shares(loaded),
+        "complete": is_complete(loaded),
         "unfinished": unfinished(store),
         "successor": successor(store),
     }

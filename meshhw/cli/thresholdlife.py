@@ -169,7 +169,8 @@ def _setting(name: str) -> Setting:
 
 
 def _renewed(loaded: Loaded) -> None:
-    from meshhw.managers.threshold.state import old_shares
+    from meshhw.managers.threshold.state import is_complete, old_shares
 
     old = old_shares(loaded)
-    context().output.show(described(loaded) | {"old_shares": old}, "\n".join([summary(loaded), *old]))
+    value = described(loaded) | {"old_shares": old, "complete": is_complete(loaded)}
+    context().output.show(value, "\n".join([summary(loaded), *old]))

@@ -34,7 +34,7 @@ PRINTED = json.loads((Path(__file__).parents[1] / "vectors/crypto_threshold_agre
 SUITES = [curve_named(name) for name in ("X25519", "X448", "P-256", "P-384")]
 curves = pytest.mark.parametrize("curve", SUITES, ids=str)
 INFO, KEY = b"meshhw/kek/1", bytes(range(32))
-quorums = st.integers(1, 4).flatmap(lambda t: st.tuples(st.just(t), st.integers(t, 7)))
+quorums = st.integers(1, 7).flatmap(lambda t: st.tuples(st.just(t), st.integers(t, 7)))
 
 
 def fresh(curve: Curve, threshold: int, count: int) -> Dealing:
@@ -65,6 +65,23 @@ def test_every_quorum_of_mixed_holders_unwraps(curve: Curve, numbers: tuple[int,
         assert whole.unwrap(peer, INFO, wrapped) == KEY
         assert not faults
         assert queries(holders) == [1] * threshold
+
+
+@curves
+@pytest.mark.parametrize("threshold", range(1, 8))
+def test_every_subset_of_seven_has_its_candidate(curve: Curve, threshold: int) -> None:
+    """All t of n with n <= 7: the shares of fewer holders are the first of these."""
+    dealing = fresh(curve, threshold, 7)
+    asked = secrets.randbelow(curve.order - 1) + 1
+    agreed = multiply(dealing.commitments.public, asked).x_octets()
+    partials = [
+        partial_from_x(curve, index, multiply(dealing.commitments.share_point(index), asked).x_octets())
+        for index in range(1, 8)
+    ]
+    for quorum in combinations(partials, threshold):
+        found = list(candidates(curve, quorum))
+        assert found.count(agreed) == 1
+        assert len(found) == 2 ** (threshold - 1)
 
 
 @curves

@@ -1,22 +1,26 @@
-"""A quorum as one signer, opened by its name: the root of profiles, and how often it asks."""
+"""A quorum as one signer: the root of profiles, how often it asks, and what each co-signer insists on."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from meshhw.algorithms import Suite
-from meshhw.errors import KeyNotFound, NotSupported, TokenNotFound
+from meshhw.errors import KeyNotFound, MeshError, NotSupported, ShareError, TokenNotFound
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
+from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.signer import open_signer, public_of
-from meshhw.managers.threshold.store import Store
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.worker import Worker
 from meshhw.schema.assertion import open_profile, profile_udf, sign_assertion
 from meshhw.schema.keydata import key_data
 from meshhw.schema.profile import ProfileUser
@@ -75,3 +79,85 @@ def test_what_cannot_sign_is_told_before_anything_is_asked(
         shutil.rmtree(Path(vault.get("vault") or ""))
     with pytest.raises(TokenNotFound, match=r"needs 2 signers and 1 are here; missing: 2 .*, 3 "):
         open_signer("board", host.home, OpenOptions()).require()
+
+
+@dataclass
+class Board:
+    """A signing key, and what its co-signers' processes are told."""
+
+    store: KeyStore
+    loaded: Loaded
+    options: OpenOptions
+
+    def cosigner(self, index: int) -> Worker:
+        value, key = self.loaded.value, self.loaded.key("signing")
+        holder = key.holder(index)
+        told = {
+            "algorithm": key.algorithm,
+            "public": key.public,
+            "identifier": value.identifier,
+            "index": index,
+            "generation": key.generation,
+            "share": holder.share,
+            "token": holder.token,
+            "sealed": self.store.load(f"signing-1-{index}"),
+            "nonce_key": self.store.nonce_key(index),
+        }
+        return Worker("sign", told, self.options)
+
+
+@pytest.fixture
+def board(host: Host, options: OpenOptions, vaults: list[TokenURI]) -> Board:
+    store = Store(host.home).at("board")
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, encrypts=False))
+    return Board(store, loaded, remembering(options))
+
+
+def test_a_cosigner_answers_only_where_its_own_entry_is_as_it_made_it(board: Board) -> None:
+    with board.cosigner(1) as one, board.cosigner(1) as again, board.cosigner(2) as two:
+        first, second, other = one.told(), again.told(), two.told()
+        assert first != second  # fresh nonces each time
+        one.answer({"message": b"m", "commitments": [other]})
+        with pytest.raises(ShareError, match="another commitment of signer 1") as caught:
+            one.result()
+        assert caught.value.holder == "1"
+        again.answer({"message": b"m", "commitments": [first, other]})
+        with pytest.raises(ShareError, match="another commitment of signer 1"):
+            again.result()
+        two.answer({"message": b"m", "commitments": [other, first]})  # not in rising order
+        with pytest.raises(MeshError):
+            two.result()
+
+
+def test_nonces_sign_once_and_end_with_their_process(board: Board) -> None:
+    with board.cosigner(1) as one, board.cosigner(2) as two:
+        commitments = [one.told(), two.told()]
+        one.answer({"message": b"m", "commitments": commitments})
+        one.result()
+        with pytest.raises((MeshError, OSError)):
+            ask(one, {"message": b"other", "commitments": commitments})  # finds nobody
+    with board.cosigner(2) as later:
+        later.told()
+        later.answer({"message": b"m", "commitments": commitments})  # a list from before a crash
+        with pytest.raises(ShareError, match="another commitment of signer 2"):
+            later.result()
+
+
+def ask(cosigner: Worker, asked: dict[str, object]) -> None:
+    cosigner.answer(asked)
+    cosigner.result()
+
+
+def test_signing_leaves_nothing_on_disk(board: Board, host: Host) -> None:
+    signer = open_signer("board", host.home, board.options)
+    signer.sign(b"first")  # makes the holders' nonce keys
+    before = files_below(host.home)
+    signer.sign(b"second")
+    assert files_below(host.home) == before
+    assert {name for name in before if "nonce" in name} == {
+        f"threshold/board/nonce-{index}" for index in (1, 2)
+    }
+
+
+def files_below(home: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from meshhw.errors import KeyNotFound
@@ -46,7 +47,8 @@ def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[H
 def old_shares(loaded: Loaded) -> list[str]:
     """What is known of shares of earlier generations that were not seen destroyed.
 
-    While threshold many of one generation may exist, they still make up the key.
+    While threshold many of one generation may exist, they still make up the key, and its renewal is not
+    complete.
     """
     value, key = loaded.value, loaded.value.decryption
     left = [share for share in value.retired if not share.destroyed]
@@ -56,8 +58,18 @@ def old_shares(loaded: Loaded) -> list[str]:
     for generation in sorted({share.generation for share in left}):
         count = sum(share.generation == generation for share in left)
         if count >= key.threshold:
-            told.append(f"{count} old shares of generation {generation} still combine: destroy their tokens")
+            told.append(
+                f"the renewal is not complete: {count} old shares of generation {generation} still combine; "
+                f"`meshhw threshold refresh {value.name}` with their tokens destroys them"
+            )
     return told
+
+
+def is_complete(loaded: Loaded) -> bool:
+    """Whether of every earlier generation too few shares are left to make up the key."""
+    value, key = loaded.value, loaded.value.decryption
+    left = Counter(share.generation for share in value.retired if not share.destroyed)
+    return key is None or all(count < key.threshold for count in left.values())
 
 
 def unfinished(store: KeyStore) -> str:
