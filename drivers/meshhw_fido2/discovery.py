@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from fido2.ctap2.base import Ctap2, Info
@@ -11,6 +12,7 @@ from fido2.ctap2.base import Ctap2, Info
 from meshhw.errors import TokenBusy
 from meshhw.keystore.api import TokenInfo
 from meshhw.keystore.deadline import gather
+from meshhw.keystore.turns import turn
 from meshhw.keystore.uri import TokenURI
 from meshhw_fido2 import transport
 from meshhw_fido2.errors import UNANSWERED
@@ -63,6 +65,11 @@ def _authenticators(answers: _Answers) -> list[Seen]:
 
 def _ask(place: Place) -> Info | None:
     """None for a place that holds something else, or that somebody keeps for himself."""
+    with turn(place.reader) if place.reader else nullcontext():
+        return _told(place)
+
+
+def _told(place: Place) -> Info | None:
     try:
         device = place.open()
     except UNANSWERED:

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 from meshhw.errors import NotSupported
 from meshhw.keystore.api import TokenInfo
+from meshhw.keystore.turns import turn
 from meshhw.keystore.uri import TokenURI
 from meshhw_piv.codes import SHARING_VIOLATION, PcscFault, from_pcsc
 from meshhw_piv.identity import Identity
@@ -43,10 +44,11 @@ def survey(seconds: float, wanted: TokenURI | None = None) -> Survey:
     late = threading.Event()
 
     def look(reader: str) -> Found:
-        identity, connection = identified(reader)
-        if late.is_set() or wanted is None or not identity.fits(wanted):
-            connection.drop()
-            return identity, None
+        with turn(reader):
+            identity, connection = identified(reader)
+            if late.is_set() or wanted is None or not identity.fits(wanted):
+                connection.drop()
+                return identity, None
         return identity, connection
 
     answers: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
