@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from meshhw_pkcs11.objects import private_keys
-from pkcs11 import Attribute
+from pkcs11 import Attribute, CertificateType, ObjectClass
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, SecretForm
 from meshhw.errors import Ambiguous, DecryptionFailed, InvalidPublicKey, KeyNotFound, NotSupported
@@ -110,6 +114,50 @@ def test_a_deleted_key_takes_its_public_half_along(pkcs11_token: Pkcs11Token) ->
         token.delete(key.uri)
     left = token.session.run(lambda session: list(session.get_objects({Attribute.LABEL: "gone"})))
     assert left == []
+    token.close()
+
+
+def lose_public_half(token: Any, key: Any) -> None:
+    template = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: key.uri.attributes["id"]}
+    for public in token.session.run(lambda session: list(session.get_objects(template))):
+        token.session.run(lambda _, one=public: one.destroy())
+
+
+def test_a_key_without_its_public_half_is_told_and_not_passed_over_in_silence(
+    softhsm_token: Pkcs11Token, caplog: pytest.LogCaptureFixture
+) -> None:
+    token: Any = softhsm_token.open()
+    whole = token.generate(KeySpec(Algorithm.P256, label="whole"))
+    half = token.generate(KeySpec(Algorithm.P256, label="half"))
+    lose_public_half(token, half)
+    (listed,) = token.keys()
+    assert listed.uri == whole.uri
+    assert f"without its public half, left out: {half.uri}" in caplog.text
+    with pytest.raises(KeyNotFound, match="but not its public half") as told:
+        token.key(half.uri)
+    assert "pkcs11-tool --write-object" in told.value.hint
+    token.close()
+
+
+def test_the_public_half_may_be_in_a_certificate(softhsm_token: Pkcs11Token) -> None:
+    token: Any = softhsm_token.open()
+    key = token.generate(KeySpec(Algorithm.P256, label="certified"))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")])
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, to_cryptography(key.public), 1, day, day + timedelta(9))
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
+    other = {Attribute.CLASS: ObjectClass.CERTIFICATE, Attribute.ID: key.uri.attributes["id"]}
+    other |= {Attribute.CERTIFICATE_TYPE: CertificateType.X_509, Attribute.TOKEN: True}
+    for value in (b"no certificate", certificate):
+        content = other | {Attribute.VALUE: value, Attribute.SUBJECT: name.public_bytes()}
+        token.session.run(lambda session, content=content: session.create_object(content))
+    lose_public_half(token, key)
+    again = token.key(key.uri)
+    assert again.public == key.public
+    assert again.sign(b"signed")
     token.close()
 
 

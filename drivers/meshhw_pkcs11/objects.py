@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pkcs11 import Attribute, DecryptMixin, DeriveMixin, KeyType, ObjectClass, PrivateKey, SignMixin
+from pkcs11.exceptions import PKCS11Error
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
 from meshhw.errors import InvalidPublicKey, TokenFault
@@ -89,7 +91,26 @@ def public_candidates(session: pkcs11.Session, key: Described) -> list[PublicKey
     said = [found.get_attributes(_PUBLIC) for found in public_objects(session, key)]
     fitting = [one for one in said if Attribute.EC_POINT in one and _same_curve(key, one)]
     fitting.sort(key=lambda one: one.get(Attribute.LABEL) != key.label)
-    return list(dict.fromkeys(decode_point(key.algorithm, one[Attribute.EC_POINT]) for one in fitting))
+    told = [decode_point(key.algorithm, one[Attribute.EC_POINT]) for one in fitting]
+    return list(dict.fromkeys(told or _certified(session, key)))
+
+
+def _certified(session: pkcs11.Session, key: Described) -> Iterator[PublicKey]:
+    """The public keys of that algorithm in certificates under a private key's CKA_ID: a token that was filled
+    by other programs may have nothing else."""
+    from cryptography.x509 import load_der_x509_certificate
+
+    from meshhw.pubkeys import from_cryptography
+
+    if not key.id:
+        return
+    for found in objects(session, {Attribute.CLASS: ObjectClass.CERTIFICATE, Attribute.ID: key.id}):
+        try:
+            public = from_cryptography(load_der_x509_certificate(found[Attribute.VALUE]).public_key())
+        except (PKCS11Error, ValueError, InvalidPublicKey):
+            continue  # no certificate of X.509, or one for a key that this project does not use
+        if public.algorithm is key.algorithm:
+            yield public
 
 
 def _same_curve(key: Described, public: dict[Any, Any]) -> bool:

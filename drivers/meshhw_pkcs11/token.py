@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from meshhw_pkcs11.session import Session
 if TYPE_CHECKING:
     import pkcs11
 
+_log = logging.getLogger("meshhw.pkcs11")
 _FLAGS = (
     Attribute.SENSITIVE,
     Attribute.EXTRACTABLE,
@@ -64,16 +66,17 @@ class Pkcs11Token:
         return self._abilities.matrix
 
     def keys(self) -> Sequence[Pkcs11Key]:
-        """Its private keys of the algorithms that this project knows and whose public half is there too."""
+        """Its private keys of the algorithms that this project knows. One whose public half is not there, nor
+        in a certificate, is warned of and left out: nothing could be named by it."""
         self.session.login.lapse()  # logged out by somebody else, a module would show fewer keys
-        return self.session.run(lambda session: list(self._handles(session, private_keys(session))))
+        return self.session.run(self._listed)
 
     def key(self, uri: KeyURI) -> Pkcs11Key:
         """The key of that CKA_ID and label. Raises KeyNotFound, Ambiguous."""
         self.session.login.lapse()
         found = self.session.run(lambda session: list(self._handles(session, _named(session, uri))))
         if not found:
-            raise KeyNotFound(f"{self.session.name} holds no key {uri}")
+            raise self._not_found(uri)
         if len(found) > 1:
             raise Ambiguous(
                 f"{self.session.name} holds {len(found)} keys {uri}",
@@ -88,6 +91,15 @@ class Pkcs11Token:
     def needs_to_unseal(self, blob: bytes) -> Needs:
         """The PIN until it was given."""
         return Needs(pin=self.session.login.needed)
+
+    def _not_found(self, uri: KeyURI) -> KeyNotFound:
+        if self.session.run(lambda session: any(map(describe, _named(session, uri)))):
+            return KeyNotFound(
+                f"{self.session.name} holds the private key {uri}, but not its public half",
+                hint="put its public key or certificate there under the same CKA_ID: "
+                "`pkcs11-tool --write-object FILE --type pubkey --id ID`",
+            )
+        return KeyNotFound(f"{self.session.name} holds no key {uri}")
 
     def protection(self, key: KeyURI) -> Protection:
         """The key's flags, and what the token answers to an attempt to read it."""
@@ -106,6 +118,19 @@ class Pkcs11Token:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._uri}>"
 
+    def _listed(self, session: pkcs11.Session) -> list[Pkcs11Key]:
+        found = []
+        for one in private_keys(session):
+            described = describe(one)
+            if described is None:
+                continue
+            if key := self._handle(session, one, described):
+                found.append(key)
+            else:
+                name, uri = self.session.name, self._uri.key(**_names(described))
+                _log.warning("%s holds a private key without its public half, left out: %s", name, uri)
+        return found
+
     def _handles(self, session: pkcs11.Session, objects: Sequence[Any]) -> Iterator[Pkcs11Key]:
         for found in objects:
             described = describe(found)
@@ -117,15 +142,10 @@ class Pkcs11Token:
         if len(candidates) > 1 and not described.always_authenticate:
             candidates = [one for one in candidates if belongs(found, described.algorithm, one)]
         if not candidates:
-            return None  # without its public half a key cannot be named in any profile
-        attributes: dict[str, str | bytes] = {"type": "private"}
-        if described.label:
-            attributes["object"] = described.label
-        if described.id:
-            attributes["id"] = described.id
+            return None
         key = key_class(described.algorithm, described.uses)(
             self.session,
-            self._uri.key(**attributes),
+            self._uri.key(**_names(described)),
             described,
             candidates[0],
             recorder=self._options.recorder,
@@ -263,6 +283,16 @@ def open_token(found: Found, uri: TokenURI, options: OpenOptions) -> Pkcs11Token
     }
     kind = kinds[bool(abilities.facts.imports), abilities.facts.stores_data]
     return kind(found, uri, options, abilities)
+
+
+def _names(key: Described) -> dict[str, str | bytes]:
+    """The attributes of a key's URI."""
+    names: dict[str, str | bytes] = {"type": "private"}
+    if key.label:
+        names["object"] = key.label
+    if key.id:
+        names["id"] = key.id
+    return names
 
 
 def _named(session: pkcs11.Session, uri: KeyURI) -> list[Any]:
