@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from meshhw_pkcs11 import discovery, modules
 
 from meshhw.algorithms import Algorithm
 from meshhw.errors import DecryptionFailed, NotSupported, OperationTimeout, PinIncorrect, TokenBusy
-from meshhw.keystore.api import KeySpec, OpenOptions
+from meshhw.keystore.api import KeySpec, OpenOptions, Watches
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.registry import driver, open_token
 from meshhw.keystore.uri import TokenURI
@@ -75,6 +76,22 @@ def test_a_token_is_found_by_any_of_its_attributes(softhsm_token: Pkcs11Token) -
         again = open_token(uri, softhsm_token.options())
         assert again.info().uri == info.uri
         again.close()
+
+
+def test_tokens_plugged_and_pulled_are_told(
+    troubled_softhsm: Troubled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, trouble = troubled_softhsm
+    monkeypatch.setenv(modules.VARIABLE, token.module_path)
+    watched = driver("pkcs11")
+    assert isinstance(watched, Watches)
+    events = (event for event in watched.events(60) if event.uri.get("token") == token.label)
+    pulling = Timer(1, trouble.pull)
+    pulling.start()
+    assert not next(events).present
+    pulling.join()
+    trouble.put_back()
+    assert next(events).present
 
 
 def test_several_modules_in_one_process(softhsm_token: Pkcs11Token, nss_token: Pkcs11Token) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meshhw.errors import DriverUnavailable
-from meshhw.keystore.api import API, OpenOptions, Token, TokenInfo
+from meshhw.keystore.api import API, OpenOptions, Token, TokenEvent, TokenInfo
 from meshhw.keystore.uri import TokenURI
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Pkcs11Driver:
-    """Tokens of every PKCS#11 module that this machine has."""
+    """Tokens of every PKCS#11 module that this machine has; `Driver` and `Watches`."""
 
     api = API
     name = "pkcs11"
@@ -33,6 +33,13 @@ class Pkcs11Driver:
 
         answers = discovery.look(modules.configured())
         return {spec.path: "" if isinstance(answer, list) else answer.message for spec, answer in answers}
+
+    def events(self, timeout: float) -> Iterator[TokenEvent]:
+        """Tokens plugged and pulled within that time. Raises DriverUnavailable without python-pkcs11."""
+        _require()
+        from meshhw_pkcs11.watch import watch
+
+        return watch(timeout)
 
     def open(self, uri: TokenURI, options: OpenOptions) -> Token:
         """Open one token. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
