@@ -61,7 +61,12 @@ from smartcard.scard import *
 _, context = SCardEstablishContext(SCARD_SCOPE_USER)
 what, reader = sys.argv[1:]
 mode = SCARD_SHARE_EXCLUSIVE if what == "exclusive" else SCARD_SHARE_SHARED
-result, card, protocol = SCardConnect(context, reader, mode, SCARD_PROTOCOL_T0 | SCARD_PROTOCOL_T1)
+end = time.monotonic() + 10  # whoever looked at the card a moment ago may not have let it go yet
+while True:
+    result, card, protocol = SCardConnect(context, reader, mode, SCARD_PROTOCOL_T0 | SCARD_PROTOCOL_T1)
+    if result != SCARD_E_SHARING_VIOLATION or time.monotonic() > end:
+        break
+    time.sleep(0.05)
 assert result == 0, result
 if what == "select":
     SCardTransmit(card, SCARD_PCI_T1, list(bytes.fromhex("00a4040008a000000527471117")))

@@ -206,7 +206,7 @@ def test_cancelling_leaves_the_token_usable(untouched: VirtualPivToken) -> None:
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """SIGINT has its effect, also where the tests run in the background, for which a shell switches it off."""
+    """SIGINT has its effect also where the tests run in the background, for which a shell switches it off."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -7,7 +7,6 @@ with the selection of the FIDO application. This module needs pyscard; import it
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 from fido2.pcsc import CtapPcscDevice
 from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no types
@@ -157,17 +156,16 @@ class CardDevice(CtapPcscDevice):
         self._held_card.disconnect()
 
 
-def readers() -> Iterator[str]:
-    """The names of the readers; none where no PC/SC service answers."""
+def readers() -> list[str]:
+    """The names of the readers; none where no PC/SC service runs."""
     code, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
     if code:
-        return
+        return []
     try:
         code, names = scard.SCardListReaders(context, [])
     finally:
         scard.SCardReleaseContext(context)
-    if not code:
-        yield from names
+    return [] if code else list(names)
 
 
 def _check(code: int) -> None:

@@ -51,7 +51,8 @@ _Answers = list[tuple[Place, Info | Exception | None]]
 
 
 def _answers(seconds: float | None) -> _Answers:
-    return gather(transport.places(), _ask, LOOK_SECONDS if seconds is None else max(seconds, LOOK_SECONDS))
+    limit = LOOK_SECONDS if seconds is None else max(seconds, LOOK_SECONDS)
+    return gather(transport.places(limit), _ask, limit)
 
 
 def _authenticators(answers: _Answers) -> list[Seen]:

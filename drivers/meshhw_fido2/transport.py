@@ -11,6 +11,9 @@ from fido2.ctap import CtapDevice
 from fido2.hid import list_descriptors
 from fido2.hid.base import HidDescriptor
 
+from meshhw.errors import OperationTimeout
+from meshhw.keystore.deadline import bounded
+from meshhw.keystore.holders import RESTART
 from meshhw_fido2.hid import open_device
 
 _SERVED_BY_HID = "yubico yubikey"
@@ -28,10 +31,18 @@ class Place:
     reader: str = ""
 
 
-def places() -> Iterator[Place]:
-    """Every place that may hold an authenticator now."""
-    yield from _hid()
-    yield from _readers()
+def places(seconds: float) -> list[Place]:
+    """Every place that may hold an authenticator now.
+
+    Raises OperationTimeout when the PC/SC service does not answer in so many seconds and nothing is on HID.
+    """
+    found = list(_hid())
+    try:
+        return [*found, *_readers(seconds)]
+    except OperationTimeout:
+        if not found:
+            raise
+        return found
 
 
 def _hid() -> Iterator[Place]:
@@ -40,12 +51,12 @@ def _hid() -> Iterator[Place]:
         yield Place(str(one.path), partial(open_device, one), one.product_name or "", one.serial_number or "")
 
 
-def _readers() -> Iterator[Place]:
+def _readers(seconds: float) -> Iterator[Place]:
     try:
         from meshhw_fido2.card import readers
     except ImportError:  # pyscard is missing: HID alone
         return
-    for name in readers():
+    for name in bounded(readers, seconds, "the PC/SC service", RESTART):
         if _SERVED_BY_HID not in name.lower():
             yield Place(name, partial(_open_card, name), reader=name)
 

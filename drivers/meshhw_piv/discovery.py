@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from meshhw.errors import NotSupported
 from meshhw.keystore.api import TokenInfo
+from meshhw.keystore.deadline import bounded
+from meshhw.keystore.holders import RESTART
 from meshhw.keystore.turns import turn
 from meshhw.keystore.uri import TokenURI
 from meshhw_piv.codes import SHARING_VIOLATION, PcscFault, from_pcsc
@@ -39,7 +42,7 @@ class Survey:
 def survey(seconds: float, wanted: TokenURI | None = None) -> Survey:
     """Identify the cards of all readers; those that fit `wanted` stay connected.
 
-    Raises DriverUnavailable when no PC/SC service answers.
+    Raises DriverUnavailable when there is no PC/SC service, OperationTimeout when it does not answer.
     """
     late = threading.Event()
 
@@ -52,7 +55,7 @@ def survey(seconds: float, wanted: TokenURI | None = None) -> Survey:
         return identity, connection
 
     answers: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
-    pending = set(_occupied(wanted))
+    pending = set(bounded(partial(_occupied, wanted), seconds, "the PC/SC service", RESTART))
     for reader in pending:
         threading.Thread(target=_report, args=(reader, look, answers), name=reader, daemon=True).start()
     result, end = Survey(), time.monotonic() + seconds

@@ -103,6 +103,17 @@ class Limit:
         return OperationTimeout(f"{self.name} did not answer within {self.seconds:g} s")
 
 
+def bounded(work: Callable[[], Result], seconds: float, name: str, hint: str | None = None) -> Result:
+    """The result of one call that may never return, made on a thread of its own, which is left behind then.
+
+    Raises what the call raises, or OperationTimeout, which says that `name` did not answer.
+    """
+    outcome = _start(None, lambda _: work())
+    if not outcome.wait(seconds):
+        raise OperationTimeout(f"{name} did not answer within {seconds:g} s", hint=hint)
+    return outcome.get()
+
+
 def gather(
     items: Iterable[Item], work: Callable[[Item], Result], seconds: float
 ) -> list[tuple[Item, Result | Exception]]:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 LIBRARY = "libpcsclite"
+RESTART = "restart it: `sudo systemctl restart pcscd`"
+"""What to do about a PC/SC service that does not answer."""
 SOCKET_VARIABLE = b"PCSCLITE_CSOCK_NAME="
 
 

@@ -14,10 +14,13 @@ from functools import cache
 
 from meshhw.errors import Ambiguous, DriverUnavailable, KeyNotFound, MeshError, TokenNotFound
 from meshhw.keystore.api import API, Driver, Key, OpenOptions, Token, TokenInfo
+from meshhw.keystore.deadline import gather
 from meshhw.keystore.plugins import Plugin, plugins
 from meshhw.keystore.uri import GROUP, SCHEMES, KeyURI, TokenURI
 
 NAMES_VARIABLE = "MESHHW_TOKEN_NAMES"
+LIST_SECONDS = 12.0
+"""How long all drivers together may take to list their tokens; each has shorter limits of its own."""
 _NATIVE_FIRST = ("software", "pkcs11", "yubikey", "tpm2", "fido2")
 
 
@@ -59,17 +62,15 @@ def driver(name: str) -> Driver:
 
 def discover(only: Iterable[str] | None = None) -> Found:
     """Ask every driver (or those in `only`) at the same time which tokens are there."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    wanted = tuple(names() if only is None else only)
     tokens: list[TokenInfo] = []
     unavailable: dict[str, MeshError] = {}
-    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-        for name, result in zip(wanted, pool.map(_tokens_of, wanted), strict=True):
-            if isinstance(result, MeshError):
-                unavailable[name] = result
-            else:
-                tokens += sorted(result, key=lambda info: (info.uri.get("module-path") or "", info.label))
+    for name, result in gather(names() if only is None else only, _tokens_of, LIST_SECONDS):
+        if isinstance(result, MeshError):
+            unavailable[name] = result
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            tokens += sorted(result, key=lambda info: (info.uri.get("module-path") or "", info.label))
     return Found(tuple(tokens), unavailable)
 
 
