@@ -22,13 +22,15 @@ def list_tokens(
     everything: Annotated[bool, typer.Option("--all", help="Also those that store no keys.")] = False,
 ) -> None:
     """The tokens that are there now."""
+    from meshhw.errors import OperationTimeout
     from meshhw.keystore import registry
 
     output = context().output
     found = registry.discover()
     shown = [info for info in found.tokens if everything or (info.initialised and info.stores_keys)]
     for name, error in found.unavailable.items():
-        (output.note if everything else output.detail)(f"{name}: {error.message}")
+        hangs = isinstance(error, OperationTimeout)  # a token may well be there, other than without a library
+        (output.note if everything or hangs else output.detail)(f"{name}: {error.message}")
     rows = [described(info) for info in shown]
     if output.json:
         rows = [row | {"capabilities": _capabilities_of(info)} for row, info in zip(rows, shown, strict=True)]
