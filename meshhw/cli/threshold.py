@@ -57,7 +57,7 @@ def provision(
     )
     if dealerless:
         cli.output.note("a dealerless key is lost with the first token that is lost")
-    loaded = make(store_of(name), Host(cli.home), cli.open_options, request)
+    loaded = make(store_of(name), Host(cli.home), cli.open_options, request, cli.output.note)
     cli.output.show(described(loaded), summary(loaded))
 
 

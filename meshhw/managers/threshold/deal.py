@@ -131,7 +131,7 @@ def generate(arguments: dict[str, Any], tokens: OpenTokens, tell: Tell) -> dict[
         key = token.generate(spec)
         made.append(str(key.uri))
         nonce = secrets.token_bytes(32)
-        commitments = tell({"key": str(key.uri), "commitment": _commitment(nonce, key.public)})
+        commitments = tell({"key": str(key.uri), "commitment": commitment_to(nonce, key.public)})
         revealed = tell({"nonce": nonce, "public": key.public.octets})
         check_revealed(algorithm, commitments, revealed)
         point = curve.decode(key.public.octets)
@@ -148,13 +148,14 @@ def check_revealed(algorithm: Algorithm, commitments: dict[int, bytes], revealed
     """Raise ShareError unless every revealed public key is the one that was committed to, and all differ."""
     for index, commitment in commitments.items():
         nonce, octets = revealed[index]["nonce"], revealed[index]["public"]
-        if not hmac.compare_digest(_commitment(nonce, PublicKey(algorithm, octets)), commitment):
+        if not hmac.compare_digest(commitment_to(nonce, PublicKey(algorithm, octets)), commitment):
             raise ShareError(f"holder {index} revealed another key than it committed to", holder=str(index))
     if len({told["public"] for told in revealed.values()}) != len(commitments):
         raise ShareError("two holders have the same key")
 
 
-def _commitment(nonce: bytes, public: PublicKey) -> bytes:
+def commitment_to(nonce: bytes, public: PublicKey) -> bytes:
+    """What a holder says of its key before any key is shown."""
     return hashlib.sha512(b"meshhw/threshold/commit/1" + nonce + public.octets).digest()
 
 

@@ -19,16 +19,18 @@ from meshhw.curves.point import Point
 from meshhw.dare.signing import Signer
 from meshhw.errors import MeshError, NotSupported, StateError, UsageError
 from meshhw.jsonbcd import encode_base64url
-from meshhw.keystore.api import OpenOptions, Seals
+from meshhw.keystore.api import Needs, OpenOptions, Seals
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.copies import encrypt_copy
 from meshhw.managers.threshold.deal import LEFT_BEHIND, Order
+from meshhw.managers.threshold.demand import Demand
 from meshhw.managers.threshold.recovering import destroy_found
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.store import KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens, name_of
+from meshhw.managers.threshold.use import Say, silent
 from meshhw.managers.threshold.worker import Worker
 from meshhw.schema.keydata import key_data
 from meshhw.schema.threshold import FORMAT, ThresholdDescriptor, ThresholdHolder, ThresholdKey
@@ -67,8 +69,10 @@ class Request:
             raise UsageError("a threshold key encrypts, signs, or both")
 
 
-def provision(store: KeyStore, host: Host, options: OpenOptions, request: Request) -> descriptor.Loaded:
-    """Make the key. If anything fails, no share is left.
+def provision(
+    store: KeyStore, host: Host, options: OpenOptions, request: Request, say: Say = silent
+) -> descriptor.Loaded:
+    """Make the key, after telling what tokens will be asked. If anything fails, no share is left.
 
     Raises StateError when the name is taken, NotSupported when a token cannot hold its share, what the
     tokens raise.
@@ -82,6 +86,10 @@ def provision(store: KeyStore, host: Host, options: OpenOptions, request: Reques
                 hint=f"choose another name, or `meshhw threshold delete {store.name}` first",
             )
         suite = _suite(request, tokens)
+        demand = Demand()
+        for token in request.tokens:
+            demand.add(tokens, token, Needs(pin=True))
+        say(demand.text(f"suite {suite}"))
         with descriptor.device_signer(host, tokens) as signer:
             devices = [signer.public, *descriptor.local_devices(host)]
             maker = _Maker(store, options, request, suite, devices, secrets.token_bytes(16))

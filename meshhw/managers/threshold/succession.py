@@ -56,7 +56,7 @@ def succeed(setting: Setting, new: KeyStore, wanted: Succession) -> Loaded:
     request = _request(old, wanted)
     with setting.store.locked():
         setting.store.save(_FILE, new.name.encode())
-    return provision(new, setting.host, setting.options, request)
+    return provision(new, setting.host, setting.options, request, setting.say)
 
 
 def successor(store: KeyStore) -> str:
