@@ -7,12 +7,16 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meshhw.algorithms import Algorithm
+from meshhw.cli.catalogs import Account
 from meshhw.cli.common import context, verbs
+
+if TYPE_CHECKING:
+    from meshhw.managers.ssh.keys import SshKey
 
 _ENDS = {signal.SIGINT, signal.SIGTERM}
 
@@ -24,8 +28,12 @@ def add(
     on: Annotated[str, typer.Option("--on", metavar="TOKEN", help="The token to make the key on.")],
     comment: Annotated[str, typer.Option(help="What the key is called in authorized_keys.")] = "",
     algorithm: Annotated[str, typer.Option(help="Ed25519, P-256, P-384 or RSA-3072.")] = "",
+    account: Account = None,
 ) -> None:
-    """Make a key of its own for SSH on a token, and print its authorized_keys line."""
+    """Make a key of its own for SSH on a token, and print its authorized_keys line.
+
+    Where this home belongs to an account, the public key is listed in the account's application catalog.
+    """
     from meshhw.keystore.registry import find_token, open_token
     from meshhw.managers.ssh.keys import SshKeys
 
@@ -36,15 +44,25 @@ def add(
         made = SshKeys(run.home).add(token, comment, chosen)
     finally:
         token.close()
-    run.output.show({"uri": made.uri, "public": made.line}, made.line)
+    listed = _list(made, account)
+    run.output.show({"uri": made.uri, "public": made.line, "listed": listed}, made.line)
 
 
 @app.command("list")
-def list_keys() -> None:
+def list_keys(
+    *,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="The keys of all the account's devices, by its catalog.")
+    ] = False,
+    account: Account = None,
+) -> None:
     """List the SSH keys: the line for authorized_keys, and where the private key is."""
     from meshhw.managers.ssh.keys import SshKeys
 
     run = context()
+    if everywhere:
+        _list_all(account)
+        return
     rows = [
         {"uri": key.uri, "algorithm": key.algorithm.value, "comment": key.comment, "public": key.line}
         for key in SshKeys(run.home).all()
@@ -87,3 +105,39 @@ def agent(
 
 def _run(command: list[str], socket: Path) -> int:
     return subprocess.run(command, env=os.environ | {"SSH_AUTH_SOCK": str(socket)}, check=False).returncode
+
+
+def _list(made: SshKey, account: str | None) -> bool:
+    """List a new key in the account, if there is one here that may; it is made all the same."""
+    from meshhw.errors import KeyNotFound, NotSupported
+    from meshhw.managers.account.sshkeys import list_key
+    from meshhw.managers.account.standing import standings
+    from meshhw.managers.host import Host
+
+    run = context()
+    host = Host(run.home)
+    if account is None and not standings(host):
+        return False
+    try:
+        list_key(host, made.public_key, made.comment, account, run.open_options)
+    except (KeyNotFound, NotSupported) as error:
+        run.output.note(f"the key is not listed in the account: {error.message}")
+        return False
+    return True
+
+
+def _list_all(account: str | None) -> None:
+    from meshhw.managers.account.sshkeys import listed_keys
+    from meshhw.managers.host import Host
+    from meshhw.managers.ssh.wire import authorized_key
+
+    run = context()
+    rows = [
+        {
+            "algorithm": found.public.algorithm.value,
+            "comment": found.comment,
+            "public": authorized_key(found.public, found.comment),
+        }
+        for found in listed_keys(Host(run.home), account, run.open_options)
+    ]
+    run.output.table(rows, ["public"], empty="the account lists no SSH key yet")
