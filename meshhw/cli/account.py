@@ -49,6 +49,12 @@ def create(
     root_on: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="Where the root key goes; a token kept offline.")
     ] = None,
+    root_threshold: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The threshold key that is the root.")
+    ] = None,
+    admin_threshold: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The threshold key that administers.")
+    ] = None,
     suite: Annotated[
         Suite | None, typer.Option(help="Default: the strongest that the token does natively.")
     ] = None,
@@ -61,8 +67,10 @@ def create(
 ) -> None:
     """Make an account: root, administrator, common and escrow keys, and the keys of its stores."""
     from meshhw.keystore.registry import find_token
+    from meshhw.managers.account.roles import ADMINISTRATOR
     from meshhw.managers.profilemaking import ROOT, ProfileRequest
 
+    named = {ROOT: root_threshold, ADMINISTRATOR: admin_threshold}
     request = ProfileRequest(
         tokens=[find_token(name) for name in on or []],
         assigned={ROOT: find_token(root_on)} if root_on else {},
@@ -70,7 +78,8 @@ def create(
         require_hardware=require_hardware,
     )
     with manager() as accounts:
-        new = accounts.plan(address, request, native=native)
+        shared = {role: name for role, name in named.items() if name}
+        new = accounts.plan(address, request, native=native, shared=shared)
         announce(new)
         record = accounts.create(new)
     context().output.show(described(record), record.udf)

@@ -20,6 +20,8 @@ from meshhw.errors import Ambiguous, FormatError, KeyNotFound, NewerVersion
 from meshhw.keystore.uri import KeyURI
 
 VERSION = 1
+SHARED = "threshold:"
+"""What a threshold key is called by in place of a URI."""
 _LIMIT = 32 << 20
 _MAKE_DEVICE = "`meshhw device list` shows them, `meshhw device create` makes one"
 _MAKE_ACCOUNT = "`meshhw account show` tells of it, `meshhw account create` makes one"
@@ -34,7 +36,7 @@ class KeyHandle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     algorithm: Algorithm
     tier: Tier
     uri: str
-    """The key's URI; for a sealed key the URI of the token that opens it."""
+    """The key's URI; for a sealed key the URI of the token that opens it; for a quorum `threshold:NAME`."""
     public: bytes
     """The public key's octets, as `meshhw.algorithms` writes them."""
     mode: str = ""
@@ -44,8 +46,13 @@ class KeyHandle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sealed: bytes = b""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether it is a threshold key: there is no one token that holds it, and no one URI."""
+        return self.uri.startswith(SHARED)
+
+    @property
     def key_uri(self) -> KeyURI:
-        """The parsed URI. Raises InvalidURI."""
+        """The parsed URI. Raises InvalidURI, also for a threshold key."""
         return KeyURI.parse(self.uri)
 
     @property

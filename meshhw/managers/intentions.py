@@ -176,7 +176,8 @@ class Intentions:
         from meshhw.managers.ssh.keys import SshKeys
 
         yield from (known.uri for known in KnownKeys(self._home).all())
-        yield from (handle.uri for record in Host(self._home).profiles() for handle in record.keys)
+        handles = (handle for record in Host(self._home).profiles() for handle in record.keys)
+        yield from (handle.uri for handle in handles if not handle.is_shared)
         yield from (known.uri for known in SshKeys(self._home).all())
 
 

@@ -156,7 +156,7 @@ def _known(name: str, home: Path) -> Iterator[KeyURI]:
             yield KeyURI.parse(known.uri)
     for record in Host(home).profiles():
         for handle in record.keys:
-            if _is_same(name, handle.udf):
+            if not handle.is_shared and _is_same(name, handle.udf):
                 yield handle.key_uri
 
 

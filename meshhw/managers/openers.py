@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import KeyNotFound, NotSupported, TokenError
 from meshhw.keystore.api import Key, OpenOptions, Signs
 from meshhw.managers import named
-from meshhw.managers.host import Host
+from meshhw.managers.host import Host, KeyHandle
 from meshhw.managers.keys import KnownKeys, opened
 from meshhw.udf import UDF
 
@@ -83,3 +83,13 @@ class Keys:
         for record in Host(self._home).profiles():
             yield from (h.uri for h in record.keys if not h.sealed and era_of(h.public_key, kid))
         yield from (known.uri for known in KnownKeys(self._home).all() if same_kid(kid, known.udf))
+
+
+@contextmanager
+def signing(handle: KeyHandle, home: Path, options: OpenOptions) -> Iterator[Signer]:
+    """The key of a handle as a signer, in its token or as a quorum, open until the end.
+
+    Raises NotSupported for a key that does not sign, and what opening it raises.
+    """
+    with Keys(home, options) as keys:
+        yield keys.signer(handle.uri)

@@ -30,8 +30,9 @@ from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
 from meshhw.managers.account.stores import store_in
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord
-from meshhw.managers.keys import opened
+from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT
+from meshhw.managers.threshold.signer import find_signer
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import enclose, open_profile
 from meshhw.schema.codec import decode, encode
@@ -75,6 +76,11 @@ class Authority(ABC):
         return Suite(self.profile.suite or Suite.S448)
 
     @property
+    def root_key(self) -> PublicKey:
+        """The public key that signs the profile."""
+        return public_key(self.profile.profile_signature, "ProfileSignature")
+
+    @property
     @abstractmethod
     def administrator_key(self) -> PublicKey:
         """The public key that this machine administers with."""
@@ -94,7 +100,8 @@ class Authority(ABC):
 
     def tokens(self) -> list[TokenURI]:
         """The tokens whose PINs administering may ask for, the root's not counted."""
-        return list(dict.fromkeys(handle.key_uri.token for handle in self._handles().values()))
+        handles = (handle for handle in self._handles().values() if not handle.is_shared)
+        return list(dict.fromkeys(handle.key_uri.token for handle in handles))
 
     def touches(self) -> bool:
         """Whether the administrator's key wants to be touched."""
@@ -162,7 +169,8 @@ class Founder(Authority):
 
     def root_token(self, token: TokenURI | None) -> TokenURI | None:
         """The token of the root's handle."""
-        return token or self.record.key(ROOT).key_uri.token
+        handle = self.record.key(ROOT)
+        return token if token is not None or handle.is_shared else handle.key_uri.token
 
     def root_touches(self) -> bool:
         """By the root's handle."""
@@ -173,10 +181,8 @@ class Founder(Authority):
         """The administrator's key of this machine. Raises NotSupported when it was removed."""
         if self.administrator_key not in administrators(self.profile):
             raise NotSupported("this machine's administrator key was removed from the account")
-        with opened(self.record.key(ADMINISTRATOR).uri, self.host.home, self.options) as found:
-            if not isinstance(found.key, Signs):
-                raise NotSupported("the administrator's key does not sign")
-            yield found.key
+        with signing(self.record.key(ADMINISTRATOR), self.host.home, self.options) as signer:
+            yield signer
 
     def held(self, *, common: bool = True) -> ActivationCommon:
         """The sealed keys; until they were rotated, the common ones come from the seed if it is here."""
@@ -186,6 +192,8 @@ class Founder(Authority):
             return keys
         if keys.encryption is None:
             keys = replace(keys, **common_of(seed, self.suite))
+        if self.record.key(ROOT).is_shared:  # the seed gives no root, and whoever has it is no super
+            return keys
         return replace(keys, activation_key=seed.text)
 
     def keep(self, keys: ActivationCommon) -> None:
@@ -222,10 +230,8 @@ class Founder(Authority):
             with _on_token(token, self.profile, self.options) as signer:
                 yield signer
             return
-        with opened(self.record.key(ROOT).uri, self.host.home, self.options) as found:
-            if not isinstance(found.key, Signs):
-                raise NotSupported("the root key does not sign")
-            yield found.key
+        with signing(self.record.key(ROOT), self.host.home, self.options) as signer:
+            yield signer
 
 
 class ConnectedAdministrator(Authority):
@@ -297,10 +303,15 @@ class ConnectedAdministrator(Authority):
 
     @contextmanager
     def root(self, token: TokenURI | None = None) -> Iterator[Signer]:
-        """The root key on that token, or from the seed when the role super has brought it."""
+        """The root key on that token, a quorum that this home knows, or from the seed when the role super has
+        brought it."""
         if token is not None:
             with _on_token(token, self.profile, self.options) as signer:
                 yield signer
+            return
+        quorum = find_signer(self.root_key, self.host.home, self.options)
+        if quorum is not None:
+            yield quorum
             return
         text = self.held().activation_key
         if text is None:

@@ -16,6 +16,7 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.manager import root_udf
 from meshhw.managers.host import Host, ProfileRecord
+from meshhw.managers.profilemaking import ROOT
 from meshhw.threshold.recovery import recover, secret_octets
 from meshhw.threshold.secret import SecretShare, split
 from meshhw.udf import UDF, Kind, Seed, Specifier, same_name
@@ -64,6 +65,12 @@ def make_sheets(
     Raises NotSupported for an account without a seed here, UsageError for impossible numbers, IntegrityError
     when the sealed seed is not the account's.
     """
+    if record.key(ROOT).is_shared:
+        raise NotSupported(
+            f"the root of {record.label or record.udf} is the threshold key {record.key(ROOT).uri}, "
+            "which no seed gives and no sheets bring back",
+            hint="its own shares are its safety: `meshhw threshold replace`, `meshhw threshold refresh`",
+        )
     seed = AccountDirectory(host.home, record.udf).seed(options)
     if seed is None:
         raise NotSupported(

@@ -22,8 +22,11 @@ from meshhw.udf import fingerprint
 def founder_roles(record: ProfileRecord, *, seed: bool) -> tuple[str, ...]:
     """What the machine holds, as roles: `super` while it has the seed, or the root or escrow key beside its
     administrator's."""
-    tokens = {role: record.key(role).key_uri.token for role in (ROOT, ESCROW, ADMINISTRATOR)}
-    if seed or tokens[ADMINISTRATOR] in (tokens[ROOT], tokens[ESCROW]):
+    handles = {role: record.key(role) for role in (ROOT, ESCROW, ADMINISTRATOR)}
+    if handles[ROOT].is_shared:  # no one machine holds the root
+        return ("admin", "web")
+    tokens = {role: handle.key_uri.token for role, handle in handles.items() if not handle.is_shared}
+    if seed or tokens.get(ADMINISTRATOR) in (tokens[ROOT], tokens[ESCROW]):
         return ("super",)
     return ("admin", "web")
 

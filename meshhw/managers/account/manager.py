@@ -8,10 +8,12 @@ no seed, and nothing that could bring a lost key back but a second token.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from meshhw.algorithms import Suite
+from meshhw.dare.signing import Signer
 from meshhw.errors import NotSupported, StateError, UsageError
 from meshhw.keystore.api import OpenOptions, Seals, Token
 from meshhw.keystore.placement import Plan
@@ -20,6 +22,7 @@ from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.founding import founder_entry, founder_roles
 from meshhw.managers.account.granted import entry, store_ring
+from meshhw.managers.account.quorums import quorum, words
 from meshhw.managers.account.roles import (
     ADMINISTRATOR,
     ENCRYPTION,
@@ -30,8 +33,9 @@ from meshhw.managers.account.roles import (
     store_key_name,
 )
 from meshhw.managers.account.stores import store_in
-from meshhw.managers.host import Host, ProfileRecord, now
+from meshhw.managers.host import Host, KeyHandle, ProfileRecord, now
 from meshhw.managers.keymaking import KeyMaker, MadeKey
+from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT, VAULT, ProfileRequest, deriving, plan_profile, signer_of
 from meshhw.privkeys import public_key_of
 from meshhw.schema.activation import ActivationCommon
@@ -42,6 +46,17 @@ from meshhw.udf import Seed, Specifier, fingerprint
 
 KIND = "ProfileUser"
 _SEED_STAYS = "the seed stays sealed until `meshhw account escrow` has split and erased it"
+_SEED_OF_COMMON_KEYS = (
+    "the seed gives the keys that devices share, not the root, so there are no sheets of it: connect a "
+    "second device with the roles admin and web, which has these keys too"
+)
+_NATIVE = (
+    "no seed: nothing brings these keys back when their token is lost or broken; "
+    "name a second token as administrator, and keep the root on a token of its own",
+    "when the root's token is lost, nobody can change the list of administrators again; with "
+    "--root-threshold NAME any quorum of several tokens is the root, and losing one loses nothing",
+)
+_SIGNING = (ROOT, ADMINISTRATOR)
 _ADDRESS = re.compile(r"[a-z0-9](?:[a-z0-9._+-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.ASCII)
 
 
@@ -53,20 +68,19 @@ class NewAccount:
     request: ProfileRequest
     plan: Plan
     version: int = 1
+    shared: tuple[KeyHandle, ...] = ()
+    """Keys that are a quorum's, which is there already."""
+    quorums: tuple[str, ...] = ()
+    """What each quorum is, in words."""
 
     @property
     def told(self) -> tuple[str, ...]:
         """What a person must know before relying on it."""
-        if self.request.seed is None:
-            return (
-                *self.plan.told,
-                "no seed: nothing brings these keys back when their token is lost or broken; "
-                "name a second token as administrator, and keep the root on a token of its own",
-            )
-        return (
-            *self.plan.told,
-            "the seed stays sealed until `meshhw account escrow` has split and erased it",
-        )
+        return (*self.plan.told, *self.quorums, *(_NATIVE if self.request.seed is None else (self._seed,)))
+
+    @property
+    def _seed(self) -> str:
+        return _SEED_OF_COMMON_KEYS if any(item.role == ROOT for item in self.shared) else _SEED_STAYS
 
 
 class AccountManager:
@@ -74,15 +88,23 @@ class AccountManager:
 
     def __init__(self, host: Host, options: OpenOptions) -> None:
         self._host = host
+        self._options = options
         self._maker = KeyMaker(host.home, options)
 
     def plan(
-        self, address: str, request: ProfileRequest, *, native: bool = False, version: int = 1
+        self,
+        address: str,
+        request: ProfileRequest,
+        *,
+        native: bool = False,
+        version: int = 1,
+        shared: Mapping[str, str] | None = None,
     ) -> NewAccount:
         """Where the keys would go; asks for no PIN and changes nothing.
 
-        A seed is drawn unless one is given or the keys shall be `native`. Raises UsageError for what is no
-        address, NotSupported with `require_hardware`, StateError when the account is here already.
+        A seed is drawn unless one is given or the keys shall be `native`. `shared` names the threshold keys
+        that are root or administrator. Raises UsageError for what is no address, NotSupported with
+        `require_hardware`, StateError when the account is here already, KeyNotFound for no such quorum.
         """
         if native and request.seed is not None:
             raise UsageError("keys that derive from a seed are not native")
@@ -94,15 +116,27 @@ class AccountManager:
         if ROOT in assigned:  # who holds the escrow key reads every new key of a store
             assigned.setdefault(ESCROW, assigned[ROOT])
         request = replace(request, seed=seed, label=address, assigned=assigned)
-        return NewAccount(address, request, plan_profile(self._maker, ROLES, request), version)
+        quorums = shared or {}
+        for role in quorums:
+            if role in request.assigned or role not in (ROOT, ADMINISTRATOR):
+                raise UsageError(f"the {role} key is either a quorum's or on one token")
+        plan = plan_profile(self._maker, [role for role in ROLES if role.name not in quorums], request)
+        handles = [quorum(role, name, self._host.home) for role, name in quorums.items()]
+        said = tuple(words(role, name, self._host.home) for role, name in quorums.items())
+        return NewAccount(address, request, plan, version, tuple(handles), said)
 
     def create(self, new: NewAccount) -> ProfileRecord:
         """Make the keys, sign the profile, seal seed and store keys, record it. If anything fails, nothing is
         left. Raises what the tokens raise."""
         seed = new.request.seed
         label = f"mesh {new.address}".strip()
-        with self._maker.making(new.plan, deriving(seed, SEED_NAMES), label) as made:
-            record = _signed_record(made, new)
+        with self._maker.making(new.plan, deriving(seed, SEED_NAMES), label) as made, ExitStack() as signers:
+            sign = {
+                item.place.role.name: signer_of(item) for item in made if item.place.role.name in _SIGNING
+            }
+            for handle in new.shared:
+                sign[handle.role] = signers.enter_context(signing(handle, self._host.home, self._options))
+            record = _signed_record(made, new, sign[ROOT])
             directory = AccountDirectory(self._host.home, record.udf)
             self._refuse_twin(record.udf)
             with directory.making():
@@ -118,7 +152,7 @@ class AccountManager:
                 )
                 directory.write_keys(sealer, keys)
                 directory.write_profile(record.envelope)
-                self._catalog_itself(directory, keys, record, made)
+                self._catalog_itself(directory, keys, record, sign[ADMINISTRATOR])
                 self._host.add(record)
         return record
 
@@ -137,14 +171,13 @@ class AccountManager:
         directory: AccountDirectory,
         keys: ActivationCommon,
         record: ProfileRecord,
-        made: Sequence[MadeKey],
+        admin: Signer,
     ) -> None:
         """The machine of a new account is its first device, under its administrator's key."""
-        admin = next(item for item in made if item.place.role.name == ADMINISTRATOR)
         roles = founder_roles(record, seed=directory.has_seed)
         ring = store_ring(keys, DEVICES)
         with store_in(directory.path, DEVICES, ring, fingerprint(admin.public), writable=True) as store:
-            DeviceCatalog(store).put(founder_entry(record, signer_of(admin), roles))
+            DeviceCatalog(store).put(founder_entry(record, admin, roles))
 
     def _sealer(self, new: NewAccount) -> Token:
         """The token that seals the seed and the store keys: that of the encryption key, or the vault."""
@@ -177,10 +210,11 @@ def root_udf(seed: Seed, suite: Suite) -> str:
     return fingerprint(public_key_of(seed.derive(suite.signature, SEED_NAMES[ROOT])))
 
 
-def _signed_record(made: Sequence[MadeKey], new: NewAccount) -> ProfileRecord:
-    keys = {item.place.role.name: item for item in made}
+def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> ProfileRecord:
+    handles = {handle.role: handle for handle in (*new.shared, *(item.handle() for item in made))}
     suite = new.plan.suite
-    data = {role: key_data(item.public) for role, item in keys.items()}
+    data = {item.place.role.name: key_data(item.public) for item in made}
+    data |= {handle.role: key_data(handle.public_key) for handle in new.shared}
     profile = ProfileUser(
         updated=now(),
         suite=None if suite is Suite.S448 else suite.value,
@@ -194,8 +228,8 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount) -> ProfileRecord:
         common_signature=data["signature"],
         escrow_encryption=data[ESCROW],
     )
-    udf = fingerprint(keys[ROOT].public)
-    envelope = sign_assertion(profile, signer_of(keys[ROOT]), udf)
+    udf = fingerprint(root.public)
+    envelope = sign_assertion(profile, root, udf)
     open_profile(envelope, ProfileUser)
     return ProfileRecord(
         udf=udf,
@@ -203,6 +237,6 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount) -> ProfileRecord:
         suite=suite,
         created=now(),
         envelope=envelope.octets(),
-        keys=tuple(item.handle() for item in made),
+        keys=tuple(handles[role.name] for role in ROLES),
         label=new.address,
     )

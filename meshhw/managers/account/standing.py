@@ -15,14 +15,14 @@ from meshhw.dare.envelope import Envelope
 from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
 from meshhw.errors import KeyNotFound, NotSupported
-from meshhw.keystore.api import OpenOptions, Signs
+from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import profile_of
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import epochs_of, store_ring
 from meshhw.managers.account.membership import Membership, membership, memberships
 from meshhw.managers.account.roles import ADMINISTRATOR, STORES
 from meshhw.managers.host import Host, ProfileRecord
-from meshhw.managers.keys import opened
+from meshhw.managers.openers import signing
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.keydata import public_key
 from meshhw.schema.profile import ProfileUser
@@ -102,10 +102,8 @@ class Standing:
             with self.member.signer(options) as signer:
                 yield signer
             return
-        with opened(self._made.key(ADMINISTRATOR).uri, self.host.home, options) as found:
-            if not isinstance(found.key, Signs):
-                raise NotSupported("the administrator's key does not sign")
-            yield found.key
+        with signing(self._made.key(ADMINISTRATOR), self.host.home, options) as signer:
+            yield signer
 
     @property
     def _made(self) -> ProfileRecord:

@@ -42,3 +42,21 @@ def public_of(name: str, home: Path) -> PublicKey:
     """The public key that the quorum's signatures verify under. Raises as `open_signer`."""
     store = Store(home).at(name.removeprefix(PREFIX))
     return descriptor.group_public(descriptor.load(store, Host(home)).key("signing"))
+
+
+def find_signer(public: PublicKey, home: Path, options: OpenOptions) -> ThresholdSigner | None:
+    """The quorum of this home whose signatures verify under that key; None when there is none."""
+    if not (home / "threshold").is_dir():
+        return None
+    store = Store(home)
+    for name in store.names():
+        loaded = descriptor.load(store.at(name), Host(home))
+        if loaded.value.signing is not None and public_of(name, home) == public:
+            return open_signer(name, home, options)
+    return None
+
+
+def told_of(name: str, home: Path) -> tuple[int, int]:
+    """How many of how many holders sign. Raises as `open_signer`."""
+    key = descriptor.load(Store(home).at(name.removeprefix(PREFIX)), Host(home)).key("signing")
+    return key.threshold, len(key.holders)
