@@ -21,9 +21,17 @@ from meshhw.schema.profile import Profile, ProfileAccount, ProfileDevice, Profil
 
 VECTORS = Path(__file__).parent / "vectors"
 EXTENSIONS = {
+    "ActivationCommon": {"PreviousEncryptions"},
+    "ActivationEntry": {"Epoch"},
+    "CatalogedDevice": {"Proof"},
     "KeyData": {"Beside", "Mode", "Attestation", "AttestationFormat"},
     "Profile": {"Suite", "Version"},
-    "ProfileAccount": {"AdministratorSignatures", "ConnectionPolicy"},
+    "ProfileAccount": {
+        "AdministratorSignatures",
+        "ConnectionPolicy",
+        "PreviousEncryptions",
+        "RemovedAdministrators",
+    },
     "RequestConnection": {"Expires"},
     "MeshResponse": {"Status", "StatusDescription"},
 }
