@@ -115,7 +115,8 @@ def test_each_suite_and_each_way_makes_a_profile_that_verifies(home: Home, suite
 
 def test_native_keys_are_told_to_have_no_way_back(home: Home) -> None:
     native = home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens), native=True)
-    assert "nothing brings these keys back" in native.told[-1]
+    assert "nothing brings these keys back" in native.told[-2]
+    assert "--root-threshold NAME" in native.told[-1]
     seeded = home.accounts.plan(ALICE, ProfileRequest(tokens=home.tokens))
     assert "account escrow" in seeded.told[-1]
     with pytest.raises(UsageError):
