@@ -89,6 +89,27 @@ def test_warm_operations_take_one_apdu(piv_card: VirtualPivToken) -> None:
     token.close()
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "most"),
+    [(Algorithm.P256, 1), (Algorithm.P384, 1), (Algorithm.ED25519, 1), (Algorithm.RSA2048, 3)],
+)
+def test_warm_operations_in_short_apdus(insert_card: InsertCard, algorithm: Algorithm, most: int) -> None:
+    """One each; an RSA block is chained to the card in two, and its answer fetched by a third."""
+    virtual = insert_card(PivCard("5.7", contactless=True))
+    token = opened(virtual)
+    key = token.generate(KeySpec(algorithm))
+    assert isinstance(key, Signs)
+    key.sign(b"warm up")
+    before = virtual.card.count()
+    key.sign(b"warm")
+    assert virtual.card.count() - before <= most
+    if isinstance(key, Agrees):
+        before = virtual.card.count()
+        key.agree(key.public)
+        assert virtual.card.count() - before == 1
+    token.close()
+
+
 @pytest.mark.parametrize("personality", ALL)
 def test_a_cold_signature_takes_few_apdus(insert_card: InsertCard, personality: str) -> None:
     """At most 6 beside the PIN, which takes two: how many tries are left is asked before one is spent.

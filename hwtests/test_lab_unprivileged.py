@@ -1,0 +1,90 @@
+"""A whole lab by a user without privileges: daemons, cards, TPM and USB keys, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshhw.lab.vpcd import lab_directory
+
+NOBODY = 65534
+BECOME = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+OPENED = """
+mount --bind "$2" /mnt && mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir -p "$2" && mount --bind /mnt "$2" &&
+shift 2 && exec "$@"
+"""
+"""Shows a directory within another that only root may enter, and nothing else of that one."""
+
+
+def becoming() -> list[str]:
+    """What goes before a command to run it as nobody, who must be able to reach this Python."""
+    if os.geteuid() != 0:
+        return []
+    base = Path(sys.base_prefix)
+    closed = next((one for one in reversed(base.parents) if not one.stat().st_mode & 0o001), None)
+    if closed is None:
+        return BECOME
+    return ["unshare", "-m", "sh", "-c", OPENED, "sh", str(closed), str(base), *BECOME]
+
+
+class Somebody:
+    """A user with a home, who is not root."""
+
+    def __init__(self, home: Path) -> None:
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "MESHHW_HOME": str(home / "state")}
+        self.home = home
+        self._prefix = becoming()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self._prefix, sys.executable, "-m", "meshhw", *arguments],
+            env=self.env,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def somebody() -> Iterator[Somebody]:
+    home = lab_directory()
+    if os.geteuid() == 0:
+        os.chown(home, NOBODY, NOBODY)
+    made = Somebody(home)
+    yield made
+    made.run("lab", "down")
+    subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def test_everything_runs_without_root(somebody: Somebody) -> None:
+    probe = subprocess.run([*becoming(), "unshare", "-r", "-m", "true"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("no user namespaces here (sysctl kernel.unprivileged_userns_clone=1)")
+    up = somebody.run(
+        *("lab", "up", "--softhsm", "1", "--nss", "1", "--tpm", "1"),
+        *("--piv", "1", "--fido2", "1", "--fido2-usb", "1"),
+    )
+    assert up.returncode == 0, up.stderr
+    somebody.env |= somebody.json("lab", "env")
+    listed = {one["driver"] for one in somebody.json("token", "list")}
+    assert listed == {"pkcs11", "yubikey", "tpm2", "fido2"}
+    made = somebody.json("key", "generate", "--on", "piv-1", "--algorithm", "P-256")
+    (somebody.home / "message").write_text("text")
+    signed = somebody.run("key", "sign", made["uri"], str(somebody.home / "message"), "--out", "signature")
+    assert signed.returncode == 0, signed.stderr
+    assert somebody.run("lab", "down").returncode == 0
+    assert somebody.run("lab", "status").returncode == 1
