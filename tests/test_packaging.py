@@ -77,6 +77,8 @@ def test_the_wheel_holds_the_packages_and_registers_the_drivers(wheel: zipfile.Z
         "meshhw/py.typed",
         "meshhw_software/__init__.py",
         "meshhw/managers/rules/70-meshhw.rules",
+        "meshhw/lab/shim.c",
+        "meshhw/lab/shim.h",
     ):
         assert package in names
     entries = wheel.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()

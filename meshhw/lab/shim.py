@@ -21,9 +21,10 @@ from pathlib import Path
 from meshhw.errors import DriverUnavailable, TokenNotFound, UsageError
 
 SOURCE = Path(__file__).with_name("shim.c")
+HEADER = SOURCE.with_suffix(".h")
 COMPILE = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden")
 MAGIC = b"MMHSHIM1"
-# The layout of shim.c's `struct control`.
+# The layout of shim.h's `struct control`.
 _CALLS = struct.Struct("=128Q")
 _TARGET = struct.Struct("=32sIIIIIIQ")
 _CALLS_AT = len(MAGIC)
@@ -166,8 +167,8 @@ class Trouble:
 
 
 def functions() -> tuple[str, ...]:
-    """The names of CK_FUNCTION_LIST in their order, read from the one list of them in shim.c."""
-    text = SOURCE.read_text()
+    """The names of CK_FUNCTION_LIST in their order, read from the one list of them in shim.h."""
+    text = HEADER.read_text()
     table = text[text.index("#define FUNCTIONS(X)") : text.index("#define AS_INDEX")]
     return tuple("C_" + part.partition(",")[0] for part in table.split("X(")[1:])
 
@@ -193,7 +194,8 @@ def compiled(source: Path = SOURCE) -> Path:
     """A compiled shim in the user's cache. Raises DriverUnavailable where it cannot be compiled."""
     from platformdirs import user_cache_path
 
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    texts = (path.read_bytes() for path in (source, source.with_suffix(".h")) if path.exists())
+    digest = hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
     target = user_cache_path("meshhw", appauthor=False) / f"{source.stem}-{digest}.so"
     if not target.exists():
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
