@@ -138,6 +138,14 @@ class Family(ABC):
     def fill(self) -> None:
         """No room is left for another key."""
 
+    @abstractmethod
+    def exhaust(self) -> AbstractContextManager[object]:
+        """Nobody gets another handle: a session, a slot of its memory, a connection."""
+
+    @abstractmethod
+    def handles(self) -> int:
+        """How many are in use, by whichever program."""
+
     def held_by_another(self) -> AbstractContextManager[str]:
         """Another program holds the token alone; the name of that program, empty where nobody can know it."""
         raise Unable("several programs may use this token at once, and none can keep the others out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ from meshhw.lab.holding import CardHolder
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.token import PIN, VirtualPivToken
+from meshhw.lab.vpcd import PcscDaemon
 
 VERIFY, AUTHENTICATE = 0x20, 0x87
 """Instructions of SP 800-73-4: the PIN's, and that of every use of a private key."""
@@ -44,6 +46,35 @@ def card_held(reader: str, env: Mapping[str, str]) -> Iterator[str]:
     with CardHolder(reader, env) as holder:
         yield Path(sys.executable).name
         assert holder.holds  # nobody killed it
+
+
+TAKE_ALL = """
+import sys
+from smartcard.scard import *
+_, context = SCardEstablishContext(SCARD_SCOPE_SYSTEM)
+code = taken = 0
+while code == 0 and taken < 10_000:
+    code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_SHARED, SCARD_PROTOCOL_ANY)
+    taken += code == 0
+print(taken, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def connections_taken(reader: str) -> Iterator[None]:
+    """A real program has every connection with that reader that the PC/SC service serves."""
+    arguments = [sys.executable, "-c", TAKE_ALL, reader]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taker:
+        assert taker.stdout is not None
+        assert 0 < int(taker.stdout.readline()) < 10_000
+        yield
+        taker.communicate("")
+
+
+def connections_of(daemon: PcscDaemon) -> int:
+    """The sockets of a PC/SC service: one for each context of each program."""
+    return len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
 
 
 class PivFamily(Family):
@@ -100,6 +131,12 @@ class PivFamily(Family):
         some = next(iter(keys.values()))
         self._filled = [slot for slot in SLOTS if slot not in keys]
         keys.update(dict.fromkeys(self._filled, some))
+
+    def exhaust(self) -> AbstractContextManager[object]:
+        return connections_taken(self._virtual.reader.name)
+
+    def handles(self) -> int:
+        return connections_of(self._virtual.daemon)
 
     def held_by_another(self) -> AbstractContextManager[str]:
         return card_held(self._virtual.reader.name, self._virtual.env)
@@ -194,6 +231,12 @@ class CtapFamily(Family):
 
     def fill(self) -> None:
         raise Unable("an authenticator keeps nothing for the secrets that it seals")
+
+    def exhaust(self) -> AbstractContextManager[object]:
+        return connections_taken(self._virtual.reader.name)
+
+    def handles(self) -> int:
+        return connections_of(self._virtual.daemon)
 
     def held_by_another(self) -> AbstractContextManager[str]:
         return card_held(self._virtual.reader.name, self._virtual.env)

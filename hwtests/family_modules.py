@@ -19,9 +19,13 @@ from meshhw.lab.shim import Control, State, Trouble
 from meshhw.lab.swtpm import SoftwareTpm
 from meshhw.lab.tpm_proxy import Answer, Delay, Fault, Hang
 
+SESSION_COUNT = 0xB1
+
 
 class Pkcs11Family(Family):
     """A PKCS#11 token behind the fault module."""
+
+    _refused = 0
 
     def __init__(self, token: Pkcs11Token, trouble: Trouble, control: Path) -> None:
         self._token, self._trouble, self._control = token, trouble, Control(control)
@@ -65,6 +69,18 @@ class Pkcs11Family(Family):
 
     def fill(self) -> None:
         self._trouble.be(State.FULL)
+
+    @contextmanager
+    def exhaust(self) -> Iterator[None]:
+        before = self._control.calls().get("C_OpenSession", 0)
+        self._trouble.fail(SESSION_COUNT, "C_OpenSession", times=1000)
+        yield
+        self._trouble.clear()
+        self._refused += self._control.calls().get("C_OpenSession", 0) - before
+
+    def handles(self) -> int:
+        calls = self._control.calls()
+        return calls.get("C_OpenSession", 0) - self._refused - calls.get("C_CloseSession", 0)
 
     @contextmanager
     def held_by_another(self) -> Iterator[str]:
@@ -137,6 +153,15 @@ class TpmFamily(Family):
 
     def fill(self) -> None:
         raise Unable("a TPM's keys are files beside it: it is never full of them")
+
+    @contextmanager
+    def exhaust(self) -> Iterator[None]:
+        taken = self._tpm.fill()
+        yield
+        self._tpm.flush(taken)
+
+    def handles(self) -> int:
+        return self._tpm.loaded()
 
     def heal(self) -> None:
         self._tpm.proxy.clear_faults()

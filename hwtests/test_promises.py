@@ -304,6 +304,28 @@ def names(token: Token) -> list[str]:
     return sorted(str(key.uri) for key in held)
 
 
+def test_handles_run_out(family: Family) -> None:
+    """No session, slot or connection is left: a clean error, nothing leaked, and it works again after."""
+    with opened(family) as (_, subject):
+        subject.use()
+    before = settled(family)
+    with family.exhaust():
+        for _ in range(2):
+            with at_once(8), pytest.raises((TokenFull, TokenBusy)):
+                use_anew(family, subject)
+    use_anew(family, subject)
+    assert settled(family) == before
+
+
+def settled(family: Family) -> int:
+    """The handles in use once nothing changes any more: a service notices a moment later that one is free."""
+    counts = [family.handles()]
+    while len(counts) < 3 or len(set(counts[-3:])) > 1:
+        time.sleep(0.1)
+        counts.append(family.handles())
+    return counts[-1]
+
+
 def test_unknown_code(family: Family) -> None:
     """A code that no standard has: kept on the error, and the next operation works."""
     with opened(family) as (_, subject):

@@ -17,6 +17,7 @@ from meshhw.keystore.waiting import POLL_SECONDS, wait_for
 
 BUSY_SECONDS = 3.0
 """How long another program's hold on the card is waited for."""
+_NO_CONNECTION_LEFT = (scard.SCARD_F_INTERNAL_ERROR, scard.SCARD_E_NO_MEMORY)
 _ANY = scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
 _HEADERS = {scard.SCARD_PROTOCOL_T0: scard.SCARD_PCI_T0, scard.SCARD_PROTOCOL_T1: scard.SCARD_PCI_T1}
 
@@ -177,5 +178,12 @@ def _check(code: int) -> None:
                 f"{who or 'another program'} keeps the card to itself",
                 holder=who,
                 code=WireCode("PC/SC", number, "SCARD_E_SHARING_VIOLATION"),
+            )
+        if number in _NO_CONNECTION_LEFT:
+            who = holder()
+            raise TokenBusy(
+                f"the PC/SC service has no connection left; {who or 'other programs'} took them",
+                holder=who,
+                code=WireCode("PC/SC", number),
             )
         raise PcscError(f"PC/SC {number:#x}")

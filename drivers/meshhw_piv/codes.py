@@ -65,6 +65,8 @@ WRONG_KEY = frozenset({FAILED, SECURITY_NOT_SATISFIED, WRONG_DATA})
 
 CARD_GONE = 0x80100069
 PCSC_CODES: dict[int, tuple[str, type[TokenError]]] = {
+    0x80100001: ("SCARD_F_INTERNAL_ERROR", TokenFault),
+    0x80100006: ("SCARD_E_NO_MEMORY", TokenFault),
     0x8010000A: ("SCARD_E_TIMEOUT", OperationTimeout),
     0x80100009: ("SCARD_E_UNKNOWN_READER", TokenRemoved),
     0x8010000B: ("SCARD_E_SHARING_VIOLATION", TokenBusy),
@@ -84,6 +86,8 @@ PCSC_CODES: dict[int, tuple[str, type[TokenError]]] = {
 }
 RESET_CARD = 0x80100068
 SHARING_VIOLATION = 0x8010000B
+NO_CONNECTION_LEFT = frozenset({0x80100001, 0x80100006})
+"""What pcscd answers to whoever wants one connection with a reader more than it serves."""
 _HINTS = {
     0x8010001D: "start pcscd: `systemctl start pcscd.socket`, or `meshhw doctor` for why it does not answer",
     0x8010006A: "the PC/SC service refuses this user; `meshhw doctor` names the rule that allows it",

@@ -15,7 +15,7 @@ from meshhw.keystore.deadline import bounded
 from meshhw.keystore.holders import RESTART
 from meshhw.keystore.turns import turn
 from meshhw.keystore.uri import TokenURI
-from meshhw_piv.codes import SHARING_VIOLATION, PcscFault, from_pcsc
+from meshhw_piv.codes import NO_CONNECTION_LEFT, SHARING_VIOLATION, PcscFault, from_pcsc
 from meshhw_piv.identity import Identity
 from meshhw_piv.pcsc import Connection, Context
 from meshhw_piv.session import identified
@@ -31,6 +31,7 @@ class Survey:
     cards: list[Identity] = field(default_factory=list)
     fitting: list[tuple[Identity, Connection]] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
+    crowded: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
 
     def close(self) -> None:
@@ -119,5 +120,7 @@ def _sort(result: Survey, reader: str, answer: Answer) -> None:
             result.fitting.append((identity, connection))
     elif isinstance(answer, PcscFault) and answer.code == SHARING_VIOLATION:
         result.busy.append(reader)
+    elif isinstance(answer, PcscFault) and answer.code in NO_CONNECTION_LEFT:
+        result.crowded.append(reader)
     elif not isinstance(answer, NotSupported | PcscFault):
         raise answer

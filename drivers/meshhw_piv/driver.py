@@ -73,6 +73,13 @@ def _why_not_one(uri: TokenURI, found: Survey) -> MeshError:
     if found.busy:
         who = holder()
         return TokenBusy(f"the card in {found.busy[0]} is held by {who or 'another program'}", holder=who)
+    if found.crowded:
+        who = holder()
+        return TokenBusy(
+            f"the PC/SC service has no connection with {found.crowded[0]} left; "
+            f"{who or 'other programs'} took them",
+            holder=who,
+        )
     if found.silent:
         return OperationTimeout(f"the card in {found.silent[0]} does not answer")
     return TokenNotFound(f"no reader holds {uri}")
