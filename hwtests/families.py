@@ -8,11 +8,12 @@ import pytest
 
 from hwtests.family import Family
 from hwtests.family_cards import ctap, piv
-from hwtests.family_modules import nss, softhsm, swtpm
+from hwtests.family_modules import nss, opencryptoki, softhsm, swtpm
 
 FAMILIES: dict[str, Callable[[pytest.FixtureRequest], Family]] = {
     "softhsm": softhsm,
     "nss": nss,
+    "opencryptoki": opencryptoki,
     "swtpm": swtpm,
     "piv": piv,
     "ctap": ctap,

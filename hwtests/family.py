@@ -56,6 +56,7 @@ class Family(ABC):
 
     wrong_pin = "0000000"
     key_pin_policy = PinPolicy.DEFAULT
+    algorithm = Algorithm.P256
 
     @property
     @abstractmethod
@@ -82,7 +83,7 @@ class Family(ABC):
         return open_token(self.uri, OpenOptions(interaction=person or self.person(), **options))
 
     def subject(self, token: Token, former: Subject | None = None) -> Subject:
-        """A new P-256 key that signs, or the `former` one again."""
+        """A new key that signs, or the `former` one again."""
         if former is not None:
             key = token.key(former.kept)
             return Subject(lambda: signs_rightly(key), key.uri, key)
@@ -90,9 +91,9 @@ class Family(ABC):
         return Subject(lambda: signs_rightly(made), made.uri, made)
 
     def make_key(self, token: Token) -> Key:
-        """A P-256 key that signs."""
+        """A key that signs."""
         assert isinstance(token, Generates)
-        spec = KeySpec(Algorithm.P256, "fault", frozenset({Operation.SIGN}), pin_policy=self.key_pin_policy)
+        spec = KeySpec(self.algorithm, "fault", frozenset({Operation.SIGN}), pin_policy=self.key_pin_policy)
         return token.generate(spec)
 
     @abstractmethod

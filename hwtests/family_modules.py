@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from meshhw_pkcs11.modules import VARIABLE
 
 from hwtests.family import Family, Unable
+from meshhw.algorithms import Algorithm
 from meshhw.keystore.api import (
     PinPolicy,
 )
@@ -16,6 +19,7 @@ from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
 from meshhw.lab.pkcs11_token import Pkcs11Token
 from meshhw.lab.shim import Control, State, Trouble
+from meshhw.lab.skipping import or_skip
 from meshhw.lab.swtpm import SoftwareTpm
 from meshhw.lab.tpm_proxy import Answer, Delay, Fault, Hang
 
@@ -98,6 +102,12 @@ class Pkcs11Family(Family):
 
     def forget_pins(self) -> None:
         self._control.reset()
+
+
+class RsaFamily(Pkcs11Family):
+    """The same for a token without elliptic curves."""
+
+    algorithm = Algorithm.RSA2048
 
 
 class TpmFamily(Family):
@@ -189,3 +199,12 @@ def nss(request: pytest.FixtureRequest) -> Family:
 def swtpm(request: pytest.FixtureRequest) -> Family:
     """A software TPM."""
     return TpmFamily(request.getfixturevalue("swtpm_token"))
+
+
+def opencryptoki(request: pytest.FixtureRequest) -> Family:
+    """The machine's opencryptoki token behind the fault module."""
+    token = request.getfixturevalue("opencryptoki_token")
+    directory = request.getfixturevalue("tmp_path")
+    path = or_skip(lambda: shim.place(token.module_path, directory, "opencryptoki-shim"))
+    shimmed = replace(token, module_path=str(path), env={VARIABLE: str(path)})
+    return RsaFamily(shimmed, shim.Control(shim.control_of(path)).trouble(token.label), shim.control_of(path))

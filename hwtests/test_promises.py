@@ -19,7 +19,6 @@ import pytest
 
 from hwtests.families import FAMILIES
 from hwtests.family import Family, Subject, Unable
-from meshhw.algorithms import Algorithm
 from meshhw.errors import (
     Cancelled,
     OperationTimeout,
@@ -293,7 +292,7 @@ def test_full(family: Family) -> None:
         with suffering(family.fill):
             assert isinstance(token, Generates)
             with pytest.raises(TokenFull):
-                token.generate(KeySpec(Algorithm.P256, "too many"))
+                token.generate(KeySpec(family.algorithm, "too many"))
             subject.use()
             family.heal()
             assert names(token) == before
@@ -416,7 +415,11 @@ def test_many_processes(family: Family, seconds: float) -> None:
             )
             for _ in range(4)
         ]
-        ended = [process.communicate(family.pin, timeout=60 + seconds) for process in processes]
+        for process in processes:  # to all of them before one is waited for: they work at the same time
+            assert process.stdin is not None
+            process.stdin.write(f"{family.pin}\n")
+            process.stdin.flush()
+        ended = [process.communicate(timeout=60 + seconds) for process in processes]
     for process, (out, err) in zip(processes, ended, strict=True):
         assert process.returncode == 0, err
         assert int(out) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,13 +18,15 @@ from meshhw.keystore.uri import TokenURI
 from meshhw_pkcs11 import modules
 from meshhw_pkcs11.cryptoki import CryptokiError
 from meshhw_pkcs11.errors import fold
-from meshhw_pkcs11.library import Library, library, loaded
+from meshhw_pkcs11.library import PAUSE_SECONDS, Library, library, loaded
 from meshhw_pkcs11.modules import ModuleSpec
 
 if TYPE_CHECKING:
     from pkcs11 import Token
 
 LIST_SECONDS = 8.0
+MISSED = 4
+"""How often a module that may have missed a token is asked again."""
 CKF_WRITE_PROTECTED = 0x2
 CKF_TOKEN_INITIALIZED = 0x400
 # Modules that show what another driver of this project serves natively, and the library that driver needs.
@@ -135,6 +138,10 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
     Raises TokenNotFound, Ambiguous, DriverUnavailable, OperationTimeout.
     """
     fitting, reasons = _fitting(uri, seconds)
+    for _ in range(MISSED):
+        if fitting or not _read_anew(uri):
+            break
+        fitting, reasons = _fitting(uri, seconds)
     if not fitting:
         raise TokenNotFound(f"no PKCS#11 token fits {_bare(uri)}", hint=_hint(reasons))
     if len(fitting) > 1:
@@ -144,6 +151,24 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
             hint="add the serial: " + "  ".join(str(found.uri) for found in fitting),
         )
     return fitting[0]
+
+
+def _read_anew(uri: TokenURI) -> bool:
+    """Whether a module that may have missed the token was started anew.
+
+    SoftHSM reads its tokens when it starts, and leaves out one whose file another process, which logs in at
+    that moment, is about to write. It cannot be started anew while this process has a session with it.
+    """
+    anew = False
+    for spec in _specs(uri):
+        known = loaded(spec.path)
+        if known is not None and "softhsm" in known.wrapper.manufacturer_id.lower():
+            with known.lock:
+                if not known.users.total():
+                    time.sleep(PAUSE_SECONDS)
+                    known.module.restart()
+                    anew = True
+    return anew
 
 
 def _fitting(uri: TokenURI, seconds: float | None) -> tuple[list[Found], list[MeshError]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from meshhw.errors import DriverUnavailable
@@ -17,6 +20,8 @@ from meshhw_pkcs11.modules import ModuleSpec
 if TYPE_CHECKING:
     from pkcs11 import Token
     from pkcs11._pkcs11 import lib
+
+ATTEMPTS, PAUSE_SECONDS = 5, 0.02
 
 
 class Library:
@@ -60,10 +65,23 @@ class Library:
         found: list[Token] = []
         for slot in self.wrapper.get_slots(token_present=True):
             try:
-                found.append(slot.get_token())
+                found.append(self.asked(slot.get_token))
             except (TokenNotPresent, TokenNotRecognised, SlotIDInvalid):
                 continue  # pulled between the two calls
         return found
+
+    def asked(self, question: Callable[[], Token]) -> Token:
+        """A question about a token that nobody is logged into. Raises what python-pkcs11 raises.
+
+        SoftHSM fails to answer while another process writes the token's file, as each login does.
+        """
+        from pkcs11.exceptions import FunctionFailed, GeneralError
+
+        for _ in range(ATTEMPTS - 1):
+            with suppress(FunctionFailed, GeneralError):
+                return question()
+            time.sleep(PAUSE_SECONDS)
+        return question()
 
     def _wrapped(self) -> lib:
         import pkcs11

@@ -89,7 +89,7 @@ class Login:
 
     def _checked_token(self) -> pkcs11.Token:
         """The token in the slot, asked for again: no PIN goes to another one that took its place."""
-        token = self.found.token.slot.get_token()
+        token = self.found.library.asked(self.found.token.slot.get_token)
         if (token.serial, token.label) != (self.found.token.serial, self.found.token.label):
             raise TokenMismatch(f"{self.found.name} was replaced by {token.label or 'another token'}")
         return token
