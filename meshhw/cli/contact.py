@@ -106,12 +106,12 @@ def import_contact(
 ) -> None:
     """Check a contact that somebody gave you, and keep it; compare its UDF with what they tell you."""
     from meshhw.cli.inputs import read_octets
-    from meshhw.managers.account.contacts import entry_of, read_contact
+    from meshhw.managers.account.contacts import keep_contact, read_contact
 
     found = read_contact(read_octets(file, 1 << 20))
     key = _free(name or found.address, account)
     with catalogs.opened(STORE, account, writable=True) as store:
-        store.put(key, entry_of(found, key))
+        keep_contact(store, found, key)
     value = {"key": key, "address": found.address, "udf": found.udf}
     context().output.show(value, f"{key} is {found.address}, account {found.udf}")
 

@@ -15,7 +15,9 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.granted import private_key
+from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.standing import standing
+from meshhw.managers.account.stores import Store
 from meshhw.managers.host import Host, now
 from meshhw.managers.keys import opened
 from meshhw.schema.assertion import open_assertion, open_profile, profile_udf, sign_assertion
@@ -37,6 +39,7 @@ class ReadContact:
     envelope: Envelope
     udf: str
     address: str
+    profile: ProfileUser
 
 
 def own_contact(profile: Envelope, full_name: str) -> ContactPerson:
@@ -85,8 +88,37 @@ def read_contact(octets: bytes) -> ReadContact:
             contact = open_assertion(envelope, ContactPerson, [key]).value
             if profile.value.account_address != address.address:
                 raise IntegrityError("the contact's address is not the one of the profile in it")
-            return ReadContact(contact, envelope, profile_udf(profile.value), address.address or "")
+            return ReadContact(
+                contact, envelope, profile_udf(profile.value), address.address or "", profile.value
+            )
     raise FormatError("the contact holds no account's profile, so nothing vouches for it")
+
+
+def keep_contact(store: Store, found: ReadContact, name: str) -> None:
+    """Keep a contact that was read, under this name, in place of an earlier one of the same account.
+
+    Raises IntegrityError when another account's contact has the name, or when this one is older than what is
+    held of the account.
+    """
+    for key, entry in store.all(CatalogedContact):
+        held = _profile_in(entry)
+        if held is not None and profile_udf(held) == found.udf:
+            require_newer(held, found.profile)
+        elif key == name and held is not None:
+            raise IntegrityError(
+                f"{name} is the contact of another account, {profile_udf(held)}",
+                hint="find out whose is right; then delete that one, or keep this one under another --name",
+            )
+    store.put(name, entry_of(found, name))
+
+
+def _profile_in(entry: CatalogedContact) -> ProfileUser | None:
+    """The account profile of a contact that is kept; it was verified when it was taken."""
+    for address in entry.contact.network_addresses if entry.contact else ():
+        if address.enveloped_profile_account is not None:
+            body = Envelope.from_array(address.enveloped_profile_account.array).body
+            return decode(body, ProfileUser)
+    return None
 
 
 def entry_of(found: ReadContact, name: str) -> CatalogedContact:
