@@ -21,12 +21,13 @@ from hwtests.piv_cards import opened
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey
 from meshhw.conformance.run import check_token
 from meshhw.errors import KeyNotFound, NotSupported, PinIncorrect, TokenFull
-from meshhw.keystore.api import Agrees, Key, KeySpec, PinPolicy, Signs
+from meshhw.keystore.api import Agrees, Attests, Key, KeySpec, PinPolicy, Signs
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import driver
 from meshhw.lab.fixtures_piv import InsertCard
 from meshhw.lab.piv import keys as lab_keys
 from meshhw.lab.piv.card import PivCard
+from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.keys import SlotKey
 from meshhw.lab.piv.personality import ED25519, P256, PERSONALITIES, RSA1024
 from meshhw.lab.piv.tlv import tlv
@@ -235,6 +236,35 @@ def test_an_algorithm_that_is_claimed_and_refused_is_not_claimed_again(insert_ca
         token.generate(KeySpec(Algorithm.ED25519))
     assert not token.capabilities().can(Algorithm.ED25519, Operation.GENERATE)
     assert verified(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
+    token.close()
+
+
+def test_what_says_to_be_a_yubikey_is_asked_too(insert_card: InsertCard) -> None:
+    """Serial number and management application make no attestation, and no import."""
+    claims = PERSONALITIES["5.7"]
+    card = PivCard(replace(claims, attestation=False, ways=replace(claims.ways, imports=False)))
+    token = opened(insert_card(card))
+    matrix = token.capabilities()
+    assert not matrix.can(Algorithm.P256, Operation.ATTEST)
+    assert not matrix.can(Algorithm.P256, Operation.IMPORT)
+    assert matrix.can(Algorithm.P256, Operation.GENERATE, Operation.SIGN, Operation.AGREE)
+    key = token.generate(KeySpec(Algorithm.P256))
+    assert isinstance(token, Attests)
+    with pytest.raises(NotSupported, match="does not attest"):
+        token.attest(key.uri)
+    token.close()
+
+
+@pytest.mark.parametrize("word", [0x6700, 0x6985, 0x6B00, 0x6F00])
+def test_metadata_are_refused_in_any_words(insert_card: InsertCard, word: int) -> None:
+    virtual = insert_card("plain")
+    foreign_key(virtual, 0x9A, FORMS["bare"])
+    virtual.card.faults.plan(Kind.STATUS, word, ins=0xF7, times=1 << 30)
+    token = opened(virtual)
+    (key,) = held(token)
+    assert verified(signing(key), LONG)
+    made = token.generate(KeySpec(Algorithm.P256))
+    assert {one.uri for one in held(token)} == {key.uri, made.uri}
     token.close()
 
 

@@ -16,7 +16,7 @@ from meshhw.keystore.api import PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import policies
 from meshhw.pubkeys import from_cryptography
 from meshhw_piv import objects, slots, tlv
-from meshhw_piv.codes import ABSENT, UNKNOWN
+from meshhw_piv.codes import ABSENT, LOST_SELECTION, UNKNOWN
 from meshhw_piv.instructions import ATTEST, GET_METADATA, MANAGEMENT
 from meshhw_piv.session import CardSession
 
@@ -107,10 +107,13 @@ def _asked(session: CardSession, reference: int) -> dict[int, bytes]:
     try:
         return tlv.fields(session.send(GET_METADATA, 0, reference))
     except ApduError as error:
-        if error.sw in UNKNOWN and session.fresh:  # else another program may have selected something else
-            session.metadata = False
-        elif error.sw not in ABSENT:
+        if error.sw in ABSENT:
+            return {}
+        elsewhere = error.sw in LOST_SELECTION and not session.fresh  # by another program
+        known = session.metadata if not session.identity.yubikey else error.sw not in UNKNOWN
+        if elsewhere or known:
             raise
+        session.metadata = False  # whatever words it has for that
     return {}
 
 

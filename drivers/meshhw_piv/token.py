@@ -234,9 +234,7 @@ class PivToken:
         return [algorithm for algorithm in slots.CODES if algorithm in known - session.refused]
 
     def _extensions(self) -> tuple[Operation, ...]:
-        """What the card does beyond the standard; one that is no YubiKey is asked whether it imports."""
-        if self._session.identity.yubikey:
-            return (Operation.IMPORT, Operation.ATTEST)
+        """What the card does beyond the standard, asked of it."""
         return (Operation.IMPORT,) if self._run("import", self._maker.can_import) else ()
 
     def _operations(self, algorithm: Algorithm, extensions: Sequence[Operation]) -> Sequence[Operation]:

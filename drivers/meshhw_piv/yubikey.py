@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from yubikit.core.smartcard import ApduError
 
+from meshhw.algorithms import Operation
 from meshhw.errors import NotSupported
 from meshhw.keystore.api import Protection
 from meshhw.keystore.attestation import Attestation
@@ -32,6 +33,19 @@ class YubiKeyToken(PivToken):
         return replace(
             said, generated_inside=attested, answers={**said.answers, "attested": str(attested).lower()}
         )
+
+    def _extensions(self) -> tuple[Operation, ...]:
+        """Attestation too, where the card knows the instruction: what says to be a YubiKey may be none."""
+        asked = self._run("attest a key", self._can_attest)
+        return (*super()._extensions(), *((Operation.ATTEST,) if asked else ()))
+
+    def _can_attest(self) -> bool:
+        self._session.settle()
+        try:
+            self._session.send(ATTEST, slots.AUTHENTICATION, 0)
+        except ApduError as error:
+            return error.sw not in UNKNOWN
+        return True
 
     def _attests(self, slot: int) -> bool:
         try:
