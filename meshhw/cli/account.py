@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.algorithms import Suite
+from meshhw.cli.account_claim import claim
 from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_disconnect import disconnect
 from meshhw.cli.account_names import list_names, rename
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 app = verbs("A person's Mesh account: its keys, devices and escrow.")
 
 app.command("connect")(connect)
+app.command("claim")(claim)
 app.command("policy")(policy)
 app.command("pin")(pin)
 app.command("pins")(pins)

@@ -79,7 +79,7 @@ def connect(
     else:
         by_pin = roles is None and request.message.pin_id is not None
         rights = None if by_pin else rights_of([role for role in (roles or "message").split(",") if role])
-        _tell(connector.judged(request))
+        tell_judged(connector.judged(request))
         if not by_pin:
             _compare(request, witness)
         root = token_named(root_on)
@@ -161,7 +161,7 @@ def _show_version(profile: ProfileUser) -> None:
     context().output.show(value, f"the profile {value['udf']} has version {value['version']}")
 
 
-def _tell(judged: Sequence[Judgement]) -> None:
+def tell_judged(judged: Sequence[Judgement]) -> None:
     """What is proved of each key, in as few lines as there are things to say."""
     told: dict[str, list[str]] = {}
     for found in judged:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.algorithms import Suite
+from meshhw.cli.account_claim import claimed, preconfigure
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri
 from meshhw.cli.streams import naming
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from meshhw.udf import UDF
 
 app = verbs("Device profiles whose private keys live in tokens.")
+app.command("preconfigure")(preconfigure)
+app.command("claimed")(claimed)
 
 Device = Annotated[
     str | None, typer.Argument(metavar="[UDF]", help="Its UDF, the beginning of it, or its label.")
