@@ -126,6 +126,7 @@ class PinIncorrect(TokenError):
     """The PIN was wrong. `retries_left` is None where the token does not tell."""
 
     exit_status = 4
+    default_hint = "repeat with the right one; most tokens lock after a few wrong ones"
 
     def __init__(
         self,
@@ -217,6 +218,8 @@ class IntegrityError(MeshError):
 class FormatError(IntegrityError):
     """Bytes that do not follow their format. `position` is the octet where reading stopped."""
 
+    default_hint = "it is damaged or of another kind: get it again from where it came"
+
     def __init__(self, message: str, *, position: int | None = None, hint: str | None = None) -> None:
         super().__init__(message if position is None else f"{message} (at octet {position})", hint=hint)
         self.position = position
@@ -225,13 +228,19 @@ class FormatError(IntegrityError):
 class SignatureInvalid(IntegrityError):
     """A signature is wrong, missing, or by another key than it must be."""
 
+    default_hint = "do not rely on it: it was changed, or is not of whom it says"
+
 
 class DecryptionFailed(IntegrityError):
     """The ciphertext, its key or its header does not fit. One error for every cause."""
 
+    default_hint = "it was changed or cut short, or is for another key: get it again from its sender"
+
 
 class InvalidPublicKey(IntegrityError):
     """A public key that is off its curve, of small order, or not in its canonical form."""
+
+    default_hint = "do not use this key: get it again from its owner"
 
 
 class ShareError(IntegrityError):

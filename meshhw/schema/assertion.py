@@ -122,6 +122,7 @@ def _read(opened: Opened, expected: type[T]) -> T:
     told = opened.content.message_type
     if told is not None and told != type(value).__name__:
         raise IntegrityError(
-            f"the envelope says that it holds a {told[:64]!r}; it holds a {type(value).__name__}"
+            f"the envelope says that it holds a {told[:64]!r}; it holds a {type(value).__name__}",
+            hint="do not rely on it: it was put together to deceive",
         )
     return value
