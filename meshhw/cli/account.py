@@ -137,6 +137,7 @@ def escrow(
     erased = cli.interaction.confirm("Are all sheets written down? The seed is then erased.")
     if erased:
         escrowing.erase_seed(host, record)
+        escrowing.state_roles(host, record, cli.open_options)
     cli.output.note("the seed is erased; only the sheets bring it back" if erased else "the seed is kept")
 
 
@@ -146,7 +147,11 @@ def recover(
     *,
     saved: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="A saved profile, or its directory."),
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A saved profile, or a copy of the account's directory or of a synchronised one.",
+        ),
     ] = None,
     on: Annotated[
         list[str] | None, typer.Option(metavar="TOKEN", help="Where the keys go; in order of preference.")
@@ -157,24 +162,41 @@ def recover(
     from meshhw.cli.secrets import read_secrets
     from meshhw.keystore.registry import find_token
     from meshhw.managers.account.escrow import recovered_seed
-    from meshhw.managers.account.recovering import Saved, saved_profile
+    from meshhw.managers.account.recovering import Saved, missing, saved_profile
     from meshhw.managers.profilemaking import ProfileRequest
 
     output = context().output
     found = recovered_seed(read_secrets(shares, "share"), suite)
     for index in found.wrong:
         output.note(f"share {index} is changed or of another set; it was not used")
-    known = saved_profile(saved, found) if saved else Saved("", 0)
+    known = saved_profile(saved, found) if saved else Saved()
     request = ProfileRequest(
         tokens=[find_token(name) for name in on or []], suite=found.suite, seed=found.seed
     )
     with manager() as accounts:
-        new = accounts.plan(known.address, request, version=known.version + 1)
+        new = accounts.plan(known.address, request, saved=known)
         announce(new)
         record = accounts.create(new)
-    if not known.address:
-        output.note("the address and the stores are not known; --from a saved profile brings the address")
+    for line in known.problems:
+        output.note(line)
+    if absent := missing(known):
+        output.note(f"not here: {'; '.join(absent)}; --from a copy of the account's directory brings them")
+    if saved is not None and any(path.parent.name != "stores" for path in known.stores):
+        merge_saved(record, saved)
     output.show(described(record), record.udf)
+
+
+def merge_saved(record: ProfileRecord, saved: Path) -> None:
+    """Take the stores of all devices from a directory in which they were synchronised."""
+    from meshhw.managers.account.standing import standing
+    from meshhw.managers.host import Host
+    from meshhw.managers.sync.syncing import Synchroniser
+
+    cli = context()
+    shared = saved if (saved / record.udf).is_dir() else saved.parent
+    report = Synchroniser(standing(Host(cli.home), record.udf), shared, cli.open_options, older=True).run()
+    for line in report.problems:
+        cli.output.note(line)
 
 
 def _give(sheets: list[Sheet], out: Path | None, qr: bool) -> None:

@@ -65,7 +65,8 @@ def connect(
     cli = context()
     host = Host(cli.home)
     request = read_request(read_octets(file, MAX_REQUEST))
-    connector = Connector(host, authority(host, account, cli.open_options), cli.open_options)
+    here = going_on(authority(host, account, cli.open_options))
+    connector = Connector(host, here, cli.open_options)
 
     granted: list[str] = []
 
@@ -139,6 +140,15 @@ def remove(
     _show_version(remove_administrator(_authority(account), udf, token_named(root_on)))
 
 
+def going_on(found: Authority) -> Authority:
+    """The account, after a disconnection that something had interrupted was carried out."""
+    from meshhw.managers.account.journal import resume
+
+    if resume(found):
+        context().output.note("a disconnection that was interrupted is carried out")
+    return found
+
+
 def token_named(name: str | None) -> TokenURI | None:
     """The token that an option names. Raises TokenNotFound, Ambiguous."""
     from meshhw.keystore.registry import find_token
@@ -151,7 +161,7 @@ def _authority(account: str | None) -> Authority:
     from meshhw.managers.host import Host
 
     cli = context()
-    return authority(Host(cli.home), account, cli.open_options)
+    return going_on(authority(Host(cli.home), account, cli.open_options))
 
 
 def _show_version(profile: ProfileUser) -> None:

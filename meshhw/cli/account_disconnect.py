@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshhw.cli.account_devices import Account, RootOn, token_named
+from meshhw.cli.account_devices import Account, RootOn, going_on, token_named
 from meshhw.cli.common import context
 
 if TYPE_CHECKING:
@@ -50,15 +50,6 @@ def disconnect(
     cli.output.show(
         value, f"{value['device']} is disconnected; {count} update{'s' if count != 1 else ''} to be brought"
     )
-
-
-def going_on(found: Authority) -> Authority:
-    """The account, after a disconnection that something had interrupted was carried out."""
-    from meshhw.managers.account.journal import resume
-
-    if resume(found):
-        context().output.note("a disconnection that was interrupted is carried out")
-    return found
 
 
 def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import HasPublic
 from meshhw.dare.naming import era_of, same_kid
 from meshhw.dare.signing import Signer
 from meshhw.errors import KeyNotFound, NotSupported, TokenError
 from meshhw.keystore.api import Key, OpenOptions, Signs
 from meshhw.managers import named
-from meshhw.managers.host import Host, KeyHandle
+from meshhw.managers.host import Host, KeyHandle, ProfileRecord
 from meshhw.managers.keys import KnownKeys, opened
+from meshhw.schema.assertion import open_profile
+from meshhw.schema.profile import ProfileUser
 from meshhw.udf import UDF
 
 SIGNATURE_ROLE = "signature"
@@ -73,7 +76,11 @@ class Keys:
             module, rest = prefixed
             return module.signer(rest, self._home, self._options)
         with suppress(KeyNotFound):
-            name = Host(self._home).profile(name).key(SIGNATURE_ROLE).uri
+            record = Host(self._home).profile(name)
+            handle = record.key(SIGNATURE_ROLE)
+            if _was_replaced(record, handle):
+                return self.signer(f"account:{record.udf}")
+            name = handle.uri
         key = self.key(name)
         if not isinstance(key, Signs):
             raise NotSupported(f"the {key.algorithm} key {name} does not sign")
@@ -93,3 +100,11 @@ def signing(handle: KeyHandle, home: Path, options: OpenOptions) -> Iterator[Sig
     """
     with Keys(home, options) as keys:
         yield keys.signer(handle.uri)
+
+
+def _was_replaced(record: ProfileRecord, handle: KeyHandle) -> bool:
+    """Whether an account's signature key was changed since its token got this one."""
+    if record.kind != "ProfileUser":
+        return False
+    current = open_profile(Envelope.parse(record.envelope), ProfileUser).value.common_signature
+    return current is not None and current.udf != handle.udf

@@ -10,7 +10,7 @@ from msgspec import field
 from meshhw.schema.core import Enveloped, MeshObject, Tagged
 
 if TYPE_CHECKING:
-    from meshhw.schema.activation import ActivationAccount, ActivationCommon, ApplicationEntry
+    from meshhw.schema.activation import ActivationAccount, ActivationCommon, ApplicationEntry, StoreEpochs
     from meshhw.schema.capability import Capability
     from meshhw.schema.connection import (
         CallsignBinding,
@@ -45,6 +45,8 @@ class CatalogedDevice(CatalogedEntry):
     enveloped_activation_account: Enveloped[ActivationAccount] | None = None
     enveloped_activation_common: Enveloped[ActivationCommon] | None = None
     application_entries: tuple[Tagged[ApplicationEntry], ...] = ()
+    enveloped_store_epochs: tuple[Enveloped[StoreEpochs], ...] = ()
+    """Extension: the statements of the stores' newest keys, for the device's own copies of the stores."""
     proof: bytes | None = None
     """Extension: a SequenceProof that the signed objects were in the device catalog when the administrator
     who had signed them was removed."""

@@ -55,7 +55,7 @@ def test_escrow_and_recovery_on_a_bare_machine(meshhw: Meshhw, pins: dict[str, s
     bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
     recovered = meshhw("account", "recover", "-", "--on", "software:", env=bare, text=codes)
     assert (recovered.returncode, recovered.stdout.strip()) == (0, udf), recovered.stderr
-    assert "the address and the stores are not known" in recovered.stderr
+    assert "not here: the account's address; the stores MMM_Access" in recovered.stderr
 
     saved = tmp_path / "home" / "accounts" / udf
     whole = pins | {"MESHHW_HOME": str(tmp_path / "whole")}

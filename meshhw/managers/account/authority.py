@@ -24,7 +24,7 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory
-from meshhw.managers.account.granted import private_data, store_ring
+from meshhw.managers.account.granted import merged, private_data, store_ring
 from meshhw.managers.account.membership import Membership, install, membership
 from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
@@ -190,8 +190,8 @@ class Founder(Authority):
         seed = self.directory.seed(self.options) if common else None
         if seed is None:
             return keys
-        if keys.encryption is None:
-            keys = replace(keys, **common_of(seed, self.suite))
+        first = ActivationCommon(**common_of(seed, self.suite))  # type: ignore[arg-type]  # its own members
+        keys = merged(first, keys)
         if self.record.key(ROOT).is_shared:  # the seed gives no root, and whoever has it is no super
             return keys
         return replace(keys, activation_key=seed.text)

@@ -14,7 +14,9 @@ from meshhw.errors import IntegrityError, Rejected, Replayed, SignatureInvalid
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.connect import ACCEPT
+from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.membership import Membership, install
+from meshhw.managers.account.rekeying import statements_of, take_statements
 from meshhw.managers.account.request import Pending, pending_requests
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.updates import UPDATE, take_update
@@ -78,6 +80,7 @@ def _complete(
     _require_asked(found, pending)
     found.common(options)  # opens every layer, and so proves that this device can use all that it was given
     install(host, found)
+    take_statements(AccountDirectory(host.home, found.udf), statements_of(found.entry))
     path.unlink(missing_ok=True)
     return found
 

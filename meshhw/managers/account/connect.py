@@ -7,7 +7,7 @@ the device's own signature key to the profile's list (rule R5); no administrator
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from meshhw.managers.account.connected import ConnectedKeys, connected_keys
 from meshhw.managers.account.granted import portion, store_ring
 from meshhw.managers.account.names import Names
 from meshhw.managers.account.pins import pins_of
+from meshhw.managers.account.rekeying import needed
 from meshhw.managers.account.request import Request
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.roles import STORES
@@ -63,6 +64,7 @@ class Grant:
     activation: Seed
     keys: ConnectedKeys
     name: str | None = None
+    statements: Sequence[Envelope] = ()
 
 
 class Connector:
@@ -177,7 +179,8 @@ class Connector:
             if added != authority.profile:
                 profile = signed_by_root(authority, added, root_on)
         device = profile_of_request(request)
-        grant = Grant(authority.udf, profile, request.device, device, rights, activation, keys, name)
+        said = needed(authority.directory.statements())
+        grant = Grant(authority.udf, profile, request.device, device, rights, activation, keys, name, said)
         with authority.administrator() as admin:
             entry = cataloged(grant, common, admin)
             envelope = _answer(request, ACCEPT, admin, entry)
@@ -254,6 +257,7 @@ def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> Cataloge
         enveloped_connection_device=enveloped(sign_assertion(full, admin, name, binary=True)),
         enveloped_activation_account=enveloped(enclose(activation, admin, base, name)),
         enveloped_activation_common=enveloped(enclose(common, admin, keys.encryption, name)),
+        enveloped_store_epochs=tuple(enveloped(said) for said in grant.statements),
     )
 
 

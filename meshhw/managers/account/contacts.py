@@ -139,11 +139,11 @@ def entry_of(found: ReadContact, name: str) -> CatalogedContact:
 @contextmanager
 def _account_signer(host: Host, account: str | None, options: OpenOptions) -> Iterator[Signer]:
     found = standing(host, account)
-    if found.record is None:
-        granted = found.member.common(options).signature if found.member else None
-        yield private_key(granted, "signature")
+    handle = found.record.key("signature") if found.record else None
+    if handle is None or handle.public_key != public_key(found.profile.common_signature, "CommonSignature"):
+        yield private_key(found.keys(options).signature, "signature")
         return
-    with opened(found.record.key("signature").uri, host.home, options) as key:
+    with opened(handle.uri, host.home, options) as key:
         if not isinstance(key.key, Signs):
             raise NotSupported("the account's signature key does not sign")
         yield key.key

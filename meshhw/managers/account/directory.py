@@ -25,6 +25,7 @@ PROFILE = "profile.dare"
 """The signed profile, in a copy of the directory the way to its address after a recovery."""
 KEYS = "keys.sealed"
 GRANTED = "granted.dare"
+EPOCHS = "epochs"
 _LIMIT = 1 << 20
 
 
@@ -34,6 +35,11 @@ class AccountDirectory:
     def __init__(self, home: Path, udf: str) -> None:
         self.path = home / "accounts" / udf
         self._udf = udf
+
+    @classmethod
+    def at(cls, path: Path) -> AccountDirectory:
+        """The directory at a path."""
+        return cls(path.parent.parent, path.name)
 
     @contextmanager
     def making(self) -> Iterator[None]:
@@ -68,6 +74,16 @@ class AccountDirectory:
         """What a connected device has put together of its keys. Raises FormatError."""
         data = files.read_private(self.path / GRANTED, _LIMIT)
         return None if data is None else Envelope.parse(data)
+
+    def keep_statement(self, said: Envelope, epoch: int) -> None:
+        """Keep what an administrator said of new store keys, for stores that are made later."""
+        files.private_directory(self.path / EPOCHS)
+        files.replace(self.path / EPOCHS / f"{epoch}.dare", said.octets())
+
+    def statements(self) -> list[Envelope]:
+        """What administrators said of new store keys, oldest first. Raises FormatError."""
+        paths = sorted((self.path / EPOCHS).glob("*.dare"), key=lambda path: (len(path.name), path.name))
+        return [Envelope.parse(files.read_private(path, _LIMIT) or b"") for path in paths]
 
     def write_seed(self, token: Token, seed: Seed) -> None:
         """Seal the seed to a token."""

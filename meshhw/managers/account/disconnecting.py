@@ -23,10 +23,10 @@ from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
-from meshhw.managers.account.rekeying import new_keys, rotated, statement
+from meshhw.managers.account.rekeying import needed, new_keys, rotated, statement
 from meshhw.managers.account.removed import proof_of, removal, signers_for
 from meshhw.managers.account.rights import Rights, rights_of
-from meshhw.managers.account.updates import refreshed, update_for
+from meshhw.managers.account.updates import Given, refreshed, update_for
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import open_assertion
 from meshhw.schema.codec import encode
@@ -78,14 +78,6 @@ class Lost:
         return tuple(told)
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What every remaining device is given."""
-
-    profile: Envelope
-    keys: ActivationCommon
-
-
 def lost_device(found: Authority, held: ActivationCommon, name: str) -> Lost:
     """The device of that UDF or local name, and what it held.
 
@@ -129,7 +121,7 @@ def disconnect(
         with found.administrator() as admin:
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
             said = statement(keys, found.udf, escrow, admin, [lost.entry.signature_udf or ""])
-            made = _Made(profile, after)
+            made = Given(profile, after, needed([*found.directory.statements(), said]))
             entries = list(_refreshed(made, lost, found.profile, devices, admin))
             others = [item for item in entries if item.device_udf != found.device_udf]
             updates = {item.device_udf or "": update_for(item, admin).octets() for item in others}
@@ -182,7 +174,7 @@ def removing(profile: ProfileUser, udf: str, devices: DeviceCatalog) -> ProfileU
 
 
 def _refreshed(
-    made: _Made, lost: Lost, before: ProfileUser, devices: DeviceCatalog, admin: Signer
+    made: Given, lost: Lost, before: ProfileUser, devices: DeviceCatalog, admin: Signer
 ) -> Iterator[CatalogedDevice]:
     for entry in lost.remaining:
         try:
@@ -190,7 +182,7 @@ def _refreshed(
         except SignatureInvalid:  # by somebody who was removed before it was written: it is no device
             continue
         proven = with_proof(entry, lost.administrator, devices)
-        yield refreshed(proven, connection, made.profile, made.keys, admin)
+        yield refreshed(proven, connection, made, admin)
 
 
 def with_proof(entry: CatalogedDevice, removed: PublicKey | None, devices: DeviceCatalog) -> CatalogedDevice:

@@ -10,16 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from meshhw.algorithms import Suite
 from meshhw.errors import IntegrityError, InvalidName, NotSupported, ShareError, UsageError
 from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.authority import Founder, opened_catalog
 from meshhw.managers.account.directory import AccountDirectory
-from meshhw.managers.account.manager import root_udf
+from meshhw.managers.account.founding import founder_entry, founder_roles
+from meshhw.managers.account.roles import SEED_NAMES
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ROOT
+from meshhw.privkeys import public_key_of
 from meshhw.threshold.recovery import recover, secret_octets
 from meshhw.threshold.secret import SecretShare, split
-from meshhw.udf import UDF, Kind, Seed, Specifier, same_name
+from meshhw.udf import UDF, Kind, Seed, Specifier, fingerprint, same_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,11 @@ class RecoveredSeed:
     """The indices of shares that were changed or belong elsewhere."""
 
 
+def root_udf(seed: Seed, suite: Suite) -> str:
+    """The UDF of the account profile that this seed gives in this suite."""
+    return fingerprint(public_key_of(seed.derive(suite.signature, SEED_NAMES[ROOT])))
+
+
 def make_sheets(
     host: Host, record: ProfileRecord, options: OpenOptions, threshold: int, count: int
 ) -> list[Sheet]:
@@ -87,6 +97,18 @@ def make_sheets(
 def erase_seed(host: Host, record: ProfileRecord) -> None:
     """Forget the seed, now that the sheets are written down."""
     AccountDirectory(host.home, record.udf).erase_seed()
+
+
+def state_roles(host: Host, record: ProfileRecord, options: OpenOptions) -> None:
+    """Say in the device catalog that this machine holds the seed no more, if that changes what its loss would
+    mean; one signature then."""
+    roles = founder_roles(record, seed=False)
+    if roles == ("super",):
+        return
+    found = Founder(host, record, options)
+    with opened_catalog(found, found.held(common=False)) as devices, found.administrator() as admin:
+        before = devices.device(fingerprint(admin.public))
+        devices.put(replace(founder_entry(record, admin, roles), local_name=before.local_name))
 
 
 def not_covered(host: Host, record: ProfileRecord) -> tuple[str, ...]:

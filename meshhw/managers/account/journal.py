@@ -13,7 +13,7 @@ from meshhw.dare.envelope import Envelope
 from meshhw.errors import FormatError
 from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.granted import store_ring
-from meshhw.managers.account.rekeying import begin_epochs
+from meshhw.managers.account.rekeying import take_statements
 from meshhw.managers.account.stores import store_in, store_path
 from meshhw.managers.account.updates import update_path
 from meshhw.schema.activation import ActivationCommon
@@ -81,7 +81,7 @@ def apply(found: Authority, journal: Journal, held: ActivationCommon | None = No
     if profile.octets() != found.envelope.octets():
         found.take_profile(profile)
     if journal.statement:
-        begin_epochs(found.directory.path / "stores", Envelope.parse(journal.statement))
+        take_statements(found.directory, [Envelope.parse(journal.statement)])
     keys = held or found.held(common=False)
     _change_catalog(found, keys, journal)
     _write_updates(found, journal)

@@ -12,34 +12,37 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from meshhw.algorithms import Suite
+from msgspec.structs import replace as replace_members
+
+from meshhw.algorithms import Algorithm, PrivateKey, Suite
 from meshhw.dare.signing import Signer
 from meshhw.errors import NotSupported, StateError, UsageError
 from meshhw.keystore.api import OpenOptions, Seals, Token
 from meshhw.keystore.placement import Plan
+from meshhw.managers.account.administrators import listed
 from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.founding import founder_entry, founder_roles
-from meshhw.managers.account.granted import entry, store_ring
+from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.quorums import quorum, words
+from meshhw.managers.account.recovering import Saved, recovered_keys, restore_stores
 from meshhw.managers.account.roles import (
     ADMINISTRATOR,
+    ADMINISTRATOR_ENCRYPTION,
     ENCRYPTION,
     ESCROW,
     ROLES,
     SEED_NAMES,
-    STORES,
-    store_key_name,
 )
 from meshhw.managers.account.stores import store_in
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord, now
-from meshhw.managers.keymaking import KeyMaker, MadeKey
+from meshhw.managers.keymaking import Derive, KeyMaker, MadeKey
 from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT, VAULT, ProfileRequest, deriving, plan_profile, signer_of
-from meshhw.privkeys import public_key_of
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import open_profile, sign_assertion
+from meshhw.schema.key import KeyData
 from meshhw.schema.keydata import key_data
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import Seed, Specifier, fingerprint
@@ -72,6 +75,8 @@ class NewAccount:
     """Keys that are a quorum's, which is there already."""
     quorums: tuple[str, ...] = ()
     """What each quorum is, in words."""
+    saved: Saved | None = None
+    """What was saved of an account that is made again from its shares."""
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -97,10 +102,11 @@ class AccountManager:
         request: ProfileRequest,
         *,
         native: bool = False,
-        version: int = 1,
+        saved: Saved | None = None,
         shared: Mapping[str, str] | None = None,
     ) -> NewAccount:
-        """Where the keys would go; asks for no PIN and changes nothing.
+        """Where the keys would go; asks for no PIN and changes nothing. With `saved` the account is made
+        again, by an administrator with new keys of its own.
 
         A seed is drawn unless one is given or the keys shall be `native`. `shared` names the threshold keys
         that are root or administrator. Raises UsageError for what is no address, NotSupported with
@@ -123,14 +129,15 @@ class AccountManager:
         plan = plan_profile(self._maker, [role for role in ROLES if role.name not in quorums], request)
         handles = [quorum(role, name, self._host.home) for role, name in quorums.items()]
         said = tuple(words(role, name, self._host.home) for role, name in quorums.items())
-        return NewAccount(address, request, plan, version, tuple(handles), said)
+        version = saved.version + 1 if saved else 1
+        return NewAccount(address, request, plan, version, tuple(handles), said, saved)
 
     def create(self, new: NewAccount) -> ProfileRecord:
         """Make the keys, sign the profile, seal seed and store keys, record it. If anything fails, nothing is
         left. Raises what the tokens raise."""
         seed = new.request.seed
         label = f"mesh {new.address}".strip()
-        with self._maker.making(new.plan, deriving(seed, SEED_NAMES), label) as made, ExitStack() as signers:
+        with self._maker.making(new.plan, _derive(new), label) as made, ExitStack() as signers:
             sign = {
                 item.place.role.name: signer_of(item) for item in made if item.place.role.name in _SIGNING
             }
@@ -145,11 +152,9 @@ class AccountManager:
                     directory.write_seed(sealer, seed)
                 drawn = seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
                 algorithm = new.plan.suite.agreement
-                keys = ActivationCommon(
-                    entries=tuple(
-                        entry(name, drawn.derive(algorithm, store_key_name(name))) for name in STORES
-                    )
-                )
+                keys = recovered_keys(drawn, algorithm, new.saved or Saved())
+                if new.saved is not None:
+                    restore_stores(directory, new.saved)
                 directory.write_keys(sealer, keys)
                 directory.write_profile(record.envelope)
                 self._catalog_itself(directory, keys, record, sign[ADMINISTRATOR])
@@ -205,9 +210,19 @@ def checked_address(text: str) -> str:
     return address
 
 
-def root_udf(seed: Seed, suite: Suite) -> str:
-    """The UDF of the account profile that this seed gives in this suite."""
-    return fingerprint(public_key_of(seed.derive(suite.signature, SEED_NAMES[ROOT])))
+def _derive(new: NewAccount) -> Derive | None:
+    """How the keys come from the seed. Who makes the account again is a new administrator: the keys of the
+    one before may be in a token that was lost."""
+    derive = deriving(new.request.seed, SEED_NAMES)
+    if derive is None or new.saved is None:
+        return derive
+    fresh = Seed.generate(Specifier.PROFILE_ACCOUNT)
+
+    def derived(role: str, algorithm: Algorithm) -> PrivateKey:
+        own = role in (ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION)
+        return fresh.derive(algorithm, SEED_NAMES[role]) if own else derive(role, algorithm)
+
+    return derived
 
 
 def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> ProfileRecord:
@@ -215,19 +230,7 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> Pr
     suite = new.plan.suite
     data = {item.place.role.name: key_data(item.public) for item in made}
     data |= {handle.role: key_data(handle.public_key) for handle in new.shared}
-    profile = ProfileUser(
-        updated=now(),
-        suite=None if suite is Suite.S448 else suite.value,
-        version=new.version,
-        account_address=new.address or None,
-        profile_signature=data[ROOT],
-        administrator_signature=data[ADMINISTRATOR],
-        administrator_signatures=(data[ADMINISTRATOR],),
-        common_encryption=data[ENCRYPTION],
-        common_authentication=data["authentication"],
-        common_signature=data["signature"],
-        escrow_encryption=data[ESCROW],
-    )
+    profile = _profile(data, new)
     udf = fingerprint(root.public)
     envelope = sign_assertion(profile, root, udf)
     open_profile(envelope, ProfileUser)
@@ -239,4 +242,27 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> Pr
         envelope=envelope.octets(),
         keys=tuple(handles[role.name] for role in ROLES),
         label=new.address,
+    )
+
+
+def _profile(data: Mapping[str, KeyData], new: NewAccount) -> ProfileUser:
+    """The profile with these keys; of an account that is made again what was saved, with one administrator
+    more."""
+    before = new.saved.profile if new.saved else None
+    if before is not None:
+        again = (*listed(before), data[ADMINISTRATOR])
+        return replace_members(before, updated=now(), version=new.version, administrator_signatures=again)
+    suite = new.plan.suite
+    return ProfileUser(
+        updated=now(),
+        suite=None if suite is Suite.S448 else suite.value,
+        version=new.version,
+        account_address=new.address or None,
+        profile_signature=data[ROOT],
+        administrator_signature=data[ADMINISTRATOR],
+        administrator_signatures=(data[ADMINISTRATOR],),
+        common_encryption=data[ENCRYPTION],
+        common_authentication=data["authentication"],
+        common_signature=data["signature"],
+        escrow_encryption=data[ESCROW],
     )

@@ -136,8 +136,8 @@ class Membership:
             ring = KeyRing([key])
             both = merged(self._granted(ring), later.given(ring))
             reader = key.public
-        with later.signer(options) as signer:
-            return enclose(both, signer, reader, later.device.udf)
+        with later.signers(options) as signers:
+            return enclose(both, signers[0], reader, later.device.udf)
 
     def given(self, ring: KeyRing) -> ActivationCommon:
         """What the administrator's entry itself brings."""
@@ -205,11 +205,6 @@ def install(host: Host, found: Membership, granted: Envelope | None = None) -> N
         directory.write_profile(profile.octets())
         directory.write_granted(granted)
         files.replace(directory.path / CATALOGED, encode(found.entry))
-
-
-def account_encryption(found: Membership) -> PublicKey:
-    """The key that letters to the account are encrypted to."""
-    return public_key(found.profile.common_encryption, "CommonEncryption")
 
 
 def _envelope(enveloped: Enveloped[M] | None, what: str) -> Envelope:

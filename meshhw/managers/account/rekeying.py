@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from meshhw.algorithms import Algorithm, PrivateKey, PublicKey, Suite
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder, RecipientKey
-from meshhw.dare.policy import begin_epoch, current_readers, epoch_frames
+from meshhw.dare.policy import begin_epoch, epoch_frames, policy_of, readers_of
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.dare.signing import Signer
 from meshhw.errors import IntegrityError
+from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import entry, private_data, private_key
 from meshhw.managers.account.removed import signers_for
 from meshhw.managers.host import now
@@ -28,6 +29,7 @@ from meshhw.schema.activation import ActivationCommon, ActivationEntry, StoreEpo
 from meshhw.schema.assertion import enclose, open_assertion, sign_assertion
 from meshhw.schema.codec import decode
 from meshhw.schema.core import Enveloped
+from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import Seed, Specifier
@@ -83,19 +85,37 @@ def statement(
     return sign_assertion(said, admin, account)
 
 
-def begin_epochs(stores: Path, said: Envelope) -> None:
-    """Begin the epochs of a statement in the stores that are there. Doing it again changes nothing.
+def take_statements(directory: AccountDirectory, said: Iterable[Envelope]) -> None:
+    """Keep statements, and begin their epochs in the stores that are there. Doing it again changes nothing.
 
-    Raises StateError while another process writes to one of them.
+    Raises StateError while another process writes to one of the stores, FormatError.
     """
-    for name, public in public_keys(said).items():
-        path = stores / f"{name}.dcat"
-        if not path.exists():
-            continue
-        with SequenceWriter(path) as writer:
-            current = {reader.public.octets for reader in current_readers(writer)}
-            if public.octets not in current:
-                begin_epoch(writer, [RecipientKey(public)], said.octets())
+    for statement in said:
+        found = decode(statement.body, StoreEpochs)
+        directory.keep_statement(statement, found.epoch or 0)
+        for name, public in public_keys(statement).items():
+            path = directory.path / "stores" / f"{name}.dcat"
+            if path.exists():
+                _begin(path, public, statement)
+
+
+def statements_of(entry: CatalogedDevice) -> list[Envelope]:
+    """The statements that an entry brings to its device."""
+    return [Envelope.from_array(item.array) for item in entry.enveloped_store_epochs]
+
+
+def needed(said: Sequence[Envelope]) -> list[Envelope]:
+    """Of these statements, oldest first, those that name the newest key of some store."""
+    newest = {name: statement for statement in said for name in public_keys(statement)}
+    return [statement for statement in said if statement in newest.values()]
+
+
+def _begin(path: Path, public: PublicKey, said: Envelope) -> None:
+    with SequenceWriter(path) as writer:
+        policies = [readers_of(writer), *(policy_of(frame) for frame in epoch_frames(writer))]
+        known = {reader.public.octets for policy in policies for reader in policy}
+        if public.octets not in known:
+            begin_epoch(writer, [RecipientKey(public)], said.octets())
 
 
 def public_keys(said: Envelope) -> dict[str, PublicKey]:

@@ -14,13 +14,18 @@ from meshhw import files
 from meshhw.dare.catalog import Catalog, create_catalog
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.local import LocalKey
+from meshhw.dare.policy import begin_epoch
+from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.errors import NotSupported
 from meshhw.keystore.api import OpenOptions
+from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.stamp import Stamp, next_stamp
 from meshhw.managers.account.standing import standing
 from meshhw.managers.host import Host
+from meshhw.schema.activation import StoreEpochs
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.core import MeshObject
+from meshhw.schema.keydata import public_key
 
 T = TypeVar("T", bound=MeshObject)
 
@@ -87,11 +92,20 @@ def store_in(
     newest = RecipientKey(keys[0].public)
     if not path.exists():
         create_catalog(path, [newest])
+        _say_epoch(directory, path, newest)
     with Catalog(path, KeyRing(keys), writable=writable, readers=[newest]) as catalog:
         _require_newest(catalog, store, keys)
         yield Store(catalog, author)
         if writable:
             catalog.flush(sync=True)
+
+
+def _say_epoch(directory: Path, path: Path, newest: RecipientKey) -> None:
+    """A store that is made after its key was changed says so, too: its copies are enough to recover it."""
+    for said in AccountDirectory.at(directory).statements():
+        if newest.public in (public_key(item.key) for item in decode(said.body, StoreEpochs).entries):
+            with SequenceWriter(path) as writer:
+                begin_epoch(writer, [newest], said.octets())
 
 
 def store_path(directory: Path, store: str) -> Path:

@@ -8,6 +8,7 @@ Updates wait in `accounts/UDF/updates/` until a person or `account sync` brings 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -21,8 +22,10 @@ from meshhw.errors import FormatError, IntegrityError, KeyNotFound, Replayed, Si
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.authority import Founder
+from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import merged, within
 from meshhw.managers.account.membership import CATALOGED, Membership, install
+from meshhw.managers.account.rekeying import statements_of, take_statements
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION
 from meshhw.managers.host import Host, ProfileRecord, now
@@ -42,20 +45,29 @@ UPDATE = "Update"
 _LIMIT = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What every remaining device is given, as far as its roles go."""
+
+    profile: Envelope
+    keys: ActivationCommon
+    statements: Sequence[Envelope]
+
+
 def refreshed(
     entry: CatalogedDevice,
     connection: ConnectionDevice,
-    profile: Envelope,
-    keys: ActivationCommon,
+    given: Given,
     admin: Signer,
 ) -> CatalogedDevice:
     """The entry with the newest profile and what of these keys the device's roles may have; one signature."""
     reader = public_key(connection.encryption, "Encryption")
-    portion = within(keys, rights_of(connection.roles))
+    portion = within(given.keys, rights_of(connection.roles))
     return replace(
         entry,
         updated=now(),
-        enveloped_profile_user=Enveloped(profile.array()),
+        enveloped_profile_user=Enveloped(given.profile.array()),
+        enveloped_store_epochs=tuple(Enveloped(said.array()) for said in given.statements),
         enveloped_activation_common=Enveloped(
             enclose(portion, admin, reader, entry.device_udf or "").array()
         ),
@@ -96,6 +108,7 @@ def take_update(
     held = _held(host, found)
     if (held.entry.updated or now()) > (entry.updated or now()):
         raise Replayed("a later update of this device was installed already")
+    take_statements(AccountDirectory(host.home, found.udf), statements_of(entry))
     install(host, found, held.merged_envelope(found, options))
     return found.udf, found.connection
 
@@ -110,6 +123,7 @@ def _adopt(founder: Founder, profile: Envelope, entry: CatalogedDevice) -> Conne
         founder.record.key(ADMINISTRATOR_ENCRYPTION).uri, founder.host.home, founder.options
     ) as own_key:
         given = open_assertion(inner, ActivationCommon, listed, KeyRing([own_key.key])).value
+    take_statements(founder.directory, statements_of(entry))
     founder.keep(merged(founder.held(common=False), given))
     founder.take_profile(profile)
     own = [*listed, founder.administrator_key]
