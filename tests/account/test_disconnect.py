@@ -32,9 +32,11 @@ from meshhw.managers.account.journal import apply, commit, left_over, resume
 from meshhw.managers.account.membership import Membership, membership
 from meshhw.managers.account.named import keys as account_keys
 from meshhw.managers.account.named import recipient
+from meshhw.managers.account.names import Names
 from meshhw.managers.account.removing import remove_administrator
 from meshhw.managers.account.request import read_request
 from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import opened_store
 from meshhw.managers.account.updates import update_path
 from meshhw.managers.host import Host
@@ -156,6 +158,8 @@ def test_the_profile_is_raised_and_the_device_is_gone(here: Authority, laptop: P
         with pytest.raises(KeyNotFound):
             devices.device("laptop")
     assert not update_path(here.directory.path, laptop.device.udf).exists()
+    names = Names.of(standing(here.host, ALICE), OPTIONS)
+    assert [item.name for item in names.all() if item.name] == ["tablet"]
 
 
 def test_a_device_without_common_keys_costs_no_root_signature(here: Authority, tmp_path: Path) -> None:

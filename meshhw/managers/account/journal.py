@@ -13,7 +13,9 @@ from meshhw.dare.envelope import Envelope
 from meshhw.errors import FormatError
 from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.granted import store_ring
+from meshhw.managers.account.names import APPLICATIONS, Names
 from meshhw.managers.account.rekeying import take_statements
+from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import store_in, store_path
 from meshhw.managers.account.updates import update_path
 from meshhw.schema.activation import ActivationCommon
@@ -100,6 +102,8 @@ def _change_catalog(found: Authority, keys: ActivationCommon, journal: Journal) 
         if lost is not None:
             _deactivate(found, keys, lost)
             devices.remove(journal.removed)
+            rings = {APPLICATIONS: store_ring(keys, APPLICATIONS)}
+            Names(standing(found.host, found.udf), rings).withdraw(journal.removed)
         devices.store.catalog.flush(sync=True)
 
 
