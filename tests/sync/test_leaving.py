@@ -22,7 +22,7 @@ def test_updates_travel_and_the_lost_device_is_left_behind(
     phone.sync(shared)
     lost.put("imap", "forged")
     told = lost.sync(shared).problems
-    assert [line for line in told if "waits for an administrator's update" in line]
+    assert [line for line in told if "waits for an administrator's update" in line], told
     assert lost.passwords() == {"imap": "forged"}
     for machine in (laptop, phone):
         report = machine.sync(shared)

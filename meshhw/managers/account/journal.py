@@ -102,8 +102,9 @@ def _change_catalog(found: Authority, keys: ActivationCommon, journal: Journal) 
         if lost is not None:
             _deactivate(found, keys, lost)
             devices.remove(journal.removed)
-            rings = {APPLICATIONS: store_ring(keys, APPLICATIONS)}
-            Names(standing(found.host, found.udf), rings).withdraw(journal.removed)
+            if store_path(found.directory.path, APPLICATIONS).exists():
+                rings = {APPLICATIONS: store_ring(keys, APPLICATIONS)}
+                Names(standing(found.host, found.udf), rings).withdraw(journal.removed)
         devices.store.catalog.flush(sync=True)
 
 
