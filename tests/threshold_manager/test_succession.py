@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Suite
+from meshhw.dare.archive import make_archive
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
@@ -145,6 +146,22 @@ def test_a_bad_file_is_reported_and_stops_no_other(old: Old) -> None:
     assert torn.read_bytes() == octets[:-30]
     assert found[0].reason
     assert [path.name for path in sorted(old.folder.iterdir())] == ["a-torn", "b-whole", "plain"]
+
+
+def test_an_archive_for_the_old_key_is_named(old: Old, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "letter").write_bytes(PAYLOAD)
+    public = descriptor.group_public(old.loaded.key("decryption"))
+    archive, other, strange = (old.folder / name for name in ("archive", "other", "strange"))
+    make_archive(tmp_path / "root", archive, [RecipientKey(public)])
+    make_archive(tmp_path / "root", other)
+    strange.write_bytes(b"\xf4 begins like a sequence")
+    before = archive.read_bytes()
+    made = succeed(old.setting, old.new, Succession("new"))
+    (outcome,) = old.rewrap(made, old.folder)
+    assert (outcome.path, outcome.result) == (archive, Result.FAILED)
+    assert outcome.reason == "a sequence gets no more readers: write it anew for threshold:new"
+    assert archive.read_bytes() == before
 
 
 def test_ended_signatures_are_told_and_a_quorum_may_sign_anew(old: Old, new_vault: NewVault) -> None:

@@ -2,7 +2,7 @@
 
 The old key's holders unwrap each envelope's seed, and a further recipient is written into the header; the
 body stays as it is (`meshhw.dare.rewrap`). A file that the new key can read is left alone, so an interrupted
-run is repeated.
+run is repeated. Sequences and archives are named, and left as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from meshhw.dare.header import Header, parse_header
 from meshhw.dare.naming import same_kid
 from meshhw.dare.output import replacing
 from meshhw.dare.rewrap import rewrap_stream
+from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.signing import Signer
 from meshhw.dare.stream import EnvelopeStream
 from meshhw.errors import Cancelled, FormatError, MeshError, TokenError
@@ -28,6 +29,8 @@ from meshhw.managers.threshold.use import ThresholdPrivateKey, saying
 from meshhw.udf import fingerprint
 
 _UNFINISHED = ".part"
+_RECORDS = (b"\xf4", b"\xf5", b"\xf6", b"\xf7")
+"""What a sequence's first frame begins with (DARE section 3)."""
 
 
 class Result(StrEnum):
@@ -75,6 +78,8 @@ class _Rewrapping:
 
     def file(self, path: Path) -> Outcome:
         try:
+            if _is_sequence(path):
+                return self._sequence(path)
             header = _header(path)
             if header is None or not _is_for(header, self.old):
                 return Outcome(path, Result.OTHER)
@@ -87,6 +92,20 @@ class _Rewrapping:
             return Outcome(path, Result.FAILED, error.message)
         except OSError as error:
             return Outcome(path, Result.FAILED, error.strerror or str(error))
+
+    def _sequence(self, path: Path) -> Outcome:
+        """Frames are never changed: a sequence is for whom it was."""
+        try:
+            with SequenceFile(path, keeps_positions=False) as sequence:
+                ours = any(_is_for(frame.header, self.old) for frame in sequence.frames())
+        except FormatError:
+            ours = False  # another program's file that begins like one
+        if not ours:
+            return Outcome(path, Result.OTHER)
+        name = self.new.value.name
+        return Outcome(
+            path, Result.FAILED, f"a sequence gets no more readers: write it anew for threshold:{name}"
+        )
 
     def _rewrap(self, path: Path) -> tuple[str, ...]:
         reader = RecipientKey(descriptor.group_public(self.new.key("decryption")))
@@ -106,6 +125,11 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
         for found in sorted(path.rglob("*")):
             if found.is_file() and not found.is_symlink() and found.suffix != _UNFINISHED:
                 yield found, False
+
+
+def _is_sequence(path: Path) -> bool:
+    with path.open("rb") as source:
+        return source.read(1) in _RECORDS
 
 
 def _header(path: Path) -> Header | None:
