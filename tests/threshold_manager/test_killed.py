@@ -25,11 +25,13 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.authority import Setting
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.renew import refresh, replace
 from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import delete_key, unfinished
 from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.succession import Succession, succeed
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
 from tests.threshold_manager.conftest import PASSPHRASE, NewVault
@@ -165,3 +167,16 @@ def test_deleting_is_repeated(host: Host, options: OpenOptions, new_vault: NewVa
         assert delete_key(store, options) == []
     assert not store.path.exists()
     assert held(vaults, options) == 0
+
+
+def test_a_new_key_in_the_place_of_another_is_gone_on_with(
+    host: Host, options: OpenOptions, new_vault: NewVault
+) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    old, new = Store(host.home).at("old"), Store(host.home).at("new")
+    provision(old, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    kill_when(new, "keys 1", ["refresh", "old", "--new-key", "new"], whole_group=ALL)
+    made = succeed(Setting(old, host, options), new, Succession("new"))
+    assert new.journal() is None
+    assert descriptor.load(new, host).value == made.value
+    assert held(vaults, options) == 6  # the old key's shares, and one set of new ones

@@ -69,6 +69,7 @@ def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
     store, host = Store(home).at(asked.name), Host(home)
     loaded = _trusted(asked, store, host, confirm)
     header = _check(asked, signer, loaded)
+    _answered(asked, store.path.parent / "answered.json")  # before anybody is asked anything
     key = loaded.key("decryption")
     with OpenTokens(options) as tokens:
         present, _ = find_holders(key, key.holders, tokens)
@@ -79,6 +80,7 @@ def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
         demand = Demand()
         for holder in present[: key.threshold]:
             demand.add(tokens, KeyURI.parse(holder.uri).token, holder.needs, _QUESTIONS)
+        demand.add_key(tokens, descriptor.local_device(host, tokens).key_uri)
         saying(options)(demand.text(f"{asked.name}: answering for {len(present[: key.threshold])}"))
         _answer_once(asked, store.path.parent / "answered.json")
         response = ThresholdResponse(
@@ -153,12 +155,17 @@ def _question(asked: ThresholdRequest, signer: PublicKey, header: Header, presen
 
 def _answer_once(asked: ThresholdRequest, path: Path) -> None:
     with files.locked(path):
-        data = files.read_private(path, LIMIT)
-        answered = msgspec.json.decode(data, type=dict[str, datetime]) if data else {}
-        if asked.id.hex() in answered:
-            raise StateError("this request was answered already", hint="an id is answered once; ask anew")
-        kept = {name: expires for name, expires in answered.items() if expires > datetime.now(UTC)}
+        kept = {name: until for name, until in _answered(asked, path).items() if until > datetime.now(UTC)}
         files.replace(path, msgspec.json.encode(kept | {asked.id.hex(): asked.expires}))
+
+
+def _answered(asked: ThresholdRequest, path: Path) -> dict[str, datetime]:
+    """The ids that were answered here. Raises StateError when this request's is one of them."""
+    data = files.read_private(path, LIMIT)
+    answered = msgspec.json.decode(data, type=dict[str, datetime]) if data else {}
+    if asked.id.hex() in answered:
+        raise StateError("this request was answered already", hint="an id is answered once; ask anew")
+    return answered
 
 
 def _answers(

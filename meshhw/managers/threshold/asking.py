@@ -30,6 +30,7 @@ from meshhw.jsonbcd import canonical
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.demand import Demand, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded, sign_object
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
@@ -99,6 +100,9 @@ def request(source: BinaryIO, home: Path, options: OpenOptions) -> bytes:
     with OpenTokens(options) as tokens:
         listed = descriptor.devices_of(loaded.value)
         device = descriptor.local_device(Host(home), tokens, among=listed)
+        demand = Demand()
+        demand.add_key(tokens, device.key_uri)
+        saying(options)(demand.text(f"{loaded.value.name}: a device asks"))
         _keep(store, tokens, str(device.key_uri.token), asked, kept)
         with descriptor.device_signer(Host(home), tokens, among=[device.public_key]) as signer:
             return sign_object(asked, signer).octets()
@@ -147,6 +151,10 @@ def _read(octets: bytes, home: Path, tokens: OpenTokens, say: Say) -> _Answer:
     envelope = Envelope.parse(octets)
     store, name, pending = _pending(envelope.header, home)
     loaded = descriptor.load(store, Host(home))
+    demand = Demand()
+    demand.add(tokens, pending.token, unseal_needs(tokens, pending.token, pending.sealed))
+    if demand.pins or demand.touches:
+        say(demand.text(f"{store.name}: a device opens its request"))
     purpose = _SEAL + bytes.fromhex(name.partition("-")[2])
     kept = msgspec.msgpack.decode(tokens.sealer(pending.token).unseal(pending.sealed, purpose), type=_Secrets)
     ring = KeyRing([LocalKey(PrivateKey(Algorithm.X25519, kept.response_key))])

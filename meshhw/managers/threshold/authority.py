@@ -16,6 +16,7 @@ from meshhw.errors import TokenError
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.demand import Demand
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.store import KeyStore
@@ -52,14 +53,16 @@ def authority(loaded: Loaded, setting: Setting, tokens: OpenTokens, say: Say = s
         yield signer
 
 
-def require_authority(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> None:
+def require_authority(loaded: Loaded, setting: Setting, tokens: OpenTokens, demand: Demand) -> None:
     """Raise TokenNotFound, KeyNotFound or NotSupported unless somebody here can sign, and say when it is no
-    device. Asks for no PIN.
+    device; adds what the device's token will ask. Asks for no PIN.
     """
     found = _device(loaded, setting, tokens, silent)
     if isinstance(found, ThresholdSigner):
         setting.say("no device that the descriptor lists is here: a quorum signs in its place")
         found.require()
+        return
+    demand.add_key(tokens, descriptor.local_device(setting.host, tokens, among=[found]).key_uri)
 
 
 def _device(loaded: Loaded, setting: Setting, tokens: OpenTokens, say: Say) -> PublicKey | ThresholdSigner:

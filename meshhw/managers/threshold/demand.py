@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from meshhw.errors import TokenError
 from meshhw.keystore.api import Needs, TellsNeeds
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.threshold.tokens import OpenTokens, name_of
@@ -24,11 +25,20 @@ class Demand:
 
     def add(self, tokens: OpenTokens, token: TokenURI | str, needs: Needs, times: int = 1) -> None:
         """A token that will be used so many times with these needs."""
-        uri = str(token)
-        self.names[uri] = name_of(tokens.token(token))
+        opened = tokens.token(token)
+        uri = str(opened.info().uri)  # a token may be written in several ways
+        self.names[uri] = name_of(opened)
         self.touches += times if needs.touch else 0
         if needs.pin and uri not in self.given:
             self.pins.add(uri)
+
+    def add_key(self, tokens: OpenTokens, key: KeyURI) -> None:
+        """One use of a key; where it cannot be looked at without a PIN, that PIN."""
+        try:
+            needs = key_needs(tokens, key)
+        except TokenError:
+            needs = _UNTOLD
+        self.add(tokens, key.token, needs)
 
     def text(self, what: str) -> str:
         """The line for the person."""

@@ -15,6 +15,7 @@ from meshhw.errors import FormatError, KeyNotFound, UsageError
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.authority import Setting, authority, require_authority
+from meshhw.managers.threshold.demand import Demand
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.renew import resume
 from meshhw.managers.threshold.tokens import OpenTokens
@@ -55,7 +56,10 @@ def change_devices(setting: Setting, add: Sequence[PublicKey], remove: Sequence[
 
 @contextmanager
 def _signer(loaded: Loaded, setting: Setting, tokens: OpenTokens) -> Iterator[Signer]:
-    require_authority(loaded, setting, tokens)
+    demand = Demand()
+    require_authority(loaded, setting, tokens, demand)
+    if demand.names:
+        setting.say(demand.text(f"{loaded.value.name}: a device signs"))
     with authority(loaded, setting, tokens, setting.say) as signer:
         yield signer
 

@@ -89,6 +89,7 @@ def provision(
         demand = Demand()
         for token in request.tokens:
             demand.add(tokens, token, Needs(pin=True))
+        demand.add_key(tokens, descriptor.local_device(host, tokens).key_uri)
         say(demand.text(f"suite {suite}"))
         with descriptor.device_signer(host, tokens) as signer:
             devices = [signer.public, *descriptor.local_devices(host)]

@@ -98,7 +98,7 @@ def _all_keys(setting: Setting, moved: Mapping[int, str], replaced: int) -> Load
     for renewal in renewals:
         renewal.check(moved, demand)
     with OpenTokens(setting.options) as tokens:
-        require_authority(loaded, setting, tokens)
+        require_authority(loaded, setting, tokens, demand)
     setting.say(demand.text(f"renewing {value.name} asks every holder"))
     for renewal in renewals:
         current = descriptor.load(setting.store, setting.host)

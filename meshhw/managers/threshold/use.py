@@ -109,7 +109,7 @@ class ThresholdPrivateKey:
 
     def _announce(self, asked: Sequence[TokenHolder]) -> None:
         """Say it before the first question; tokens that are open ask for no PIN again."""
-        if self._announced:
+        if self._announced or not asked:
             return
         self._announced = True
         demand = Demand()
