@@ -11,12 +11,15 @@ pytest.importorskip("smartcard", reason="pyscard is not installed")
 
 from hwtests import fido2_lab
 from hwtests.fido2_lab import DIGEST, PIN, PURPOSE, OpenToken, listed
-from meshhw.errors import MeshError, NotSupported, PinRequired, UsageError
+from meshhw.errors import MeshError, NotSupported, PinRequired, TokenNotFound, UsageError
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.presence import verify_presence
+from meshhw.keystore.registry import driver
+from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
 from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.model import MODELS
 from meshhw.lab.fixtures_ctap import InsertCtapCard
+from meshhw.lab.piv.faults import Kind
 
 home, open_token = fido2_lab.home, fido2_lab.open_token  # pytest finds fixtures by the module's names
 
@@ -126,6 +129,16 @@ def test_a_longer_pin_is_wanted_before_it_is_sent(
     token = open_token(insert_ctap_card(CtapCard(model="strict")), Scripted({PinKind.USER: "1234567"}))
     with pytest.raises(UsageError, match="8 characters"):
         token.change_pin(PinKind.USER)
+
+
+def test_a_card_that_knows_u2f_alone_is_not_listed(
+    insert_ctap_card: InsertCtapCard, open_token: OpenToken
+) -> None:
+    virtual = insert_ctap_card()
+    virtual.card.faults.plan(Kind.STATUS, 0x6D00, ins=CTAP_MESSAGE, times=1 << 30)
+    assert driver("fido2").tokens() == []
+    with pytest.raises(TokenNotFound):
+        open_token(virtual)
 
 
 @pytest.mark.parametrize("model", MODELS)
