@@ -124,7 +124,7 @@ def verify(path: Path, wanted: Sequence[PublicKey], proof: Path | None, *, older
     """
     from meshhw.dare.heads import sealed_head
     from meshhw.dare.sequence import SequenceFile
-    from meshhw.dare.sequence_check import check_sequence
+    from meshhw.dare.sequence_check import DigestState, check_sequence
     from meshhw.errors import IntegrityError, SignatureInvalid
     from meshhw.udf import fingerprint
 
@@ -136,6 +136,8 @@ def verify(path: Path, wanted: Sequence[PublicKey], proof: Path | None, *, older
         if proof is not None:
             _check_proof(proof, opened)
     signers = sealed[1] if sealed else ()
+    if wrong := report.digests[DigestState.WRONG]:
+        raise IntegrityError(f"{wrong} frames of {path} have other digests than they say")
     if report.torn_at is not None:
         raise IntegrityError(
             f"{path} ends inside a frame at octet {report.torn_at}",

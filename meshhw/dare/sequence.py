@@ -199,7 +199,7 @@ class SequenceFile:
         name = self.first.header.tree
         if name is not None and name not in TREES:
             raise FormatError(f"the tree {name[:20]!r} is not known here")
-        if self.is_ours and (name is not None) != (self.kind is SequenceKind.MERKLE):
+        if (name is not None) != (self.is_ours and self.kind is SequenceKind.MERKLE):
             raise FormatError("the first frame's tree and type do not fit")
         self.tree: Tree | None = TREES[name] if name is not None and self.is_ours else None
 

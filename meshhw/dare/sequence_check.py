@@ -113,14 +113,14 @@ class _PublishedDigests:
 
     def state(self, frame: Frame, payload_digest: bytes) -> DigestState:
         """Compare what a frame says with what it should and with what the reference would have written."""
-        stored = _stored(frame, "PayloadDigest")
-        if stored is not None and not hmac.compare_digest(stored, payload_digest):
-            return DigestState.WRONG
+        state = DigestState.NONE
         if self._kind is SequenceKind.CHAIN:
-            return self._chain_state(frame, payload_digest)
+            state = self._chain_state(frame, payload_digest)
         if self._kind is SequenceKind.MERKLE:
-            return self._tree_state(frame, payload_digest)
-        return DigestState.NONE
+            state = self._tree_state(frame, payload_digest)
+        stored = _stored(frame, "PayloadDigest")
+        wrong = stored is not None and not hmac.compare_digest(stored, payload_digest)
+        return DigestState.WRONG if wrong else state
 
     def _chain_state(self, frame: Frame, payload_digest: bytes) -> DigestState:
         self._chain = PUBLISHED.node(self._chain, payload_digest)

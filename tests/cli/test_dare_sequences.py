@@ -162,3 +162,13 @@ def test_an_archive_that_was_put_back_is_noticed(meshhw: Any, files: Path) -> No
     assert meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--update", *key).returncode == 6
     assert archive.read_bytes() == old
     assert meshhw(*extract, "--older").returncode == 0
+
+
+def test_a_published_sequence_with_wrong_digests_is_not_verified(meshhw: Any, files: Path) -> None:
+    octets = bytearray((PUBLISHED / "Test1Merkle").read_bytes())
+    at = octets.index(bytes(range(40, 60)))
+    octets[at] ^= 1
+    (files / "changed").write_bytes(octets)
+    done = meshhw("dare", "verify", f"{files}/changed")
+    assert done.returncode == 6
+    assert "other digests" in done.stderr
