@@ -29,6 +29,7 @@ def archive(
     update: Annotated[
         bool, typer.Option("--update", help="Add to the archive what has changed, for the same readers.")
     ] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Return when it outlasts a loss of power.")] = False,
     older: Older = False,
 ) -> None:
     """Put a directory into one file: encrypted, signed, any file of it read alone."""
@@ -40,15 +41,16 @@ def archive(
     if update and encrypt:
         raise UsageError("an update is for the archive's own readers", hint="make a new archive for others")
     readers = [recipient(name, cli.home, cli.open_options) for name in encrypt or []]
-    told = partial(cli.interaction.progress, out.name)
+    told, detail = partial(cli.interaction.progress, out.name), cli.output.detail
     with open_keys(key or []) as keys:
         signers = [keys.signer(name) for name in sign or []]
         if update:
             _remember(out, older=older)
-            count = update_archive(directory, out, keys, signers, cli.output.detail, progress=told)
+            count = update_archive(directory, out, keys, signers, detail, progress=told, sync=sync)
         else:
-            count = make_archive(directory, out, readers, signers, cli.output.detail, progress=told)
-    _remember(out)
+            count = make_archive(directory, out, readers, signers, detail, progress=told, sync=sync)
+    if sync or not update:  # what may be lost yet is not missed
+        _remember(out)
     if not readers and not update:
         cli.output.note("warning: the archive is not encrypted")
     cli.output.show({"archive": str(out), "written": count}, f"entries written: {count}")

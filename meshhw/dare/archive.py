@@ -13,27 +13,27 @@ from typing import BinaryIO, cast
 
 import msgspec
 
+from meshhw import files
 from meshhw.dare.archive_entry import Entry, EntryKind, apply, entry_members, safe_name, safe_target, scan
 from meshhw.dare.exchange import KeyFinder, RecipientKey
-from meshhw.dare.header import ContentMeta, view
+from meshhw.dare.header import ContentMeta
 from meshhw.dare.heads import HEAD_TYPE, seal_head
 from meshhw.dare.output import replacing
 from meshhw.dare.policy import readers_of, session_policy
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import Sink
 from meshhw.dare.segments import Octets
-from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence import Frame, SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, MeshError, StateError
-from meshhw.jsonbcd import Limits, Value, decode, to_json
+from meshhw.jsonbcd import Value, to_json
 
 CONTENT_TYPE = "application/mmm-archive"
 INDEX_TYPE = "application/mmm/sequence-index"
 _STREAMED = 1 << 20
 _TOLD_EVERY = 1 << 22
-_INDEX_LIMITS = Limits(depth=8, token=1 << 16, items=1 << 25, total=1 << 30)
 Told = Callable[[str], object]
 """Hears the name of each entry that is written."""
 Progress = Callable[[int, int], object]
@@ -48,8 +48,10 @@ def make_archive(
     told: Told = str,
     *,
     progress: Progress = max,
+    sync: bool = False,
 ) -> int:
-    """Archive a directory into a new file, which is there whole or not at all; the number of entries.
+    """Archive a directory into a new file, which is there whole or not at all, and with `sync` outlasts a
+    loss of power; the number of entries.
 
     Raises StateError when the file exists, UsageError for what cannot be archived, and what signers raise.
     """
@@ -61,8 +63,10 @@ def make_archive(
     try:
         with SequenceWriter(beside, readers, keeps_positions=False) as writer:
             count = _add(writer, scan(root), {}, told, progress)
-            _seal(writer, signers)
+            _seal(writer, signers, sync=sync)
         beside.rename(path)
+        if sync:
+            files.sync_directory(path.parent)
     finally:
         beside.unlink(missing_ok=True)
     return count
@@ -76,6 +80,7 @@ def update_archive(
     told: Told = str,
     *,
     progress: Progress = max,
+    sync: bool = False,
 ) -> int:
     """Append what changed since: new and changed files, and the deletion of those that are gone.
 
@@ -88,7 +93,7 @@ def update_archive(
         known = read_index(writer, SequenceReader(writer, finder))
         count = _add(writer, scan(root), known, told, progress)
         if count:
-            _seal(writer, signers)
+            _seal(writer, signers, sync=sync)
     return count
 
 
@@ -119,23 +124,25 @@ def extract(
     ordered = sorted(entries, key=lambda entry: (entry.kind == EntryKind.SYMLINK, entry.unique_id))
     names = [(entry, safe_name(entry.unique_id)) for entry in ordered]
     target.mkdir(parents=True, exist_ok=True)
-    directories = []
+    directories, made = [], {target}
     meter = _Meter(progress, sum(entry.size for entry, _ in names))
     for entry, name in names:
         place = target / name
-        _make_parents(target, place)
+        _make_parents(place, made)
         if entry.kind == EntryKind.DIRECTORY:
             _make_directory(place)
             directories.append((place, entry))
             continue
-        _check_frame(archive, reader, entry)
+        frame = _frame_of(archive, entry)
         if entry.kind == EntryKind.SYMLINK:
-            link = reader.open(entry.index).payload.decode("utf-8", "replace")
+            opened = reader.open(entry.index)
+            _require_named(opened.content, entry)
+            link = opened.payload.decode("utf-8", "replace")
             place.unlink(missing_ok=True)
             place.symlink_to(safe_target(name, link))
         else:
             with replacing(place, private=True) as file:
-                reader.stream(archive.frame(entry.index), meter.over(file.write))
+                _require_named(reader.stream(frame, meter.over(file.write)).content, entry)
         apply(place, entry)
     for place, entry in reversed(directories):  # last, since what is written in them changes their times
         apply(place, entry)
@@ -170,10 +177,10 @@ def _add(
     return len(changed) + len(gone)
 
 
-def _seal(writer: SequenceWriter, signers: Sequence[Signer]) -> None:
+def _seal(writer: SequenceWriter, signers: Sequence[Signer], *, sync: bool) -> None:
     if signers:
         seal_head(writer, signers)
-    writer.flush(sync=True)
+    writer.flush(sync=sync)
 
 
 def _append(writer: SequenceWriter, path: Path, entry: Entry, event: str, meter: _Meter) -> int:
@@ -235,13 +242,20 @@ def _append_index(writer: SequenceWriter, entries: Mapping[str, Entry]) -> None:
 
 
 def _parse_index(octets: bytes) -> dict[str, Entry]:
-    value = decode(octets, _INDEX_LIMITS)
-    inner = value.get("SequenceIndex") if isinstance(value, Mapping) else None
-    held = inner.get("Positions") if isinstance(inner, Mapping) else None
-    if not isinstance(held, list) or not all(isinstance(item, Mapping) for item in held):
-        raise FormatError("the archive's index is damaged")
-    entries = (view(item, Entry) for item in held if isinstance(item, Mapping))
-    return {entry.unique_id: entry for entry in entries}
+    """What a reader of the archive wrote: plain JSON, of which a million entries may come."""
+    try:
+        index = msgspec.json.decode(octets, type=_Index).index
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError("the archive's index is damaged") from error
+    return {entry.unique_id: entry for entry in index.positions}
+
+
+class _Positions(msgspec.Struct, rename="pascal"):
+    positions: list[Entry]
+
+
+class _Index(msgspec.Struct):
+    index: _Positions = msgspec.field(name="SequenceIndex")
 
 
 def _scan_headers(archive: SequenceFile, reader: SequenceReader) -> dict[str, Entry]:
@@ -257,19 +271,24 @@ def _scan_headers(archive: SequenceFile, reader: SequenceReader) -> dict[str, En
     return entries
 
 
-def _check_frame(archive: SequenceFile, reader: SequenceReader, entry: Entry) -> None:
-    """The index may only point to the frame that has the name itself."""
+def _frame_of(archive: SequenceFile, entry: Entry) -> Frame:
     if not 0 < entry.index < len(archive):
         raise IntegrityError("the archive's index points outside of it")
-    content, _ = reader.heading(archive.frame(entry.index)).texts()
+    return archive.frame(entry.index)
+
+
+def _require_named(content: ContentMeta, entry: Entry) -> None:
+    """The index may only point to the frame that has the name itself."""
     if content.filename != entry.unique_id or (content.content_type or "") != entry.kind:
         raise IntegrityError(f"the archive's index leads to another file than {entry.unique_id[:80]!r}")
 
 
-def _make_parents(target: Path, place: Path) -> None:
-    for parent in reversed(place.parents):
-        if target in parent.parents:
-            _make_directory(parent)
+def _make_parents(place: Path, made: set[Path]) -> None:
+    """The directories between the target, which is in `made`, and a place in it."""
+    if place.parent not in made:
+        _make_parents(place.parent, made)
+        _make_directory(place.parent)
+        made.add(place.parent)
 
 
 def _make_directory(place: Path) -> None:

@@ -25,6 +25,9 @@ class EntryKind(StrEnum):
     SYMLINK = "inode/symlink"
 
 
+_KINDS = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.DIRECTORY, stat.S_IFLNK: EntryKind.SYMLINK}
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
     """One name in an archive. Its frame's body is the file's octets, or a symbolic link's target."""
 
@@ -66,22 +69,19 @@ def scan(root: Path) -> Iterator[tuple[Path, Entry]]:
     for directory, names, files in os.walk(root, onerror=_raise):
         names.sort()
         here = Path(directory)
-        links = [name for name in names if (here / name).is_symlink()]
-        for name in sorted([*files, *links]):
-            yield here / name, entry_of(here / name, root)
-        for name in names:
-            if name not in links:
-                yield here / name, entry_of(here / name, root)
+        below = "" if here == root else here.relative_to(root).as_posix() + "/"
+        links = {name for name in names if (here / name).is_symlink()}
+        for name in [*sorted([*files, *links]), *(name for name in names if name not in links)]:
+            path = here / name
+            yield path, entry_of(path, below + name)
 
 
-def entry_of(path: Path, root: Path) -> Entry:
-    """What is kept of one file. Raises UsageError, OSError."""
+def entry_of(path: Path, name: str) -> Entry:
+    """What is kept of one file under this name. Raises UsageError, OSError."""
     found = path.lstat()
-    kinds = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.DIRECTORY, stat.S_IFLNK: EntryKind.SYMLINK}
-    kind = kinds.get(stat.S_IFMT(found.st_mode))
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
     if kind is None:
         raise UsageError(f"{path} is neither a file, a directory nor a link", hint="leave it out")
-    name = path.relative_to(root).as_posix()
     try:
         name.encode()
     except UnicodeEncodeError as error:

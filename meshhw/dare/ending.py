@@ -30,11 +30,11 @@ class Ending:
         trailer = {"PayloadDigest": payload_digest}
         ending = self
         if self.kind is SequenceKind.CHAIN:
-            ending = replace(self, chain=PUBLISHED.node(self.chain, payload_digest))
+            ending = Ending(self.kind, chain=PUBLISHED.node(self.chain, payload_digest))
             trailer["ChainDigest"] = ending.chain
         if self.tree is not None:
             growth = (self.growth or self.tree.begin()).grow(self.tree.leaf(authenticated, payload_digest))
-            ending = replace(self, growth=growth)
+            ending = Ending(self.kind, self.tree, growth=growth)
             trailer |= growth.trailer()
         return ending, {name: encode_base64url(digest) for name, digest in trailer.items()}
 

@@ -158,12 +158,15 @@ def prepare(outline: Outline, exchange: Exchange | None = None) -> Prepared:
     return Prepared(members, cipher, outline.signers, exchange.seed, salt, outline.compat, authenticated)
 
 
-def _common(outline: Outline) -> Header:
-    return Header(
+def _common(outline: Outline) -> Members:
+    if not outline.signers and outline.envelope_id is None:
+        return {}
+    common = Header(
         envelope_id=outline.envelope_id,
         dig="S512" if outline.signers else None,
         signers=() if outline.compat else tuple(fingerprint(signer.public) for signer in outline.signers),
     )
+    return to_members(common)
 
 
 def _plain_members(outline: Outline) -> Members:
@@ -172,7 +175,7 @@ def _plain_members(outline: Outline) -> Members:
         content_meta=_content(outline),
         annotations=tuple(Binary(eds.write_eds(prefix, data)) for prefix, data in annotations),
     )
-    return to_members(_common(outline)) | to_members(own) | dict(outline.extra)
+    return _common(outline) | to_members(own) | dict(outline.extra)
 
 
 def _encrypted_members(outline: Outline, exchange: Exchange, salt: bytes, cipher: Cipher) -> Members:
@@ -189,7 +192,7 @@ def _encrypted_members(outline: Outline, exchange: Exchange, salt: bytes, cipher
         cloaked=sequences.pop(0) if content else None,
         annotations=tuple(sequences),
     )
-    return to_members(_common(outline)) | to_members(own) | dict(outline.extra)
+    return _common(outline) | to_members(own) | dict(outline.extra)
 
 
 def _content(outline: Outline) -> Binary | None:

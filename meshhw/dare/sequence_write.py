@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -230,7 +230,10 @@ class SequenceWriter(SequenceFile):
         extra: dict[str, Value] = {**outline.extra, "SequenceInfo": info}
         if self.kind.has_digest:
             extra["dig"] = "S512"
-        return prepare(replace(outline, readers=(), extra=extra, compat=False), exchange)
+        fitted = Outline(
+            (), outline.signers, outline.content, outline.annotations, outline.envelope_id, extra=extra
+        )
+        return prepare(fitted, exchange)
 
     def _check_continuation(self, octets: bytes, expected_head: merkle.Head | None) -> None:
         view, at = OctetsView(octets), 0

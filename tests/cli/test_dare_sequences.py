@@ -154,12 +154,13 @@ def test_an_archive_that_was_put_back_is_noticed(meshhw: Any, files: Path) -> No
     meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--encrypt", f"{files}/public.json")
     old = archive.read_bytes()
     (files / "tree" / "new").write_bytes(b"new")
-    assert meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--update", *key).returncode == 0
+    update = ("dare", "archive", f"{files}/tree", f"{archive}", "--update", "--sync", *key)
+    assert meshhw(*update).returncode == 0
     archive.write_bytes(old)
     extract = ("dare", "extract", f"{archive}", f"{files}/out", *key)
     assert meshhw(*extract).returncode == 6
     assert not (files / "out").exists()
-    assert meshhw("dare", "archive", f"{files}/tree", f"{archive}", "--update", *key).returncode == 6
+    assert meshhw(*update).returncode == 6
     assert archive.read_bytes() == old
     assert meshhw(*extract, "--older").returncode == 0
 
