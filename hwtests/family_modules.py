@@ -12,9 +12,7 @@ from meshhw_pkcs11.modules import VARIABLE
 
 from hwtests.family import Family, Unable
 from meshhw.algorithms import Algorithm
-from meshhw.keystore.api import (
-    PinPolicy,
-)
+from meshhw.keystore.api import Key, PinPolicy, Token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -108,6 +106,16 @@ class RsaFamily(Pkcs11Family):
     """The same for a token without elliptic curves."""
 
     algorithm = Algorithm.RSA2048
+
+    def make_key(self, token: Token) -> Key:
+        """One serves all tests: they are slow to make, and some tests have a deadline."""
+        return next(iter(token.keys()), None) or super().make_key(token)
+
+    def prepare(self) -> None:
+        """Make it while there is time."""
+        token = self.open()
+        self.make_key(token)
+        token.close()
 
 
 class TpmFamily(Family):
@@ -207,4 +215,7 @@ def opencryptoki(request: pytest.FixtureRequest) -> Family:
     directory = request.getfixturevalue("tmp_path")
     path = or_skip(lambda: shim.place(token.module_path, directory, "opencryptoki-shim"))
     shimmed = replace(token, module_path=str(path), env={VARIABLE: str(path)})
-    return RsaFamily(shimmed, shim.Control(shim.control_of(path)).trouble(token.label), shim.control_of(path))
+    control = shim.control_of(path)
+    family = RsaFamily(shimmed, shim.Control(control).trouble(token.label), control)
+    family.prepare()
+    return family
