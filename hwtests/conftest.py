@@ -15,7 +15,7 @@ ONLY_ONE = ("opencryptoki",)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("meshhw")
-    group.addoption("--token", metavar="URI", help="also check this real token (PIN by MESHHW_PIN_SOURCE)")
+    group.addoption("--token", metavar="URI", help="check this real token alone (PIN by MESHHW_PIN_SOURCE)")
     group.addoption("--wipe", action="store_true", help="make and destroy keys on it, and spend PIN tries")
     group.addoption(
         "--reports", metavar="DIR", type=Path, help="keep the conformance and fault reports there"
@@ -24,7 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of what a machine has once in one process, where several share the tests."""
+    """A real token has its tests alone; what a machine has once is tested in one process of several."""
+    if config.getoption("--token"):
+        others = [item for item in items if "real_token" not in _asked_for(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:

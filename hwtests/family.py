@@ -96,6 +96,11 @@ class Family(ABC):
         spec = KeySpec(self.algorithm, "fault", frozenset({Operation.SIGN}), pin_policy=self.key_pin_policy)
         return token.generate(spec)
 
+    def one_more(self, token: Token) -> None:
+        """Ask for another key, such as a full token has no room for."""
+        assert isinstance(token, Generates)
+        token.generate(KeySpec(self.algorithm, "too many"))
+
     @abstractmethod
     def pull(self) -> None:
         """Take the token away."""

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hwtests.family import MESSAGE, Family, Subject, Unable, signs_rightly
+from hwtests.family import MESSAGE, Family, Subject, signs_rightly
 from meshhw.algorithms import Algorithm
 from meshhw.keystore.api import (
     Administers,
+    EnrolsPresence,
     Generates,
     KeySpec,
     Seals,
@@ -25,7 +26,7 @@ from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
 from meshhw.lab.ctap.card import CtapCard
-from meshhw.lab.ctap.state import PIN_RETRIES
+from meshhw.lab.ctap.state import CAPACITY, PIN_RETRIES
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.holding import CardHolder
 from meshhw.lab.piv.card import PivCard
@@ -230,7 +231,13 @@ class CtapFamily(Family):
         return 0x7F  # CTAP1_ERR_OTHER: what the protocol makes of a status word that it does not know
 
     def fill(self) -> None:
-        raise Unable("an authenticator keeps nothing for the secrets that it seals")
+        lasting = self._own.authenticator.context.lasting
+        lasting.capacity = len(lasting.credentials)
+
+    def one_more(self, token: Token) -> None:
+        """What it keeps are credentials that prove a presence; the secrets that it seals take no room."""
+        assert isinstance(token, EnrolsPresence)
+        token.enrol("too many")
 
     def exhaust(self) -> AbstractContextManager[object]:
         return connections_taken(self._virtual.reader.name)
@@ -246,6 +253,7 @@ class CtapFamily(Family):
 
     def heal(self) -> None:
         self._virtual.heal()
+        self._own.authenticator.context.lasting.capacity = CAPACITY
 
     def pins_received(self) -> int:
         return self._before - self._tries()

@@ -33,7 +33,7 @@ from meshhw.errors import (
     TokenRemoved,
     TouchTimeout,
 )
-from meshhw.keystore.api import Generates, KeySpec, Token
+from meshhw.keystore.api import Token
 
 MESSAGE = b"what is signed"
 HOW_LONG = pytest.mark.parametrize("seconds", [5.0, pytest.param(30.0, marks=pytest.mark.fuzz)])
@@ -290,9 +290,8 @@ def test_full(family: Family) -> None:
     with opened(family) as (token, subject):
         before = names(token)
         with suffering(family.fill):
-            assert isinstance(token, Generates)
             with pytest.raises(TokenFull):
-                token.generate(KeySpec(family.algorithm, "too many"))
+                family.one_more(token)
             subject.use()
             family.heal()
             assert names(token) == before
