@@ -18,6 +18,7 @@ from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.presence import RP_ID, PresenceProof, client_data_hash, verify_presence
 from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.authenticator import ASSERT, MAKE, Authenticator
+from meshhw.lab.ctap.model import Model
 
 AAGUID = bytes(range(16))
 MAKER = Maker(AAGUID)
@@ -26,7 +27,7 @@ DIGEST = hashlib.sha256(b"what is confirmed").digest()
 
 
 def card() -> Authenticator:
-    return Authenticator(AAGUID, MAKER, (2, 1))
+    return Authenticator(AAGUID, MAKER, Model())
 
 
 def ask(authenticator: Authenticator, command: int, parameters: dict[int, object]) -> dict[int, object]:
