@@ -54,8 +54,6 @@ def program(lab: Lab, tmp_path: Path) -> Iterator[Remote]:
     """A program in the lab's environment."""
     with Remote(lab.status()["env"] | {"MESHHW_HOME": str(tmp_path / "home")}, PROGRAM) as remote:
         yield remote
-    for token in REFUSED:
-        lab.fault(token, Fault.NONE)
 
 
 @pytest.mark.parametrize("token", REFUSED)

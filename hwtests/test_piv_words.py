@@ -38,7 +38,7 @@ def test_each_status_word_is_folded_and_kept(piv_card: VirtualPivToken, status: 
     token.close()
 
 
-@pytest.mark.parametrize("personality", ["5.7", "plain", "small"])
+@pytest.mark.parametrize("personality", ["5.7", "plain"])
 def test_nothing_else_comes_of_any_answer(insert_card: InsertCard, personality: str) -> None:
     virtual = insert_card(personality)
     first = opened(virtual)
