@@ -8,6 +8,9 @@
 | `signer` | a quorum as one signer, opened by its name |
 | `signing`, `cosigning` | threshold signatures, each share in a process of its own |
 | `asking`, `answering` | requests to holders on other machines, and their answers |
-| `renew`, `renewing` | refreshing shares and replacing a lost one |
+| `renew`, `renewing`, `lockstep` | refreshing shares and replacing a lost one |
+| `succession`, `rewrapping` | a new key in the place of one that cannot be renewed, and its envelopes |
+| `authority`, `devices` | who may sign the next descriptor |
+| `demand` | what a person will be asked, counted beforehand |
 | `worker`, `process`, `channel`, `hardening` | the short-lived processes in which scalars appear |
 """

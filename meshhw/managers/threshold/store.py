@@ -6,6 +6,8 @@
 | `signing-G-I` | the signing share of holder I, generation G, as its token sealed it |
 | `copy-G-I.dare` | the renewal copy of share I: sealed to its token, and that encrypted to the group's key |
 | `nonce-I` | 32 random octets that go into each of holder I's nonces |
+| `request-ID` | what is kept of a request until its answers come, sealed by the device's token |
+| `successor` | the name of the key that takes this one's place |
 | `holders.json` | when each holder's token was seen here last |
 | `journal.json` | what is under way, so that a crash can be rolled back or resumed |
 
