@@ -9,6 +9,10 @@ import pytest
 from meshhw_pkcs11 import modules
 
 from meshhw.algorithms import Algorithm
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_read import SequenceReader
+from meshhw.dare.sequence_write import SequenceWriter, create
 from meshhw.keystore.api import KeySpec
 from meshhw.lab import shim
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -70,4 +74,24 @@ def test_a_cold_signature(troubled_softhsm: Troubled) -> None:
     assert calls.pop("C_Login") == calls.pop("C_Logout") == 1
     assert calls.pop("C_OpenSession") == calls.pop("C_CloseSession") == 1
     assert sum(calls.values()) <= 40, calls
+    token.close()
+
+
+def test_a_thousand_entries_of_a_session_take_one_agreement(
+    troubled_softhsm: Troubled, tmp_path: Path
+) -> None:
+    token: Any = troubled_softhsm[0].open()
+    key = token.generate(KeySpec(Algorithm.X25519))
+    create(tmp_path / "s")
+    readers = [RecipientKey(key.public)]
+    with control(troubled_softhsm[0]).counted() as written, SequenceWriter(tmp_path / "s", readers) as writer:
+        for number in range(1000):
+            writer.append(b"entry %d" % number)
+    assert not any(written.values()), written
+    with control(troubled_softhsm[0]).counted() as read, SequenceFile(tmp_path / "s") as sequence:
+        reader = SequenceReader(sequence, KeyRing([key]))
+        for number in range(1000):
+            assert reader.open(number + 1).payload == b"entry %d" % number
+    assert read["C_DeriveKey"] == 1, read
+    assert sum(read.values()) <= 10, read
     token.close()
