@@ -27,6 +27,7 @@ INSERT INTO keys VALUES (?, ?, ?, ?)
     ON CONFLICT (mac) DO UPDATE SET last = excluded.last, live = excluded.live
 """
 _MAC_OCTETS = 16
+_CHECKED = 16 << 20
 
 
 class Place(NamedTuple):
@@ -47,13 +48,15 @@ class KeyIndex:
         self._identity = hashlib.sha256(identity + secret).digest()
         self._secret = secret
         self._fresh: dict[bytes, Place] = {}
+        self.epoch = 0
         try:
             self._database = self._opened()
-        except sqlite3.DatabaseError:
+            self._require_sound()
+            self.frames = self._state()
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             self._path.unlink(missing_ok=True)
             self._database = self._opened()
-        self.epoch = 0
-        self.frames = self._state()
+            self.frames = self._state()
 
     def get(self, key: str) -> Place | None:
         """Where a key is."""
@@ -114,6 +117,13 @@ class KeyIndex:
         database.execute("PRAGMA journal_mode = MEMORY")
         database.executescript(_TABLES)
         return database
+
+    def _require_sound(self) -> None:
+        """A damaged database is found at once, while looking through all of it is quick."""
+        if self._path.stat().st_size <= _CHECKED:
+            told = self._database.execute("PRAGMA quick_check(1)").fetchone()
+            if told != ("ok",):
+                raise sqlite3.DatabaseError("the index is damaged")
 
     def _state(self) -> int:
         row = self._database.execute("SELECT version, identity, frames, epoch FROM known").fetchone()

@@ -73,7 +73,7 @@ def test_events_carry_first_and_previous(path: Path) -> None:
         check_sequence(sequence, reader)
 
 
-@pytest.mark.parametrize("damage", ["absent", "garbage", "other", "older"])
+@pytest.mark.parametrize("damage", ["absent", "garbage", "other", "older", "page", "table"])
 def test_the_index_is_rebuilt(path: Path, tmp_path: Path, damage: str) -> None:
     beside = path.with_name("c.dcat.keys")
     older = beside.read_bytes()
@@ -83,6 +83,11 @@ def test_the_index_is_rebuilt(path: Path, tmp_path: Path, damage: str) -> None:
         beside.unlink()
     elif damage == "garbage":
         beside.write_bytes(b"garbage" * 1000)
+    elif damage in ("page", "table"):
+        octets = bytearray(beside.read_bytes())
+        at = 8192 + 16 if damage == "page" else octets.index(b"identity")
+        octets[at] ^= 1
+        beside.write_bytes(octets)
     elif damage == "older":
         beside.write_bytes(older)
     else:
