@@ -15,10 +15,12 @@ from pathlib import Path
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import RecipientKey
 from meshhw.dare.header import ContentMeta
-from meshhw.dare.policy import session_policy
+from meshhw.dare.heads import HEAD_TYPE, head_of, sign_head
+from meshhw.dare.policy import readers_of, session_policy
 from meshhw.dare.prepare import Outline
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
+from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError
 from meshhw.jsonbcd import Value, decode, to_json
 from meshhw.udf.message import envelope_id
@@ -93,6 +95,8 @@ def messages(reader: SequenceReader, *, since: int = 1) -> Iterator[Message]:
     states: dict[str, tuple[MessageState, str]] = {}
     for index in range(len(reader.sequence) - 1, max(since, 1) - 1, -1):
         opened = reader.open(index)
+        if index == 1 and opened.content.content_type == HEAD_TYPE:  # the link of a compacted spool
+            return
         message_id, message_type = opened.content.unique_id, opened.content.message_type
         if message_id is None or message_type is None:
             raise FormatError(f"frame {index} holds no message")
@@ -102,6 +106,29 @@ def messages(reader: SequenceReader, *, since: int = 1) -> Iterator[Message]:
         state, cause = states.get(message_id, (MessageState.OPEN, ""))
         whole = opened.content.content_type == ENVELOPE_TYPE
         yield Message(index, message_id, message_type, state, opened.payload, whole, cause)
+
+
+def compact_spool(reader: SequenceReader, target: Path, signers: Sequence[Signer] = ()) -> None:
+    """Write the messages that are not closed, and their states, into a new spool for the same readers. Its
+    first frame is the old one's head, signed, as in a compacted catalog. Raises StateError when `target`
+    exists, and as `messages`."""
+    readers = readers_of(reader.sequence)
+    kept = [found for found in messages(reader) if found.state is not MessageState.CLOSED][::-1]
+    create_spool(target, readers)
+    with SequenceWriter(target, readers) as writer:
+        link = sign_head(head_of(reader.sequence), signers)
+        writer.append(link.octets(), Outline(content=ContentMeta(content_type=HEAD_TYPE)), in_clear=True)
+        for found in kept:
+            content = reader.content(reader.sequence.frame(found.index))
+            writer.append(found.payload, Outline(content=content, envelope_id=envelope_id(found.message_id)))
+        for cause in sorted({found.answered_by for found in kept}):
+            states = {f.message_id: f.state for f in kept if f.answered_by == cause}
+            states = {
+                name: state for name, state in states.items() if state is not MessageState.OPEN or cause
+            }
+            if states:
+                complete(writer, states, cause)
+        writer.flush(sync=True)
 
 
 def _completions(payload: bytes) -> dict[str, tuple[MessageState, str]]:
