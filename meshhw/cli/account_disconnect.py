@@ -70,7 +70,7 @@ def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
 
 def _case(lost: Lost) -> str:
     if lost.needs_successor:
-        return "it held the account's seed or root key, so the account gets a successor"
+        return "it held the account's seed or root key, so the account itself must be replaced"
     if lost.administrator is not None:
         return "an administrator: its key is removed, stores and common keys get new ones"
     if lost.rights.common_keys:

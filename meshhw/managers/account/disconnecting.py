@@ -24,7 +24,7 @@ from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
 from meshhw.managers.account.rekeying import needed, new_keys, rotated, statement
-from meshhw.managers.account.removed import proof_of, removal, signers_for
+from meshhw.managers.account.removed import is_provable, proof_of, removal, signers_for
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.updates import Given, refreshed, update_for
 from meshhw.schema.activation import ActivationCommon
@@ -112,7 +112,7 @@ def disconnect(
     if lost.needs_successor:
         raise NotSupported(
             "it held the account's seed or root key, so the account itself must be replaced",
-            hint="`meshhw account succeed` makes its successor and takes the other devices along",
+            hint="make a new account, connect the devices to it, and tell those who know the old one",
         )
     keys = new_keys(held, lost.rights.stores | {DEVICES}, found.suite, common=lost.rights.common_keys)
     after = merged(held, keys)
@@ -169,8 +169,16 @@ def removing(profile: ProfileUser, udf: str, devices: DeviceCatalog) -> ProfileU
     Raises KeyNotFound, UsageError for the last one.
     """
     left, gone = without(profile, udf)
+    _make_provable(public_key(gone, "administrator"), devices)
     removals = (*profile.removed_administrators, removal(gone, devices.store.catalog))
     return replace(left, removed_administrators=removals)
+
+
+def _make_provable(removed: PublicKey, devices: DeviceCatalog) -> None:
+    """Entries that came from another device's copy of the catalog may lack the digests that proofs need."""
+    for entry in devices.devices():
+        if _signed_by(entry, removed) and not is_provable(devices.store.catalog, entry.device_udf or ""):
+            devices.put(entry)
 
 
 def _refreshed(

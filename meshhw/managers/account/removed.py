@@ -38,6 +38,11 @@ def proof_of(catalog: Catalog, key: str) -> SequenceProof:
     return prove_frame(catalog.sequence, catalog.get(key).index)
 
 
+def is_provable(catalog: Catalog, key: str) -> bool:
+    """Whether the frame of a device's entry names the digests of what is signed in it. Raises KeyNotFound."""
+    return DIGESTS in catalog.sequence.frame(catalog.get(key).index).members
+
+
 def signers_for(profile: ProfileUser, envelope: Envelope, proof: bytes | None) -> Sequence[PublicKey]:
     """The keys whose signature of this object counts: today's administrators', and a removed one's if the
     proof shows that the object was there before.

@@ -260,7 +260,10 @@ class Synchroniser:
         octets = self._folder.read(name, LIMIT)
         if octets is None or hashlib.sha256(octets).digest() != seen.digest:
             return False
-        return read_statement(octets, self._found.author, self._found).heads == heads
+        try:
+            return read_statement(octets, self._found.author, self._found).heads == heads
+        except Stranger:  # it was made before the administrator who had connected this device was removed
+            return False
 
     def _local(self, store: str) -> Path:
         return store_path(self._found.directory.path, store)
