@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import types
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,14 @@ EXTENSIONS = {
 }
 
 
+SCALARS = {
+    str: "String",
+    bytes: "Binary",
+    datetime: "DateTime",
+    int: "Integer",
+    bool: "Boolean",
+    float: "Float",
+}
 OLDER = {f"Account{use}": f"Common{use}" for use in ("Encryption", "Authentication", "Signature")}
 """One of the published profiles still has the names of schema-08."""
 
@@ -78,6 +88,52 @@ def test_every_published_class_has_its_members_under_their_names(name: str) -> N
         inherited |= set(schema.CLASSES[parent].__struct_encode_fields__)
     members = {field["name"] for field in described.get("fields", [])}
     assert own == members | inherited | EXTENSIONS.get(name, set())
+
+
+def shape(hint: Any) -> tuple[str, bool, bool]:
+    """A member's type as the published list names it, whether it is a list, and whether it is tagged."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return shape(next(choice for choice in get_args(hint) if choice is not type(None)))
+    if origin is tuple:
+        name, _, tagged = shape(get_args(hint)[0])
+        return name, True, tagged
+    if origin is Annotated:
+        return get_args(hint)[0].__name__, False, True
+    if origin is schema.Enveloped or hint is schema.Enveloped:
+        return "Enveloped", False, False
+    return SCALARS.get(hint, hint.__name__), False, False
+
+
+@pytest.mark.parametrize("name", sorted(published_classes()))
+def test_every_published_member_has_its_type(name: str) -> None:
+    hints = get_type_hints(schema.CLASSES[name], localns=dict(schema.CLASSES), include_extras=True)
+    kind = schema.CLASSES[name]
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    for field in published_classes()[name].get("fields", []):
+        found = shape(hints[names[field["name"]]])
+        published = field["type"].partition("<")[0]
+        published = "Enveloped" if published == "DareEnvelope" else published
+        assert found == (published, field.get("multiple", False), field.get("tagged", False)), field["name"]
+
+
+ALIASES = [
+    (kind, old, new)
+    for kind in schema.CLASSES.values()
+    for old, new in kind.__dict__.get("ALIASES", {}).items()
+]
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), ALIASES, ids=lambda value: getattr(value, "__name__", value))
+def test_every_listed_alias_is_read_and_never_written(
+    kind: type[schema.MeshObject], old: str, new: str
+) -> None:
+    attribute = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))[new]
+    hint = get_type_hints(kind, localns=dict(schema.CLASSES), include_extras=True)[attribute]
+    name, multiple, _ = shape(hint)
+    value: Any = {"KeyData": {"Udf": "MAAA"}, "String": "text"}[name]
+    read = schema.from_members({old: [value] if multiple else value}, kind)
+    assert schema.to_members(read) == {new: [value] if multiple else value}
 
 
 @pytest.mark.parametrize("index", range(len(bodies())))
