@@ -10,7 +10,18 @@ from pathlib import Path
 
 from benchmarks.harness import Result, Taken, measure
 
-MODULES = ("startup", "listing", "pkcs11", "piv", "tpm", "dare", "archives", "sequences", "threshold")
+MODULES = (
+    "startup",
+    "listing",
+    "pkcs11",
+    "piv",
+    "tpm",
+    "dare",
+    "archives",
+    "sequences",
+    "threshold",
+    "account",
+)
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 _TABLE = re.compile(r"<!-- (\w+) -->.*?<!-- end -->", re.DOTALL)
 

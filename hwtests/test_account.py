@@ -26,11 +26,13 @@ from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.membership import Membership
 from meshhw.managers.account.request import make_request, read_request
 from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.stores import opened_store
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ROOT, ProfileRequest
 from meshhw.managers.uselog import UseLog, entries
 from meshhw.schema.assertion import open_assertion, sign_assertion
+from meshhw.schema.entry import CatalogedCredential
 from meshhw.schema.message import RequestConnection
 
 ALICE = "alice@example.com"
@@ -176,3 +178,24 @@ def test_connecting_takes_few_token_operations_on_each_side(
     completed = len(person.uses())
     assert answered - asked <= 8
     assert (asked - before) + (completed - answered) <= 8
+
+
+ENTRIES = 500
+
+
+def test_reading_a_catalog_asks_the_token_once(
+    person: Person, host: Host, tmp_path: Path, new_softhsm: NewToken
+) -> None:
+    """A connected device agrees once; where the account was made a secret is unsealed, and no key is used."""
+    admin, token = person.know(new_softhsm()), person.know(new_softhsm())
+    person.account(host, tokens=[admin.uri], suite=Suite.S25519)
+    home = Host(tmp_path / "phone")
+    connected(person, host, home, person.device(home, token), "web")
+    for here, agreements in ((host, 0), (home, 1)):
+        with opened_store(here, "MMM_Credential", person.options, writable=True) as store:
+            for number in range(ENTRIES):
+                store.put(str(number), CatalogedCredential(service=str(number)))
+        before = len(person.uses())
+        with opened_store(here, "MMM_Credential", person.options) as store:
+            assert len(list(store.all(CatalogedCredential))) == ENTRIES
+        assert len(person.uses()) - before == agreements

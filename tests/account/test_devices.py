@@ -11,7 +11,7 @@ from meshhw.dare.catalog import DIGESTS
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.heads import prove_frame
 from meshhw.dare.sequence import SequenceFile
-from meshhw.errors import Ambiguous, KeyNotFound
+from meshhw.errors import Ambiguous, KeyNotFound, UsageError
 from meshhw.jsonbcd import encode_base64url
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.devices import opened_devices
@@ -51,6 +51,8 @@ def test_the_machine_of_a_new_account_is_its_first_device(admin: Admin) -> None:
 def test_devices_are_found_by_udf_and_by_name(admin: Admin, tmp_path: Path) -> None:
     phone, other = Phone(tmp_path / "phone"), Phone(tmp_path / "other")
     join(admin, phone, "phone", "device")
+    with pytest.raises(UsageError, match="'phone' is taken"):
+        join(admin, other, "phone", "web")
     join(admin, other, "other", "web")
     with opened_devices(admin.host, OPTIONS, writable=True) as devices:
         devices.put(replace(devices.device("other"), local_name="phone"))  # as two devices' stores may merge

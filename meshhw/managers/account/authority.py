@@ -34,7 +34,7 @@ from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT
 from meshhw.managers.threshold.signer import find_signer
 from meshhw.schema.activation import ActivationCommon
-from meshhw.schema.assertion import enclose, open_profile
+from meshhw.schema.assertion import open_profile
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.key import KeyData
@@ -284,10 +284,7 @@ class ConnectedAdministrator(Authority):
         """Its refreshed entry, and with its own signature all the keys that it holds."""
         udf = self._found.device.udf
         entry = next(item for item in entries if item.device_udf == udf)
-        with self._found.signer(self.options) as signer:
-            reader = public_key(self._found.connection.encryption, "Encryption")
-            granted = enclose(keys, signer, reader, udf)
-        return encode(entry), granted.octets()
+        return encode(entry), self._found.kept_envelope(keys, self.options).octets()
 
     def keep_own(self, own: bytes, granted: bytes | None) -> None:
         """As an update of this device."""

@@ -78,8 +78,8 @@ def _complete(
     if not set(signers) & set(administrators(found.profile)):
         raise SignatureInvalid("the answer is not signed by an administrator of the account")
     _require_asked(found, pending)
-    found.common(options)  # opens every layer, and so proves that this device can use all that it was given
-    install(host, found)
+    granted = found.brought(options)  # every layer, which proves that this device can use what it was given
+    install(host, found, found.kept_envelope(granted, options))
     take_statements(AccountDirectory(host.home, found.udf), statements_of(found.entry))
     path.unlink(missing_ok=True)
     return found

@@ -126,31 +126,34 @@ class Membership:
             return self._activation(KeyRing([base.key]))
 
     def common(self, options: OpenOptions) -> ActivationCommon:
-        """The keys of the account that this device was granted, opened with its connected key."""
+        """The keys of the account that this device holds, with one question to the token: they are kept under
+        its base key. Without that the administrator's entry is opened, with two."""
+        kept = AccountDirectory(self.host.home, self.udf).granted()
+        if kept is None:
+            return self.brought(options)
+        own = public_key(self.connection.signature, "Signature")
+        with opened(self.device.key("encryption").uri, self.host.home, options) as base:
+            return open_assertion(kept, ActivationCommon, [own], KeyRing([base.key])).value
+
+    def brought(self, options: OpenOptions) -> ActivationCommon:
+        """What the administrator's entry itself brings, every layer of it opened."""
         with self.encryption(options) as key:
-            return self._granted(KeyRing([key]))
+            return self.given(KeyRing([key]))
 
     def merged_envelope(self, later: Membership, options: OpenOptions) -> Envelope:
-        """All that this device held and what a later entry brings, for itself alone, signed by itself."""
-        with later.encryption(options) as key:
-            ring = KeyRing([key])
-            both = merged(self._granted(ring), later.given(ring))
-            reader = key.public
-        with later.signers(options) as signers:
-            return enclose(both, signers[0], reader, later.device.udf)
+        """All that this device held and what a later entry brings, as it is kept."""
+        return later.kept_envelope(merged(self.common(options), later.brought(options)), options)
+
+    def kept_envelope(self, keys: ActivationCommon, options: OpenOptions) -> Envelope:
+        """Keys of the account for this device alone, signed by itself: under its base key, which opens the
+        activation too, so that nothing is lost by asking the token once instead of twice."""
+        with self.signers(options) as signers:
+            return enclose(keys, signers[0], self.device.key("encryption").public_key, self.device.udf)
 
     def given(self, ring: KeyRing) -> ActivationCommon:
         """What the administrator's entry itself brings."""
         envelope = _envelope(self.entry.enveloped_activation_common, "activation of the account's keys")
         return open_assertion(envelope, ActivationCommon, self._signers(envelope), ring).value
-
-    def _granted(self, ring: KeyRing) -> ActivationCommon:
-        """The newest that is held: after an update what this device has put together itself."""
-        kept = AccountDirectory(self.host.home, self.udf).granted()
-        if kept is None:
-            return self.given(ring)
-        own = public_key(self.connection.signature, "Signature")
-        return open_assertion(kept, ActivationCommon, [own], ring).value
 
     def _signers(self, envelope: Envelope) -> Sequence[PublicKey]:
         return signers_for(self.profile, envelope, self.entry.proof)
