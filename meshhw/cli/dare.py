@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -131,7 +131,7 @@ def verify(
     from meshhw.errors import SignatureInvalid
     from meshhw.udf import fingerprint
 
-    wanted = [_signer(name) for name in signer or []]
+    wanted = [key for name in signer or [] for key in _signer(name)]
     if sequences.is_sequence(file):
         sequences.verify(Path(file), wanted, proof, older=older)
         return
@@ -224,16 +224,16 @@ def _findings(findings: tuple[Finding, ...]) -> list[dict[str, str]]:
     return [{"finding": finding.name, "meaning": finding.value} for finding in findings]
 
 
-def _signer(name: str) -> PublicKey:
-    """The public key of a signer: in a file, or known to an account of this home by a name."""
+def _signer(name: str) -> Sequence[PublicKey]:
+    """The public keys of a signer: in a file, or known to an account of this home by a name."""
     from meshhw.cli.inputs import public_key_in
-    from meshhw.managers.account.names import signature_key
+    from meshhw.managers.account.names import signing_keys
     from meshhw.managers.host import Host
 
     if Path(name).is_file() or name == "-":
-        return public_key_in(name)
+        return [public_key_in(name)]
     cli = context()
-    return signature_key(Host(cli.home), name, cli.open_options)
+    return signing_keys(Host(cli.home), name, cli.open_options)
 
 
 def _unverified_hint(opened: Opened) -> str:

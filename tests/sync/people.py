@@ -76,11 +76,11 @@ def connected(by: Machine, home: Path, *roles: str, suite: Suite = Suite.S25519)
     return machine
 
 
-def with_device(home: Path, suite: Suite = Suite.S25519) -> Machine:
+def with_device(home: Path, suite: Suite = Suite.S25519, *, dual: bool = False) -> Machine:
     """One more machine, with a device profile."""
     machine = Machine(home)
     with DeviceManager(machine.host, OPTIONS) as manager:
-        manager.create(ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite))
+        manager.create(ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite), dual=dual)
     return machine
 
 

@@ -94,14 +94,21 @@ def sent_by_another_account(scene: Scene) -> None:
 
 def signed_by_nobody_known(scene: Scene) -> None:
     """A statement in the laptop's name that a fresh key has signed."""
-    scene.heads.write_bytes(sign_statement(scene.laptop.standing, 1 << 50, {}, _key(scene)).octets())
+    scene.heads.write_bytes(sign_statement(scene.laptop.standing, 1 << 50, {}, [_key(scene)]).octets())
 
 
 def signed_for_another_device(scene: Scene) -> None:
     """The phone's statement, renamed to the laptop's."""
-    with scene.phone.standing.signer(OPTIONS) as signer:
-        octets = sign_statement(scene.phone.standing, 1 << 50, {}, signer).octets()
+    with scene.phone.standing.signers(OPTIONS) as signers:
+        octets = sign_statement(scene.phone.standing, 1 << 50, {}, signers).octets()
     scene.heads.write_bytes(octets)
+
+
+def signed_by_one_of_two(scene: Scene) -> None:
+    """A statement of the laptop's administrator key beside a stranger's signature."""
+    with scene.phone.standing.signers(OPTIONS) as signers:
+        statement = sign_statement(scene.laptop.standing, 1 << 50, {}, [*signers, _key(scene)])
+    scene.heads.write_bytes(statement.octets())
 
 
 def another_class_of_object(scene: Scene) -> None:
@@ -113,6 +120,7 @@ REFUSED: list[Callable[[Scene], None]] = [
     sent_by_another_account,
     signed_by_nobody_known,
     signed_for_another_device,
+    signed_by_one_of_two,
     another_class_of_object,
     lambda scene: flipped(scene.heads, 40),
     lambda scene: flipped(scene.heads, -40),

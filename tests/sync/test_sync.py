@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from meshhw.algorithms import Suite
 from meshhw.errors import KeyNotFound
 from meshhw.managers.account.stamp import is_copy
 from meshhw.managers.sync.mirror import State
-from tests.sync.people import Machine, connected
+from tests.sync.people import Machine, connect, connected, with_device
 
 
 def test_what_one_writes_the_other_reads(laptop: Machine, phone: Machine, shared: Path) -> None:
@@ -96,6 +97,19 @@ def test_three_devices_over_two_directories(laptop: Machine, phone: Machine, tmp
     laptop.sync(first)
     everything = {"ftp": "one", "www": "two", "imap": "three"}
     assert laptop.passwords() == phone.passwords() == desk.passwords() == everything
+
+
+def test_devices_of_every_suite_and_with_two_keys(laptop: Machine, shared: Path, tmp_path: Path) -> None:
+    others = [with_device(tmp_path / suite, suite) for suite in (Suite.S448, Suite.P256)]
+    others.append(with_device(tmp_path / "dual", dual=True))
+    for machine in others:
+        connect(laptop, machine, "web")
+        machine.put(machine.home.name, "here")
+        machine.sync(shared)
+    for machine in (laptop, *others):
+        assert machine.sync(shared).problems == []
+    everything = {machine.home.name: "here" for machine in others}
+    assert all(machine.passwords() == everything for machine in (laptop, *others))
 
 
 def test_a_device_without_the_role_takes_only_its_stores(

@@ -13,7 +13,7 @@ from meshhw.schema.assertion import open_profile, profile_udf
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.entry import CatalogedApplicationDevice, CatalogedContact, CatalogedGroup
 from meshhw.schema.key import KeyData
-from meshhw.schema.keydata import public_key
+from meshhw.schema.keydata import public_key, signature_keys
 from meshhw.schema.profile import ProfileAccount, ProfileUser
 
 _LONGEST = 64
@@ -40,7 +40,8 @@ class Known:
     udf: str = ""
     addresses: tuple[str, ...] = ()
     encryption: PublicKey | None = None
-    signature: PublicKey | None = None
+    signatures: tuple[PublicKey, ...] = ()
+    """The keys that it signs with, all of them together."""
 
     def __str__(self) -> str:
         return " ".join(filter(None, [self.sort, self.name, *self.addresses, self.udf]))
@@ -62,7 +63,12 @@ class Known:
 def device(udf: str, name: str | None, keys: ConnectionDevice | CatalogedApplicationDevice) -> Known:
     """A device under its DeviceUdf. Raises FormatError, IntegrityError for keys that do not fit."""
     return Known(
-        Sort.DEVICE, name or "", udf, udf, encryption=_key(keys.encryption), signature=_key(keys.signature)
+        Sort.DEVICE,
+        name or "",
+        udf,
+        udf,
+        encryption=_key(keys.encryption),
+        signatures=_signing(keys.signature),
     )
 
 
@@ -121,9 +127,13 @@ def _of_profile(known: Known, profile: ProfileAccount) -> Known:
         profile_udf(profile),
         known.addresses,
         _key(profile.common_encryption),
-        _key(signature),
+        _signing(signature),
     )
 
 
 def _key(data: KeyData | None) -> PublicKey | None:
     return None if data is None else public_key(data)
+
+
+def _signing(data: KeyData | None) -> tuple[PublicKey, ...]:
+    return () if data is None else signature_keys(data)

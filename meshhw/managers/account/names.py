@@ -182,15 +182,15 @@ def find_anywhere(host: Host, name: str, options: OpenOptions) -> Known:
     return found[0]
 
 
-def signature_key(host: Host, name: str, options: OpenOptions) -> PublicKey:
-    """The key that a contact, device or group of this home's accounts signs with.
+def signing_keys(host: Host, name: str, options: OpenOptions) -> tuple[PublicKey, ...]:
+    """The keys that a contact, device or group of this home's accounts signs with, all of them together.
 
     Raises as `find_anywhere`, and NotSupported for a contact whose key is not known.
     """
     found = find_anywhere(host, name, options)
-    if found.signature is None:
+    if not found.signatures:
         raise unknown_key(found, "signature")
-    return found.signature
+    return found.signatures
 
 
 def unknown_key(found: Known, what: str) -> NotSupported:

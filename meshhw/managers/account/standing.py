@@ -7,7 +7,7 @@ has those that its roles grant, encrypted to its connected key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -96,14 +96,15 @@ class Standing:
         )
 
     @contextmanager
-    def signer(self, options: OpenOptions) -> Iterator[Signer]:
-        """The key that signs for this home, its token open until the end. Raises NotSupported."""
+    def signers(self, options: OpenOptions) -> Iterator[Sequence[Signer]]:
+        """The keys that sign for this home, all together: two with `dual`. Their token is open
+        until the end. Raises NotSupported."""
         if self.member is not None:
-            with self.member.signer(options) as signer:
-                yield signer
+            with self.member.signers(options) as signers:
+                yield signers
             return
         with signing(self._made.key(ADMINISTRATOR), self.host.home, options) as signer:
-            yield signer
+            yield [signer]
 
     @property
     def _made(self) -> ProfileRecord:

@@ -6,14 +6,16 @@ lists, or that of a device whose connection an administrator has signed. Its rol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
+from meshhw.dare.exchange import KeyRing
 from meshhw.dare.heads import SequenceHead
 from meshhw.dare.merkle import Head
 from meshhw.dare.prepare import Outline
+from meshhw.dare.read import open_envelope
 from meshhw.dare.signing import Signer
 from meshhw.dare.write import seal
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
@@ -26,7 +28,7 @@ from meshhw.schema.assertion import open_assertion
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped
-from meshhw.schema.keydata import public_key
+from meshhw.schema.keydata import signature_keys
 from meshhw.schema.sync import StoreHead, StoreHeads
 from meshhw.udf import fingerprint
 
@@ -51,9 +53,9 @@ class Statement:
 
 
 def sign_statement(
-    found: Standing, number: int, heads: Mapping[str, SequenceHead], signer: Signer
+    found: Standing, number: int, heads: Mapping[str, SequenceHead], signers: Sequence[Signer]
 ) -> Envelope:
-    """This home's statement. Raises what the signer raises."""
+    """This home's statement, signed by all of its keys. Raises what they raise."""
     connection = found.connection
     listed = tuple(
         StoreHead(
@@ -72,7 +74,7 @@ def sign_statement(
         enveloped_connection_device=Enveloped(connection.array()) if connection else None,
         proof=found.member.entry.proof if found.member else None,
     )
-    return seal(encode(statement), Outline(signers=[signer]))
+    return seal(encode(statement), Outline(signers=signers))
 
 
 def read_statement(octets: bytes, author: str, found: Standing) -> Statement:
@@ -85,20 +87,25 @@ def read_statement(octets: bytes, author: str, found: Standing) -> Statement:
     claimed = decode(envelope.body, StoreHeads)
     if claimed.profile_udf != found.udf:
         raise IntegrityError("the statement is of another account")
-    key, stores = _authority(claimed, author, found)
-    statement = open_assertion(envelope, StoreHeads, [key]).value
-    if statement.author != author or fingerprint(key) != author:
+    keys, stores = _authority(claimed, author, found)
+    opened = open_envelope(envelope, KeyRing(), known=keys)
+    if not set(keys) <= set(opened.signers):
+        raise SignatureInvalid("the statement is not signed by its author")
+    statement = decode(opened.payload, StoreHeads)
+    if statement.author != author or fingerprint(keys[0]) != author:
         raise IntegrityError(f"the statement of {author} is signed by another device")
     heads = {head.store or "": _head(head) for head in statement.heads if head.store in stores}
     return Statement(author, statement.number or 0, heads)
 
 
-def _authority(claimed: StoreHeads, author: str, found: Standing) -> tuple[PublicKey, frozenset[str]]:
-    """The author's key, and the stores that it may write."""
+def _authority(
+    claimed: StoreHeads, author: str, found: Standing
+) -> tuple[Sequence[PublicKey], frozenset[str]]:
+    """The author's keys, all of which sign, and the stores that it may write."""
     listed = administrators(found.profile)
     for key in listed:
         if fingerprint(key) == author:
-            return key, frozenset(STORES)
+            return [key], frozenset(STORES)
     if claimed.enveloped_connection_device is None:
         raise Stranger(f"{author} is no administrator of the account, and shows no connection to it")
     envelope = Envelope.from_array(claimed.enveloped_connection_device.array)
@@ -109,7 +116,7 @@ def _authority(claimed: StoreHeads, author: str, found: Standing) -> tuple[Publi
         raise Stranger(f"no administrator has connected {author}: {error.message}") from error
     if connection.profile_udf != found.udf:
         raise Stranger(f"{author} is connected to another account")
-    return public_key(connection.signature, "Signature"), _granted(connection)
+    return signature_keys(connection.signature, "Signature"), _granted(connection)
 
 
 def _granted(connection: ConnectionDevice) -> frozenset[str]:

@@ -238,8 +238,8 @@ class Synchroniser:
         if not heads or self._is_said(name, heads, seen):
             return
         number = max(seen.number + 1, int(datetime.now(UTC).timestamp() * 1000))
-        with self._found.signer(self._options) as signer:
-            octets = sign_statement(self._found, number, heads, signer).octets()
+        with self._found.signers(self._options) as signers:
+            octets = sign_statement(self._found, number, heads, signers).octets()
         self._folder.write(name, octets)
         seen.number, seen.digest = number, hashlib.sha256(octets).digest()
 
