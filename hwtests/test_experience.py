@@ -1,4 +1,4 @@
-"""The chapter "User Experience" without a service: one story, on every family of tokens, as a shell runs it."""
+"""The chapter "User Experience" without a service: one story on every family of tokens, run by a shell."""
 
 from __future__ import annotations
 

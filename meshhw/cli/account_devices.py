@@ -57,7 +57,7 @@ def connect(
     from meshhw.cli.inputs import read_octets
     from meshhw.dare.output import replacing
     from meshhw.managers.account.authority import authority
-    from meshhw.managers.account.connect import Connector
+    from meshhw.managers.account.connect import SIGNATURES, Connector
     from meshhw.managers.account.request import read_request
     from meshhw.managers.account.rights import rights_of
     from meshhw.managers.host import Host
@@ -65,8 +65,8 @@ def connect(
     cli = context()
     host = Host(cli.home)
     request = read_request(read_octets(file, MAX_REQUEST))
-    here = going_on(authority(host, account, cli.open_options))
-    connector = Connector(host, here, cli.open_options)
+    found = going_on(authority(host, account, cli.open_options))
+    connector = Connector(host, found, cli.open_options)
 
     granted: list[str] = []
 
@@ -84,6 +84,9 @@ def connect(
         if not by_pin:
             _compare(request, witness)
         root = token_named(root_on)
+        announce(found, SIGNATURES, root=root, by_root=rights is not None and rights.administrator)
+        if by_pin:
+            cli.output.note("and 1 by the root key if the PIN makes an administrator")
         connector.connect(request, rights, name=name, root_on=root, deliver=deliver)
     value = {"device": request.udf, "roles": granted, "file": str(out)}
     done = "refused" if reject else f"connected as {', '.join(granted)}"
@@ -169,6 +172,17 @@ def _show_version(profile: ProfileUser) -> None:
 
     value: dict[str, Any] = {"udf": profile_udf(profile), "version": profile.version}
     context().output.show(value, f"the profile {value['udf']} has version {value['version']}")
+
+
+def announce(found: Authority, signatures: int, *, root: TokenURI | None = None, by_root: bool) -> None:
+    """How many PINs, touches and signatures a change of the account will ask for, before it does."""
+    at = found.root_token(root) if by_root else None
+    tokens = dict.fromkeys([*found.tokens(), *([at] if at else [])])
+    touches = (signatures if found.touches() else 0) + (1 if at and found.root_touches() else 0)
+    context().output.note(
+        f"{len(tokens)} PIN{'s' if len(tokens) != 1 else ''}, {touches} touches: "
+        f"{signatures} signatures by this administrator's key" + (", 1 by the root key" if by_root else "")
+    )
 
 
 def tell_judged(judged: Sequence[Judgement]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshhw.cli.account_devices import Account, RootOn, going_on, token_named
+from meshhw.cli.account_devices import Account, RootOn, announce, going_on, token_named
 from meshhw.cli.common import context
 
 if TYPE_CHECKING:
@@ -57,15 +57,7 @@ def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
     output = context().output
     name = lost.entry.local_name or lost.udf
     output.note(f"{name} is connected as {', '.join(lost.rights.roles)}; case: {_case(lost)}")
-    root = found.root_token(root_on) if lost.needs_root else None
-    tokens = dict.fromkeys([*found.tokens(), *([root] if root else [])])
-    pins = f"{len(tokens)} PIN{'s' if len(tokens) != 1 else ''}"
-    signatures = lost.signatures
-    touches = (signatures if found.touches() else 0) + (1 if root and found.root_touches() else 0)
-    output.note(
-        f"{pins}, {touches} touches: {signatures} signatures by this administrator's key"
-        + (", 1 by the root key" if root else "")
-    )
+    announce(found, lost.signatures, root=root_on, by_root=lost.needs_root)
 
 
 def _case(lost: Lost) -> str:

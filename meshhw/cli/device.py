@@ -183,6 +183,7 @@ def request(
     host = Host(cli.home)
     account, secret = _asked(address, pin)
     record = host.profile(device, "ProfileDevice")
+    _announce_use(record, "signature", 1)
     envelope = make_request(host, record, account, cli.open_options, secret)
     with replacing(out) as target:
         target.write(envelope.octets())
@@ -218,7 +219,10 @@ def complete(
     from meshhw.managers.host import Host
 
     cli = context()
-    found = receive(Host(cli.home), read_octets(file, MAX_REQUEST), cli.open_options)
+    host = Host(cli.home)
+    for record in host.profiles("ProfileDevice"):
+        _announce_use(record, "encryption", _TO_COMPLETE)
+    found = receive(host, read_octets(file, MAX_REQUEST), cli.open_options)
     roles = list(found.roles)
     value = {"account": found.account, "address": found.address, "device": found.device, "roles": roles}
     done = "brought up to date with" if found.update else "connected to"
@@ -253,6 +257,18 @@ def _touch(text: str) -> dict[str, TouchPolicy]:
         return {"signature": TouchPolicy(text)}
     except ValueError as error:
         raise UsageError(f"{text!r} is no touch policy", hint="never, cached or always") from error
+
+
+_TO_COMPLETE = 4
+"""Operations at most with a device's encryption key: the answer, its activation, and what is in it."""
+
+
+def _announce_use(record: ProfileRecord, role: str, operations: int) -> None:
+    """What the next step will ask of a device's key, before it does."""
+    handle = record.key(role)
+    touches = operations if handle.touch_policy in ("always", "cached") else 0
+    count = f"at most {operations} operations" if operations > 1 else "1 operation"
+    context().output.note(f"1 PIN, {touches} touches: {count} of the device's {role} key")
 
 
 def _announce(plan: Plan) -> None:

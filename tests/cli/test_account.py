@@ -198,9 +198,11 @@ def test_a_pin_connects_once_and_is_no_argument(meshhw: Meshhw, pins: dict[str, 
     both = ("device", "request", "-", "--pin", "-", "--out", ask)
     assert meshhw(*both, env=phone, text=made["uri"]).returncode == 2
     quiet = meshhw(*request, "-", env=phone, text=made["pin"])
-    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert (quiet.returncode, "can be seen" in quiet.stderr) == (0, False)
+    assert "1 PIN, 0 touches: 1 operation of the device's signature key" in quiet.stderr
     connected = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
     assert json.loads(connected.stdout)["roles"] == ["web"], connected.stderr
+    assert "1 PIN, 0 touches: 5 signatures by this administrator's key" in connected.stderr
     again = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
     assert (again.returncode, json.loads(again.stdout)["error"]["class"]) == (6, "Replayed")
     assert meshhw("device", "complete", answer, env=phone).returncode == 0

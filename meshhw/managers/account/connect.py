@@ -48,6 +48,8 @@ from meshhw.udf.message import response_id
 
 M = TypeVar("M", bound=MeshObject)
 ACCEPT, REJECT = "Accept", "Reject"
+SIGNATURES = 5
+"""Of the administrator's key for one device: two connections, two activations, the answer."""
 Deliver = Callable[[Envelope, tuple[str, ...]], None]
 """Puts the answer where the device will find it, and is told which roles it grants."""
 

@@ -1,0 +1,115 @@
+"""What connecting a device asks of tokens, counted where it reaches them: at most eight operations a side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from meshhw.algorithms import Suite
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinRequest, Scripted
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab import shim
+from meshhw.lab.fixtures_piv import InsertCard
+from meshhw.lab.fixtures_pkcs11 import NewTroubled
+from meshhw.lab.fixtures_tpm import NewTpm
+from meshhw.lab.piv.token import PIN
+from meshhw.lab.shim import Control
+from meshhw.managers.account.complete import complete
+from meshhw.managers.account.connect import SIGNATURES, Connector
+from meshhw.managers.account.manager import AccountManager
+from meshhw.managers.account.request import make_request, read_request
+from meshhw.managers.account.rights import rights_of
+from meshhw.managers.device import DeviceManager
+from meshhw.managers.host import Host
+from meshhw.managers.profilemaking import ProfileRequest
+
+ALICE = "alice@example.com"
+MOST = 8
+AUTHENTICATE = 0x87
+PKCS11 = ("C_SignInit", "C_DeriveKey", "C_DecryptInit", "C_UnwrapKey")
+TPM = ("Sign", "ECDH_ZGen", "Unseal", "RSA_Decrypt")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A token, and how many private-key operations have reached it."""
+
+    uri: TokenURI
+    pin: str
+    count: Callable[[], int]
+    counter: object
+    """What counts, which several tokens may share."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An administrator's token and a device's."""
+
+    suite: Suite
+    admin: Counted
+    device: Counted
+
+    def count(self) -> int:
+        """Both together: tokens of one module share its counter."""
+        return sum({id(item.counter): item.count() for item in (self.admin, self.device)}.values())
+
+
+@pytest.fixture(params=["softhsm 25519", "piv 25519", "piv P256", "tpm P256"])
+def pair(request: pytest.FixtureRequest, tpm_home: Path) -> Pair:
+    family, suite = request.param.split()
+    make = {"softhsm": of_softhsm, "piv": of_piv, "tpm": of_tpm}[family]
+    return Pair(Suite(suite), make(request), make(request))
+
+
+def of_softhsm(request: pytest.FixtureRequest) -> Counted:
+    new: NewTroubled = request.getfixturevalue("new_troubled_softhsm")
+    token, _ = new()
+    control = Control(shim.control_of(Path(token.module_path)))
+    count = lambda: sum(control.calls().get(name, 0) for name in PKCS11)  # noqa: E731
+    return Counted(token.uri, token.pin, count, request.getfixturevalue("softhsm_shim"))
+
+
+def of_piv(request: pytest.FixtureRequest) -> Counted:
+    insert: InsertCard = request.getfixturevalue("insert_card")
+    virtual = insert("5.7")
+    return Counted(virtual.uri, PIN, lambda: virtual.card.count(AUTHENTICATE), virtual)
+
+
+def of_tpm(request: pytest.FixtureRequest) -> Counted:
+    new: NewTpm = request.getfixturevalue("new_swtpm")
+    tpm = new()
+    return Counted(tpm.uri, tpm.pin, lambda: sum(tpm.proxy.counts[name] for name in TPM), tpm)
+
+
+@pytest.mark.parametrize("roles", [("web",), ("admin", "web")], ids=",".join)
+def test_at_most_eight_operations_on_each_side(pair: Pair, tmp_path: Path, roles: tuple[str, ...]) -> None:
+    pins = {pair.admin.uri: pair.admin.pin, pair.device.uri: pair.device.pin}
+
+    def answer(asked: PinRequest) -> str:
+        fitting = [pin for uri, pin in pins.items() if asked.token.fits(uri)]
+        return fitting[0] if fitting else "a passphrase"
+
+    options = OpenOptions(Scripted(answer))
+    office, phone = Host(tmp_path / "office"), Host(tmp_path / "phone")
+    with AccountManager(office, options) as accounts:
+        wanted = ProfileRequest(tokens=[pair.admin.uri], suite=pair.suite)
+        accounts.create(accounts.plan(ALICE, wanted))
+    with DeviceManager(phone, options) as devices:
+        device = devices.create(ProfileRequest(tokens=[pair.device.uri], suite=pair.suite))
+
+    counts = [pair.count()]
+    request = make_request(phone, device, ALICE, options)
+    counts.append(pair.count())
+    connector = Connector(office, office.profile(ALICE), options)
+    connection = connector.connect(read_request(request.octets()), rights_of(roles))
+    counts.append(pair.count())
+    complete(phone, connection.octets(), options)
+    counts.append(pair.count())
+    asking, here, completing = (after - before for before, after in pairwise(counts))
+    assert SIGNATURES <= here <= MOST
+    assert 2 <= asking + completing <= MOST
