@@ -35,6 +35,7 @@ from meshhw.schema.assertion import sign_assertion
 from meshhw.schema.attested import attestation_of, attested
 from meshhw.schema.core import Enveloped
 from meshhw.schema.key import KeyData
+from meshhw.schema.keydata import keys_of
 from meshhw.schema.profile import ConnectionPolicy, ProfileDevice
 from meshhw.udf import Seed, Specifier
 from tests.account.vaults import cheap_vault
@@ -47,10 +48,10 @@ KEYS = ("ProfileSignature", "Encryption", "Signature", "Authentication")
 class Office:
     """Alice's administrator, who knows what a device must prove."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, suite: Suite = Suite.S25519) -> None:
         self.host = Host(home)
         with AccountManager(self.host, OPTIONS) as manager:
-            wanted = ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=Suite.S25519)
+            wanted = ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=suite)
             manager.create(manager.plan(ALICE, wanted))
 
     @property
@@ -246,3 +247,21 @@ def test_the_policy_is_in_the_signed_profile_and_has_to_make_sense(office: Offic
     assert office.account == changed
     set_policy(office.authority, ConnectionPolicy())
     assert policy_of(office.authority) == ConnectionPolicy()
+
+
+def test_tokens_without_curve_448_join_an_account_of_that_suite(
+    swtpm_token: SoftwareTpm, piv_card: VirtualPivToken, tmp_path: Path
+) -> None:
+    office = Office(tmp_path / "office", Suite.S448)
+    for name, uri, suite in (
+        ("card", piv_card.uri, Suite.S25519),
+        ("card too", piv_card.uri, Suite.P256),
+        ("tpm", swtpm_token.uri, Suite.P256),
+    ):
+        phone = Phone(tmp_path / name, uri, suite=suite, require_hardware=True)
+        found = complete(phone.host, office.connects(phone.request()), OPTIONS)
+        assert (found.profile.suite, found.device.suite) == (None, suite)
+        keys = keys_of(found.connection)
+        assert {keys["Encryption"].algorithm, keys["Authentication"].algorithm} == {suite.agreement}
+        assert keys["Signature"].algorithm is suite.signature
+        assert found.common(OPTIONS).encryption is not None
