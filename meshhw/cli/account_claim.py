@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meshhw.cli.account_devices import Account, tell_judged
+from meshhw.cli.account_devices import Account, going_on, tell_judged
 from meshhw.cli.account_pins import Png, Qr, show_code
 from meshhw.cli.common import context
 
@@ -39,7 +39,7 @@ def claim(
     uri = read_secret(code, "device's code")
     device = published(uri, directory)
     host = Host(cli.home)
-    found = authority(host, account, cli.open_options)
+    found = going_on(authority(host, account, cli.open_options))
     tell_judged(Connector(host, found, cli.open_options).judged(request_of(found, device)))
     claiming(found, device, uri, rights, directory, name=name)
     value = {"device": device.udf, "roles": list(rights.roles), "directory": str(directory)}
