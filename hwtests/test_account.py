@@ -26,6 +26,7 @@ from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.membership import Membership
 from meshhw.managers.account.request import make_request, read_request
 from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.sharetokens import provision, share_on
 from meshhw.managers.account.stores import opened_store
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, ProfileRecord
@@ -92,6 +93,21 @@ def test_a_seeds_keys_enter_the_token_and_the_seed_is_sealed_to_it(
     assert len(directory.keys(person.options).entries) == 13
     sheets = make_sheets(host, record, person.options, 2, 3)
     assert recovered_seed([sheet.code for sheet in sheets[1:]]).udf == record.udf
+
+
+def test_tokens_keep_the_shares_and_one_that_cannot_changes_none(
+    person: Person, host: Host, new_softhsm: NewToken, nss_token: Pkcs11Token
+) -> None:
+    first, second = person.know(new_softhsm()), person.know(new_softhsm())
+    record = person.account(host, tokens=[first.uri], suite=Suite.S25519)
+    sheets = make_sheets(host, record, person.options, 2, 3)
+    assert provision(sheets, [first.uri, second.uri], person.options) == sheets[2:]
+    texts = [share_on(token.uri, person.options) for token in (first, second)]
+    assert recovered_seed(texts).udf == record.udf
+    others = make_sheets(host, record, person.options, 2, 3)
+    with pytest.raises(NotSupported, match="keeps no data"):
+        provision(others, [first.uri, person.know(nss_token).uri], person.options)
+    assert share_on(first.uri, person.options) == texts[0]
 
 
 def test_suite_448_of_a_seed_is_refused_where_hardware_is_required(

@@ -113,6 +113,10 @@ def escrow(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the sheets to print here, as PDF and PNG.")
     ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOKEN", help="Give a share to this token in place of paper. Repeatable."),
+    ] = None,
     qr: Annotated[bool, typer.Option("--qr", help="Show the QR codes on the terminal.")] = False,
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Prove that shares recover the account; change nothing.")
@@ -120,7 +124,9 @@ def escrow(
     account: Account = None,
 ) -> None:
     """Split the account's seed into sheets, and erase it when they are written down."""
+    from meshhw.keystore.registry import find_token
     from meshhw.managers.account import escrow as escrowing
+    from meshhw.managers.account.sharetokens import provision
     from meshhw.managers.host import Host
 
     cli = context()
@@ -133,7 +139,10 @@ def escrow(
         value = {"udf": record.udf, "threshold": threshold, "count": count, "proved": True}
         cli.output.show(value, f"{threshold} of {count} shares recover {record.udf}; nothing was changed")
         return
-    _give(sheets, out, qr)
+    left = provision(sheets, [find_token(name) for name in to or []], cli.open_options)
+    for sheet, name in zip(sheets, to or [], strict=False):
+        cli.output.note(f"share {sheet.index} of {sheet.count} is in {name}")
+    _give(left, out, qr)
     erased = cli.interaction.confirm("Are all sheets written down? The seed is then erased.")
     if erased:
         escrowing.erase_seed(host, record)
@@ -143,8 +152,13 @@ def escrow(
 
 @app.command("recover")
 def recover(
-    shares: Annotated[list[str], typer.Argument(metavar="SHARE...", help="Shares or sheet codes; -, @FILE.")],
+    shares: Annotated[
+        list[str] | None, typer.Argument(metavar="SHARE...", help="Shares or sheet codes; -, @FILE.")
+    ] = None,
     *,
+    share_on: Annotated[
+        list[str] | None, typer.Option(metavar="TOKEN", help="A token that keeps a share. Repeatable.")
+    ] = None,
     saved: Annotated[
         Path | None,
         typer.Option(
@@ -163,10 +177,12 @@ def recover(
     from meshhw.keystore.registry import find_token
     from meshhw.managers.account.escrow import recovered_seed
     from meshhw.managers.account.recovering import Saved, missing, saved_profile
+    from meshhw.managers.account.sharetokens import share_on as held_share
     from meshhw.managers.profilemaking import ProfileRequest
 
     output = context().output
-    found = recovered_seed(read_secrets(shares, "share"), suite)
+    kept = [held_share(find_token(name), context().open_options) for name in share_on or []]
+    found = recovered_seed([*kept, *(read_secrets(shares, "share") if shares else [])], suite)
     for index in found.wrong:
         output.note(f"share {index} is changed or of another set; it was not used")
     known = saved_profile(saved, found) if saved else Saved()
@@ -209,8 +225,8 @@ def _give(sheets: list[Sheet], out: Path | None, qr: bool) -> None:
         output.note(f"written: {path}")
     if output.json:
         listed = [{"index": sheet.index, "share": sheet.share, "code": sheet.code} for sheet in sheets]
-        first = sheets[0]
-        output.show({"udf": first.udf, "threshold": first.threshold, "count": first.count, "shares": listed})
+        numbers = {name: getattr(sheets[0], name) for name in ("udf", "threshold", "count")} if sheets else {}
+        output.show({**numbers, "shares": listed})
         return
     for sheet in sheets:
         output.line(f"{sheet.title}\n{sheet.share}\n" + (terminal(sheet.code) if qr else ""))

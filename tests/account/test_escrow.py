@@ -10,13 +10,23 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Suite
-from meshhw.errors import IntegrityError, InvalidName, KeyNotFound, NotSupported, ShareError, UsageError
+from meshhw.errors import (
+    IntegrityError,
+    InvalidName,
+    KeyNotFound,
+    MeshError,
+    NotSupported,
+    ShareError,
+    UsageError,
+)
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account import escrow
 from meshhw.managers.account.codes import png_of, terminal
 from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.recovering import saved_profile
+from meshhw.managers.account.sharetokens import provision, share_on
 from meshhw.managers.account.sheets import pdf, write_sheets
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, ProfileRecord
@@ -151,3 +161,39 @@ def test_a_sheet_is_a_whole_pdf_with_the_share_in_it(host: Host) -> None:
     assert sheet.share.encode() in shown
     length = int(re.search(rb"/Length (\d+)", page).group(1))  # type: ignore[union-attr]  # it is there
     assert page.split(b"stream\n", 1)[1][length:].startswith(b"\nendstream")
+
+
+def vault(path: Path) -> TokenURI:
+    path.mkdir(mode=0o700)
+    return cheap_vault(path, OPTIONS)[0]
+
+
+def test_tokens_keep_shares_in_place_of_paper(host: Host, tmp_path: Path) -> None:
+    record = account(host, suite=Suite.S25519)
+    sheets = escrow.make_sheets(host, record, OPTIONS, 2, 3)
+    tokens = [vault(tmp_path / name) for name in ("drawer", "bank")]
+    [left] = provision(sheets, tokens, OPTIONS)
+    assert left == sheets[2]
+    for texts in (
+        [share_on(token, OPTIONS) for token in tokens],
+        [share_on(tokens[1], OPTIONS, record.udf), left.code],
+    ):
+        assert escrow.recovered_seed(texts).udf == record.udf
+    with pytest.raises(KeyNotFound):
+        share_on(tokens[0], OPTIONS, "MARP-HH6B-D2JW-WLQ6-RWPQ-2SLS-AI2V")
+    boxes = [path.read_bytes() for path in tmp_path.rglob("*.box")]
+    assert not any(sheet.share.encode() in box for sheet in sheets for box in boxes)
+
+
+def test_shares_go_to_as_many_tokens_or_to_none(host: Host, tmp_path: Path) -> None:
+    record = account(host, suite=Suite.S25519)
+    sheets = escrow.make_sheets(host, record, OPTIONS, 2, 2)
+    drawer = vault(tmp_path / "drawer")
+    for wrong in ([drawer, drawer], [drawer, vault(tmp_path / "b"), vault(tmp_path / "c")]):
+        with pytest.raises(UsageError):
+            provision(sheets, wrong, OPTIONS)
+    absent = TokenURI.make("software", vault=str(tmp_path / "absent" / "keys"))
+    with pytest.raises(MeshError):
+        provision(sheets, [drawer, absent], OPTIONS)
+    with pytest.raises(KeyNotFound):
+        share_on(drawer, OPTIONS)

@@ -227,3 +227,18 @@ def test_refusals_are_named_and_have_their_exit_status(
     assert (refused.returncode, json.loads(refused.stdout)["error"]["class"]) == (1, "Rejected")
     late = meshhw("device", "complete", answer, "--json", env=phone)
     assert (late.returncode, json.loads(late.stdout)["error"]["class"]) == (6, "Replayed")
+
+
+def test_a_token_keeps_a_share(meshhw: Meshhw, pins: dict[str, str], tmp_path: Path) -> None:
+    udf = meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).stdout.strip()
+    keeper = f"software:vault={tmp_path / 'keeper'}"
+    kept = meshhw("account", "escrow", "--to", keeper, "--yes", "--json", env=pins)
+    assert kept.returncode == 0, kept.stderr
+    assert "share 1 of 3 is in" in kept.stderr
+    left = json.loads(kept.stdout)["shares"]
+    assert [share["index"] for share in left] == [2, 3]
+    bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
+    recover = ("account", "recover", "--share-on", keeper, "--on", "software:")
+    assert meshhw(*recover, env=bare).returncode == 6
+    recovered = meshhw(*recover, "-", env=bare, text=left[1]["code"])
+    assert (recovered.returncode, recovered.stdout.strip()) == (0, udf), recovered.stderr
