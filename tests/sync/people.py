@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from meshhw.algorithms import Suite
@@ -11,8 +12,10 @@ from meshhw.managers.account import disconnecting
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.complete import complete
 from meshhw.managers.account.connect import Connector
+from meshhw.managers.account.escrow import make_sheets, recovered_seed
 from meshhw.managers.account.journal import apply, commit
 from meshhw.managers.account.manager import AccountManager
+from meshhw.managers.account.recovering import saved_profile
 from meshhw.managers.account.request import make_request, read_request
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.standing import Standing, standing
@@ -90,6 +93,24 @@ def connect(by: Machine, machine: Machine, *roles: str, name: str | None = None)
     request = read_request(make_request(machine.host, device, ALICE, OPTIONS).octets())
     connector = Connector(by.host, authority(by.host, ALICE, OPTIONS), OPTIONS)
     complete(machine.host, connector.connect(request, rights_of(roles), name=name).octets(), OPTIONS)
+
+
+def sheets(of: Machine) -> list[str]:
+    """What is written on two of the account's three escrow sheets."""
+    made = make_sheets(of.host, of.host.profile(ALICE), OPTIONS, 2, 3)
+    return [sheet.code for sheet in made[:2]]
+
+
+def recovered(codes: Sequence[str], home: Path, directory: Path) -> Machine:
+    """The account made again on a bare machine, from its sheets and a synchronised directory."""
+    machine = Machine(home)
+    found = recovered_seed(codes)
+    saved = saved_profile(directory, found)
+    request = ProfileRequest(tokens=cheap_vault(home, OPTIONS), suite=found.suite, seed=found.seed)
+    with AccountManager(machine.host, OPTIONS) as manager:
+        manager.create(manager.plan(saved.address, request, saved=saved))
+    machine.sync(directory, older=True)
+    return machine
 
 
 def disconnect(by: Machine, name: str) -> None:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from meshhw.errors import NotSupported
 from tests.sync.conftest import copied
-from tests.sync.people import Machine, connect, disconnect, founder, with_device
+from tests.sync.people import Machine, connect, disconnect, founder, recovered, sheets, with_device
 
 KEYS = st.sampled_from(["ftp", "www"])
 DEVICES = 4
@@ -48,6 +48,7 @@ class Mesh(RuleBasedStateMachine):
     """The account, its devices, one shared directory."""
 
     homes: ClassVar[tuple[Machine, list[Machine]]]
+    sheets: ClassVar[list[str]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,6 +109,16 @@ class Mesh(RuleBasedStateMachine):
         disconnect(self.laptop.machine, place.machine.host.profile(None, "ProfileDevice").udf)
         place.lost = True
 
+    @precondition(lambda self: not (self.root / "recovered").exists())
+    @rule()
+    def recover(self) -> None:
+        """The machine of the account burns; its sheets and the directory bring it back."""
+        self.laptop.machine.sync(self.shared)
+        before = self.laptop.machine.passwords()
+        shutil.rmtree(self.root / "laptop")
+        self.laptop.machine = recovered(self.sheets, self.root / "recovered", self.shared)
+        assert self.laptop.machine.passwords() == before
+
     def teardown(self) -> None:
         try:
             self._settled()
@@ -157,6 +168,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MESHHW_HOME", str(root / "home"))
         Mesh.homes = founder(root / "maker"), [with_device(root / f"d{i}") for i in range(DEVICES)]
+        Mesh.sheets = sheets(Mesh.homes[0])
         yield
 
 
