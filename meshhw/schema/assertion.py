@@ -61,12 +61,14 @@ def sign_assertion(
     return seal(encode_binary(value) if binary else encode(value), outline)
 
 
-def enclose(value: MeshObject, signer: Signer, reader: PublicKey, name: str) -> Envelope:
-    """The envelope of an object for one reader alone: encrypted in the secure form, and signed.
+def enclose(value: MeshObject, signer: Signer | Sequence[Signer], reader: PublicKey, name: str) -> Envelope:
+    """The envelope of an object for one reader alone: encrypted in the secure form, and signed by one key or
+    by all of several.
 
-    Raises InvalidPublicKey for a bad reader's key, and what the signer's key raises.
+    Raises InvalidPublicKey for a bad reader's key, and what the signers' keys raise.
     """
-    outline = Outline(readers=[RecipientKey(reader)], signers=[signer], content=_content(value, name))
+    signers = list(signer) if isinstance(signer, Sequence) else [signer]
+    outline = Outline(readers=[RecipientKey(reader)], signers=signers, content=_content(value, name))
     return seal(encode(value), outline)
 
 

@@ -15,7 +15,7 @@ from meshhw.managers.account.connected import connected_keys, require_same
 from meshhw.managers.account.membership import Membership
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.profilemaking import ProfileRequest
-from meshhw.schema.assertion import open_assertion, sign_assertion
+from meshhw.schema.assertion import enclose, open_assertion, sign_assertion
 from meshhw.schema.keydata import key_data, signature_keys
 from meshhw.schema.message import RequestConnection
 from meshhw.schema.profile import ProfileDevice
@@ -77,6 +77,19 @@ def test_neither_signature_can_be_taken_away(member: Membership) -> None:
         for array in ([header, body, cut], [shorter, body, cut]):
             with pytest.raises(MeshError):
                 open_assertion(Envelope.from_array(array), RequestConnection, [both, both[kept]])
+
+
+def test_what_it_keeps_for_itself_needs_both_signatures_too(member: Membership) -> None:
+    kept = next((member.host.home / "accounts").glob("*/granted.dare"))
+    granted = member.common(OPTIONS)
+    reader = member.device.key("encryption").public_key
+    with member.signers(OPTIONS) as signers:
+        for signer in signers:
+            kept.write_bytes(enclose(granted, signer, reader, "N").octets())
+            with pytest.raises(SignatureInvalid):
+                member.common(OPTIONS)
+    kept.write_bytes(member.kept_envelope(granted, OPTIONS).octets())
+    assert member.common(OPTIONS) == granted
 
 
 def test_where_one_key_signs_such_a_device_says_no(tmp_path: Path, admin: Admin, member: Membership) -> None:

@@ -33,7 +33,7 @@ from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.entry import CatalogedDevice
-from meshhw.schema.keydata import DUAL, TWEAKED, public_key
+from meshhw.schema.keydata import DUAL, TWEAKED, signature_keys
 from meshhw.schema.profile import ProfileDevice, ProfileUser
 from meshhw.udf import Seed
 
@@ -131,7 +131,7 @@ class Membership:
         kept = AccountDirectory(self.host.home, self.udf).granted()
         if kept is None:
             return self.brought(options)
-        own = public_key(self.connection.signature, "Signature")
+        own = signature_keys(self.connection.signature)
         with opened(self.device.key("encryption").uri, self.host.home, options) as base:
             return open_assertion(kept, ActivationCommon, [own], KeyRing([base.key])).value
 
@@ -148,7 +148,7 @@ class Membership:
         """Keys of the account for this device alone, signed by itself: under its base key, which opens the
         activation too, so that nothing is lost by asking the token once instead of twice."""
         with self.signers(options) as signers:
-            return enclose(keys, signers[0], self.device.key("encryption").public_key, self.device.udf)
+            return enclose(keys, signers, self.device.key("encryption").public_key, self.device.udf)
 
     def given(self, ring: KeyRing) -> ActivationCommon:
         """What the administrator's entry itself brings."""
