@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def _asked_for(item: pytest.Item) -> list[str]:
     """Names of the fixtures and parameters of a test."""
     values = getattr(item, "callspec", None)
     return [*getattr(item, "fixturenames", []), *(map(str, values.params.values()) if values else [])]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pcsc_before_anybody_asks(request: pytest.FixtureRequest) -> None:
+    """The PC/SC library settles for one service when a process first calls it, and a look for any token calls
+    it: so the lab's service runs before the first test. Tests of cards skip where it cannot."""
+    if not request.config.getoption("--token"):
+        with contextlib.suppress(pytest.skip.Exception):
+            request.getfixturevalue("pcsc_lab")
 
 
 @pytest.fixture

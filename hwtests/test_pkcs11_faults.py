@@ -32,7 +32,7 @@ from meshhw.errors import (
     TokenRemoved,
 )
 from meshhw.keystore.api import Generates, KeySpec, OpenOptions
-from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
@@ -76,6 +76,25 @@ def test_a_pin_is_asked_again_after_the_token_was_away(troubled_softhsm: Trouble
         key.sign(b"message")
     trouble.put_back()
     key.sign(b"message")
+    assert len(person.asked) == 2
+    token.close()
+
+
+def test_pulled_and_returned_while_the_pin_is_typed_costs_one_more_question(
+    troubled_softhsm: Troubled,
+) -> None:
+    lab_token, trouble = troubled_softhsm
+
+    class Fumbling(Scripted):
+        def pin(self, request: PinRequest) -> str:
+            if not self.asked:
+                trouble.pull()
+                trouble.put_back()
+            return super().pin(request)
+
+    person = Fumbling({PinKind.USER: lab_token.pin})
+    token, key = opened(troubled_softhsm, interaction=person)
+    assert len(key.sign(b"message")) == 64
     assert len(person.asked) == 2
     token.close()
 
@@ -136,7 +155,7 @@ SIGN_ONCE = """
 import sys
 from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.interaction import PinKind, Scripted
+from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import KeyURI
 

@@ -76,20 +76,28 @@ class Session:
         return self._found
 
     def run(self, work: Callable[[pkcs11.Session], Result], *, login: bool = True) -> Result:
-        """`work(session)` on the token. It is tried once more after a session or a handle was lost.
+        """`work(session)` on the token, logged in first. Both are tried once more after a session or a handle
+        was lost.
 
         Raises the errors of `meshhw.errors` alone.
         """
-        session = self._ready(login)
+        session = self._ready()
         try:
-            return self._guarded(partial(work, session))
+            return self._attempt(session, work, login)
         except FAULTS as error:
             self._recover(error, session)
-        session = self._ready(login)
+        session = self._ready()
         try:
-            return self._guarded(partial(work, session))
+            return self._attempt(session, work, login)
         except FAULTS as error:
             raise self._final(error, session) from error
+
+    def _attempt(
+        self, session: pkcs11.Session, work: Callable[[pkcs11.Session], Result], login: bool
+    ) -> Result:
+        if login and not self._login.done:
+            self._login.perform(session)
+        return self._guarded(partial(work, session))
 
     def flags(self) -> int:
         """CK_TOKEN_INFO's flags as they are now. Raises TokenMismatch when another token is there."""
@@ -108,12 +116,10 @@ class Session:
                     self.limit.run(partial(self._close, session))
             self.limit.close()
 
-    def _ready(self, login: bool) -> pkcs11.Session:
+    def _ready(self) -> pkcs11.Session:
         session, module = self._open, self._found.library.module
         if session is None or module.stale or self._generation != module.generation:
             session = self._reopened()
-        if login and not self._login.done:
-            self._log_in(session)
         return session
 
     def _reopened(self) -> pkcs11.Session:
@@ -143,12 +149,6 @@ class Session:
         with library.lock:
             library.users[token.slot.slot_id] += 1
         return session
-
-    def _log_in(self, session: pkcs11.Session) -> None:
-        try:
-            self._login.perform(session)
-        except FAULTS as error:
-            raise self._final(error, session) from error
 
     def _same_token(self) -> Found:
         """The same token wherever it is plugged now. Raises TokenRemoved, TokenMismatch."""
