@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from meshhw.algorithms import Algorithm, PublicKey, Tier
+from meshhw.algorithms import PublicKey
 from meshhw.keystore.api import Needs
 from meshhw.keystore.presence import PresenceProof
+from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.uri import KeyURI
 
 
@@ -18,35 +19,14 @@ class Prover(Protocol):
     def needs(self) -> Needs: ...
 
 
-class PresenceKey:
+class PresenceKey(TokenKey):
     """`meshhw.keystore.api.Key` and `ProvesPresence`."""
 
     def __init__(self, prover: Prover, uri: KeyURI, credential: bytes, public: PublicKey, label: str) -> None:
         self._prover = prover
-        self._uri = uri
+        super().__init__(uri, public)
         self.credential = credential
-        self._public = public
         self._label = label
-
-    @property
-    def uri(self) -> KeyURI:
-        """The authenticator's model and the credential's id."""
-        return self._uri
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """P-256 or Ed25519, as the authenticator chose."""
-        return self._public.algorithm
-
-    @property
-    def public(self) -> PublicKey:
-        """Its public key."""
-        return self._public
-
-    @property
-    def tier(self) -> Tier:
-        """Always in the authenticator."""
-        return Tier.NATIVE
 
     @property
     def label(self) -> str:

@@ -18,19 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from yubikit.core import Tlv
 from yubikit.core.smartcard import ApduError
 
-from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
+from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
 from meshhw.errors import (
     DecryptionFailed,
     InvalidPublicKey,
     KeyNotFound,
-    MeshError,
     TokenFault,
     TouchTimeout,
     UsageError,
     WireCode,
 )
 from meshhw.keystore.api import Needs, PinPolicy, TouchPolicy
+from meshhw.keystore.log import recorded
 from meshhw.keystore.peer import checked_peer
+from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.uri import KeyURI
 from meshhw.pubkeys import to_cryptography
 from meshhw_piv import eddsa, facts, slots, tlv
@@ -53,34 +54,14 @@ ORDERS = {
 }
 
 
-class PivKey:
+class PivKey(TokenKey):
     """What all handles share (`meshhw.keystore.api.Key`)."""
 
     def __init__(self, session: CardSession, login: Login, uri: KeyURI, key: KeyFacts) -> None:
         self._session = session
         self._login = login
-        self._uri = uri
+        super().__init__(uri, key.public)
         self._facts = key
-
-    @property
-    def uri(self) -> KeyURI:
-        """The card and the slot."""
-        return self._uri
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The key's algorithm."""
-        return self._facts.algorithm
-
-    @property
-    def public(self) -> PublicKey:
-        """The public key that the card told when the handle was made."""
-        return self._facts.public
-
-    @property
-    def tier(self) -> Tier:
-        """The key works inside the card."""
-        return Tier.NATIVE
 
     def needs(self) -> Needs:
         """By the key's policies; a cached touch may not be asked again within 15 s."""
@@ -181,13 +162,8 @@ class PivKey:
 
     @contextmanager
     def _recorded(self, operation: Operation) -> Iterator[None]:
-        record = self._session.options.recorder.record
-        try:
+        with recorded(self._session.options.recorder, self._uri, operation):
             yield
-        except MeshError as error:
-            record(self._uri, operation, type(error).__name__)
-            raise
-        record(self._uri, operation, "ok")
 
     def _own(self, check: Callable[[], None]) -> None:
         """The slot may have been given another key since: its signature is not passed on."""

@@ -16,12 +16,13 @@ from pkcs11.exceptions import (
     ObjectHandleInvalid,
 )
 
-from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
+from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
 from meshhw.errors import DecryptionFailed, InvalidPublicKey, MeshError, NotSupported
 from meshhw.keystore.api import Needs
 from meshhw.keystore.interaction import PinKind
 from meshhw.keystore.log import UseRecorder
 from meshhw.keystore.peer import checked_peer
+from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.uri import KeyURI
 from meshhw_pkcs11.keytypes import token_octets
 from meshhw_pkcs11.objects import Described, private_keys
@@ -51,7 +52,7 @@ _OAEP = {
 }
 
 
-class Pkcs11Key:
+class Pkcs11Key(TokenKey):
     """A private key object: what all kinds share. The object is looked up when it is first used."""
 
     def __init__(
@@ -65,33 +66,12 @@ class Pkcs11Key:
         oaep_sha256: bool = True,
     ) -> None:
         self._session = session
-        self._uri = uri
+        super().__init__(uri, public)
         self._described = described
-        self._public = public
         self._recorder = recorder
         self._oaep_sha256 = oaep_sha256
         self._epoch = -1
         self._cached: Any = None
-
-    @property
-    def uri(self) -> KeyURI:
-        """Its full name."""
-        return self._uri
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """Its algorithm."""
-        return self._described.algorithm
-
-    @property
-    def public(self) -> PublicKey:
-        """Its public key; parity 0 on Montgomery curves, whose tokens do not know it."""
-        return self._public
-
-    @property
-    def tier(self) -> Tier:
-        """The key works inside the token."""
-        return Tier.NATIVE
 
     def needs(self) -> Needs:
         """The PIN, when it was not given yet or is wanted each time."""
@@ -100,9 +80,6 @@ class Pkcs11Key:
     def remember(self, found: Any) -> None:
         """The token's object, which was just seen, so that the first use need not look for it."""
         self._cached, self._epoch = found, self._session.epoch
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._uri}>"
 
     def _use(self, operation: Operation, work: Callable[[pkcs11.Session], Result]) -> Result:
         """Run an operation and tell the recorder how it went."""

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
-from meshhw.errors import MeshError, NotSupported
+from meshhw.errors import NotSupported
 from meshhw.keystore.api import Needs
-from meshhw.keystore.log import UseRecorder
+from meshhw.keystore.log import UseRecorder, recorded
 from meshhw.keystore.peer import checked_peer
+from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.uri import KeyURI
 from meshhw_software.header import KeyHeader
 from meshhw_software.secret import EdwardsSecret, MontgomerySecret, NistSecret, RsaSecret, Secret
@@ -30,28 +31,13 @@ class Keeper(Protocol):
     def secret(self, header: KeyHeader) -> Secret: ...
 
 
-class SoftwareKey:
+class SoftwareKey(TokenKey):
     """What all handles share (`meshhw.keystore.api.Key`)."""
 
     def __init__(self, keeper: Keeper, uri: KeyURI, header: KeyHeader) -> None:
         self._keeper = keeper
-        self._uri = uri
+        super().__init__(uri, header.public_key())
         self._header = header
-
-    @property
-    def uri(self) -> KeyURI:
-        """The vault and the key's identifier."""
-        return self._uri
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """Its algorithm."""
-        return self._header.algorithm
-
-    @property
-    def public(self) -> PublicKey:
-        """Its public key; proved when the key is first used."""
-        return self._header.public_key()
 
     @property
     def tier(self) -> Tier:
@@ -199,14 +185,3 @@ def handle(keeper: Keeper, uri: KeyURI, header: KeyHeader) -> SoftwareKey:
     if kind is None:
         raise NotSupported(f"{uri} has uses that a key of {header.algorithm} cannot have")
     return kind(keeper, uri, header)
-
-
-@contextmanager
-def recorded(recorder: UseRecorder, uri: KeyURI, operation: Operation) -> Iterator[None]:
-    """Tell the use log how an operation ended."""
-    try:
-        yield
-    except MeshError as error:
-        recorder.record(uri, operation, type(error).__name__)
-        raise
-    recorder.record(uri, operation, "ok")

@@ -12,11 +12,12 @@ from meshhw.algorithms import Algorithm, Operation, PrivateKey, Tier
 from meshhw.errors import Ambiguous, KeyNotFound, NotSupported
 from meshhw.keystore.api import Capabilities, KeySpec, Needs, OpenOptions, PinPolicy, TokenInfo, TouchPolicy
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.log import recorded
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw_software import secret
 from meshhw_software.data import Drawer
 from meshhw_software.header import KeyHeader, SealedHeader
-from meshhw_software.key import SoftwareKey, all_uses, handle, recorded, uses_of
+from meshhw_software.key import SoftwareKey, all_uses, handle, uses_of
 from meshhw_software.keyfile import KeyFiles
 from meshhw_software.sealing import tier_of, wants_touch
 from meshhw_software.vault import IDENTIFIER_OCTETS, Vault

@@ -7,17 +7,17 @@ it still holds the whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
-from meshhw.algorithms import Algorithm, Family, Operation, PublicKey, Tier
-from meshhw.errors import DecryptionFailed, MeshError, NotSupported, TokenError, TokenFault, UsageError
+from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
+from meshhw.errors import DecryptionFailed, NotSupported, TokenError, TokenFault, UsageError
 from meshhw.keystore.api import Needs
-from meshhw.keystore.log import UseRecorder
+from meshhw.keystore.log import UseRecorder, recorded
 from meshhw.keystore.peer import checked_peer
+from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.tpm_public import ALG_NULL, HASHES, Attributes, PublicArea
 from meshhw.keystore.uri import KeyURI
 from meshhw_tpm import errors, policy
@@ -45,45 +45,21 @@ class Surroundings:
     recorder: UseRecorder
 
 
-class TpmKey:
+class TpmKey(TokenKey):
     """A private key in a TPM (see `meshhw.keystore.api.Key`)."""
 
     def __init__(self, uri: KeyURI, label: str, source: Source, around: Surroundings) -> None:
         public = source.area.public
         if public is None:
             raise NotSupported("this TPM object is no key of an algorithm that is used here")
-        self._uri = uri
-        self._public = public
+        super().__init__(uri, public)
         self._around = around
         self.label = label
         self.source = source
 
-    @property
-    def uri(self) -> KeyURI:
-        """The key's full name."""
-        return self._uri
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """Its algorithm."""
-        return self._public.algorithm
-
-    @property
-    def public(self) -> PublicKey:
-        """Its public key."""
-        return self._public
-
-    @property
-    def tier(self) -> Tier:
-        """Native: the key works inside the TPM."""
-        return Tier.NATIVE
-
     def needs(self) -> Needs:
         """The PIN, if the key has one and it was not given yet."""
         return Needs(pin=self._around.pins.needed(self.source))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._uri}>"
 
     def _use(self, operation: Operation, command: Command[T], *, secret: bool) -> T:
         """Open the key, authorise and run one command; `secret` says that its response must be encrypted."""
@@ -240,17 +216,6 @@ def run_command(context: Context, source: Source, auth: bytes, command: Command[
                 return command(context, handle, session)
         session = context.session(response=secret) if secret or auth else context.password()
         return command(context, handle, session)
-
-
-@contextmanager
-def recorded(recorder: UseRecorder, uri: KeyURI, operation: Operation) -> Iterator[None]:
-    """Tell the use log how the operation in the block ended."""
-    try:
-        yield
-    except MeshError as error:
-        recorder.record(uri, operation, type(error).__name__)
-        raise
-    recorder.record(uri, operation, "ok")
 
 
 @cache

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from meshhw.algorithms import Operation
+from meshhw.errors import MeshError
 from meshhw.keystore.uri import KeyURI
 
 
@@ -24,3 +27,14 @@ class NullRecorder:
 
 
 NULL_RECORDER: UseRecorder = NullRecorder()
+
+
+@contextmanager
+def recorded(recorder: UseRecorder, key: KeyURI, operation: Operation) -> Iterator[None]:
+    """Tell the recorder how the operation in the block ended."""
+    try:
+        yield
+    except MeshError as error:
+        recorder.record(key, operation, type(error).__name__)
+        raise
+    recorder.record(key, operation, "ok")
