@@ -18,6 +18,7 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.lab.fixtures_pkcs11 import NewToken
 from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.managers.account.authority import authority
 from meshhw.managers.account.complete import complete
 from meshhw.managers.account.connect import Connector
 from meshhw.managers.account.directory import AccountDirectory
@@ -215,3 +216,24 @@ def test_reading_a_catalog_asks_the_token_once(
         with opened_store(here, "MMM_Credential", person.options) as store:
             assert len(list(store.all(CatalogedCredential))) == ENTRIES
         assert len(person.uses()) - before == agreements
+
+
+def test_a_connected_administrator_connects_with_few_operations_too(
+    person: Person, host: Host, tmp_path: Path, new_softhsm: NewToken, nss_token: Pkcs11Token
+) -> None:
+    first, desk_token = person.know(new_softhsm()), person.know(nss_token)
+    person.account(host, tokens=[first.uri], suite=Suite.P256)
+    desk = Host(tmp_path / "desk")
+    connected(person, host, desk, person.device(desk, desk_token, suite=Suite.P256), "super")
+    for roles in (["web"], ["admin", "web"]):
+        home = Host(tmp_path / roles[0])
+        device = person.device(home, person.know(new_softhsm()), suite=Suite.P256)
+        start = len(person.uses())
+        request = read_request(make_request(home, device, ALICE, person.options).octets())
+        asked = len(person.uses())
+        found = authority(desk, ALICE, person.options)
+        answer = Connector(desk, found, person.options).connect(request, rights_of(roles))
+        answered = len(person.uses())
+        complete(home, answer.octets(), person.options)
+        assert answered - asked <= 8
+        assert (asked - start) + (len(person.uses()) - answered) <= 8

@@ -276,6 +276,8 @@ def test_a_lost_administrators_signature_counts_only_for_what_was_there_before(
     copy_stores(desk.host, here.host)
     leave(here, "desk")
     assert there.administrator_key not in administrators(here.profile)
+    join_profile(here, phone)  # before the update that brings the proof
+    assert membership(phone.host).profile == here.profile
     bring(here, phone)
     found = membership(phone.host)
     assert found.entry.proof is not None

@@ -19,6 +19,7 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.activation import Use, scalar, tweak
+from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
 from meshhw.managers.account.connected import connected_keys, require_same, second_key
 from meshhw.managers.account.directory import AccountDirectory
@@ -46,10 +47,15 @@ M = TypeVar("M", bound=MeshObject)
 class Membership:
     """One device of this home in one account. Everything was signed by an administrator of the profile."""
 
-    def __init__(self, host: Host, entry: CatalogedDevice) -> None:
-        """Check the entry's signatures. Raises SignatureInvalid, IntegrityError, FormatError, and KeyNotFound
-        when the device is not of this home."""
+    def __init__(self, host: Host, entry: CatalogedDevice, *, held: bool = False) -> None:
+        """Check the entry's signatures. `held`: it was checked and kept before, and stays this device's place
+        when a newer profile removes the administrator who signed it, until the update with the proof comes.
+
+        Raises SignatureInvalid, IntegrityError, FormatError, and KeyNotFound when the device is not of this
+        home.
+        """
         self.host = host
+        self._held = held
         self._seed: Seed | None = None
         self.entry = entry
         self.profile_envelope = _envelope(entry.enveloped_profile_user, "profile")
@@ -156,7 +162,11 @@ class Membership:
         return open_assertion(envelope, ActivationCommon, self._signers(envelope), ring).value
 
     def _signers(self, envelope: Envelope) -> Sequence[PublicKey]:
-        return signers_for(self.profile, envelope, self.entry.proof)
+        found = signers_for(self.profile, envelope, self.entry.proof)
+        if not self._held:
+            return found
+        own = _envelope(self.entry.enveloped_profile_user, "profile")
+        return [*found, *administrators(open_profile(own, ProfileUser).value)]
 
     def _activation(self, ring: KeyRing) -> Seed:
         if self._seed is None:
@@ -178,7 +188,8 @@ def memberships(host: Host) -> list[Membership]:
     """The accounts that devices of this home belong to. Raises what a damaged one raises."""
     paths = sorted((host.home / "accounts").glob(f"*/{CATALOGED}"))
     return [
-        Membership(host, decode(files.read_private(path, _LIMIT) or b"", CatalogedDevice)) for path in paths
+        Membership(host, decode(files.read_private(path, _LIMIT) or b"", CatalogedDevice), held=True)
+        for path in paths
     ]
 
 

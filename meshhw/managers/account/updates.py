@@ -142,7 +142,7 @@ def _held(host: Host, found: Membership) -> Membership:
     data = files.read_private(host.home / "accounts" / found.udf / CATALOGED, _LIMIT)
     if data is None:
         raise KeyNotFound("the update is of an account that no device here was connected to")
-    held = Membership(host, decode(data, CatalogedDevice))
+    held = Membership(host, decode(data, CatalogedDevice), held=True)
     if held.device.udf != found.device.udf:
         raise IntegrityError("the update is for another device than the one that was connected")
     return held
