@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -346,6 +347,8 @@ def test_fork(family: Family) -> None:
             try:
                 subject.use()
                 os._exit(0)
+            except BaseException:
+                traceback.print_exc()  # the parent knows no more than that it failed
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
