@@ -23,9 +23,10 @@ def rename(
     A device's name is an administrator's to give.
     """
     names = names_of(account)
-    renamed = names.rename(names.find(what), wanted)
+    found = names.find(what)
+    renamed = names.rename(found, wanted)
     value = {"sort": renamed.sort, "name": renamed.name, "udf": renamed.udf}
-    context().output.show(value, f"the {renamed.sort} {renamed.udf} is now {renamed.name}")
+    context().output.show(value, f"the {found.sort} {found.udf or found.name} is now {renamed.name}")
 
 
 def list_names(account: Account = None) -> None:
