@@ -159,6 +159,21 @@ def test_the_service_ends_and_returns(piv_card: VirtualPivToken) -> None:
     token.close()
 
 
+def test_the_reader_is_taken_away_and_brought_back(piv_card: VirtualPivToken) -> None:
+    token = opened(piv_card)
+    key = make_key(token)
+    key.sign(b"before")
+    piv_card.pull()
+    piv_card.daemon.restart(without=piv_card.reader.name.removesuffix(" 00 00").removesuffix(" 00 01"))
+    with within(SOON), pytest.raises(TokenRemoved):
+        key.sign(b"no reader")
+    assert str(token.info().uri) not in {str(info.uri) for info in driver("yubikey").tokens()}
+    piv_card.daemon.restart()
+    piv_card.put_back()
+    assert key.sign(b"again")
+    token.close()
+
+
 @pytest.fixture
 def untouched(insert_card: InsertCard) -> Iterator[VirtualPivToken]:
     """A card that nobody touches; it gives up after 3 s."""

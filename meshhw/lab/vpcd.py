@@ -83,7 +83,8 @@ class PcscDaemon:
         self._prepare_directory()
         for _ in range(ATTEMPTS):
             self.readers = _allot(self.names)
-            self._write_readers(driver)
+            self._copy_drivers(driver)
+            self._write_readers()
             if self._launch():
                 return
             self.stop()
@@ -102,9 +103,13 @@ class PcscDaemon:
         if daemon is not None:
             daemon.kill()
 
-    def restart(self) -> None:
-        """Start again on the same ports and socket, as a service manager does after a crash."""
+    def restart(self, without: str = "") -> None:
+        """Start again on the same ports and socket, as a service manager does after a crash.
+
+        `without` names a reader that was taken away meanwhile; the next restart brings it back.
+        """
         self.stop()
+        self._write_readers(without)
         if not self._launch():
             raise DriverUnavailable(f"pcscd does not start again: {self._said()}", hint=_WHY)
 
@@ -117,16 +122,22 @@ class PcscDaemon:
         self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.directory / "readers").mkdir(exist_ok=True, mode=0o700)
 
-    def _write_readers(self, driver: Path) -> None:
+    def _copy_drivers(self, driver: Path) -> None:
+        """The driver keeps its slots in static variables: a second reader needs a copy of its own."""
+        for reader in self.readers[::2]:
+            shutil.copyfile(driver, self._driver_of(reader))
+
+    def _driver_of(self, reader: VirtualReader) -> Path:
+        return self.directory / f"vpcd-{reader.port}.so"
+
+    def _write_readers(self, without: str = "") -> None:
         blocks = []
         for name, first in zip(self.names, self.readers[::2], strict=True):
-            # The driver keeps its slots in static variables: a second reader needs a copy of its own.
-            copy = self.directory / f"vpcd-{first.port}.so"
-            shutil.copyfile(driver, copy)
             port = f"0x{first.port:04X}"
-            blocks.append(
-                f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{port}\nLIBPATH {copy}\nCHANNELID {port}\n'
-            )
+            library = self._driver_of(first)
+            if name != without:
+                where = f"DEVICENAME /dev/null:{port}\nLIBPATH {library}\nCHANNELID {port}\n"
+                blocks.append(f'FRIENDLYNAME "{name}"\n{where}')
         (self.directory / "readers" / "vpcd").write_text("\n".join(blocks))
 
     def _launch(self) -> bool:
