@@ -70,8 +70,9 @@ def extract(
 ) -> None:
     """Take files out of an archive, all of them or those that are named, with their modes and times."""
     from meshhw.cli.inputs import public_key_in
-    from meshhw.dare.archive import choose, read_index
-    from meshhw.dare.archive import extract as extract_entries
+    from meshhw.dare.archive import read_index
+    from meshhw.dare.archive_extract import choose
+    from meshhw.dare.archive_extract import extract as extract_entries
     from meshhw.dare.sequence import SequenceFile
     from meshhw.dare.sequence_read import SequenceReader
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from meshhw.dare.header import ContentMeta, Members, to_members
+from meshhw.dare.header import ContentMeta
 from meshhw.errors import FormatError, IntegrityError, UsageError
 
 _MODES = 0o7777
@@ -28,7 +28,7 @@ class EntryKind(StrEnum):
 _KINDS = {stat.S_IFREG: EntryKind.FILE, stat.S_IFDIR: EntryKind.DIRECTORY, stat.S_IFLNK: EntryKind.SYMLINK}
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
     """One name in an archive. Its frame's body is the file's octets, or a symbolic link's target."""
 
     unique_id: str = msgspec.field(name="UniqueId")
@@ -63,34 +63,46 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
         )
 
 
-def scan(root: Path) -> Iterator[tuple[Path, Entry]]:
-    """Everything below a directory in a stable order, links not followed. Raises UsageError for sockets and
-    the like, OSError."""
-    for directory, names, files in os.walk(root, onerror=_raise):
-        names.sort()
-        here = Path(directory)
-        below = "" if here == root else here.relative_to(root).as_posix() + "/"
-        links = {name for name in names if (here / name).is_symlink()}
-        for name in [*sorted([*files, *links]), *(name for name in names if name not in links)]:
-            path = here / name
-            yield path, entry_of(path, below + name)
+def scan(root: Path) -> Iterator[tuple[str, Entry]]:
+    """Everything below a directory, its path and entry, in a stable order, links not followed. Raises
+    UsageError for sockets and the like, OSError."""
+    directories = [(str(root), "")]
+    while directories:
+        directory, below = directories.pop()
+        with os.scandir(directory) as found:
+            ordered = sorted(found, key=lambda child: (child.is_dir(follow_symlinks=False), child.name))
+        inner = []
+        for child in ordered:
+            entry = _entry_of(child, below + child.name)
+            if entry.kind == EntryKind.DIRECTORY:
+                inner.append((child.path, entry.unique_id + "/"))
+            yield child.path, entry
+        directories += reversed(inner)
 
 
-def entry_of(path: Path, name: str) -> Entry:
+def _entry_of(found: os.DirEntry[str], name: str) -> Entry:
     """What is kept of one file under this name. Raises UsageError, OSError."""
-    found = path.lstat()
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    status = found.stat(follow_symlinks=False)
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
-        raise UsageError(f"{path} is neither a file, a directory nor a link", hint="leave it out")
+        raise UsageError(f"{found.path} is neither a file, a directory nor a link", hint="leave it out")
+    if not name.isascii():
+        _utf8(name)
+    size = status.st_size if kind is EntryKind.FILE else 0
+    time = f"{status.st_mtime_ns // 10**9}.{status.st_mtime_ns % 10**9:09}"
+    return Entry(name, kind.value, size, status.st_mode & _MODES, time)
+
+
+def link_target(path: str) -> bytes:
+    """Where a link leads, as it stands. Raises UsageError, OSError."""
+    return _utf8(str(Path(path).readlink()))
+
+
+def _utf8(name: str) -> bytes:
     try:
-        name.encode()
+        return name.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"the name of {name!r} is not UTF-8", hint="rename it") from error
-    size = found.st_size if kind is EntryKind.FILE else 0
-    time = f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
-    return Entry(
-        unique_id=name, kind=kind.value, size=size, mode=found.st_mode & _MODES, last_write_time=time
-    )
+        raise UsageError(f"the name {name!r} is not UTF-8", hint="rename it") from error
 
 
 def safe_name(name: str) -> PurePosixPath:
@@ -122,12 +134,3 @@ def apply(path: Path, entry: Entry) -> None:
     if seconds.lstrip("-").isdigit() and fraction.isdigit():
         at = int(seconds) * 10**9 + int(fraction)
         os.utime(path, ns=(at, at), follow_symlinks=False)
-
-
-def entry_members(entry: Entry) -> Members:
-    """The entry as the index holds it."""
-    return to_members(entry)
-
-
-def _raise(error: OSError) -> None:
-    raise error

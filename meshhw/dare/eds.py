@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from meshhw.dare import cbc
 from meshhw.dare.kdf import eds_key, legacy_key_and_iv
 from meshhw.errors import DecryptionFailed, FormatError
-from meshhw.jsonbcd import tags, to_jsonb
+from meshhw.jsonbcd import tags
 
 _NONCE = bytes(12)
 _EMPTY = bytes((tags.BINARY, 0))
@@ -24,7 +24,8 @@ MAX_COUNT = 255
 
 def write_eds(prefix: bytes, data: bytes) -> bytes:
     """The octets of an EDS, of data that is encrypted already or never will be."""
-    return to_jsonb(prefix) + to_jsonb(data)
+    head, length = tags.head(tags.BINARY, len(prefix)), tags.head(tags.BINARY, len(data))
+    return head + prefix + length + data
 
 
 def read_eds(octets: bytes) -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ from msgspec import field
 
 from meshhw.errors import FormatError
 from meshhw.jsonbcd import Value, canonical, decode, decode_base64url, encode_base64url
+from meshhw.jsonbcd.canonical import is_plain, quickly
 
 Members = dict[str, Value]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -27,6 +28,7 @@ MAX_NESTING = 16
 UNAUTHENTICATED = frozenset(
     ("hmac", "signatures", "SignedData", "PayloadDigest", "ChainDigest", "TreeDigest", "Received")
 )
+_NONE_OF_THESE = (None,) * 5
 _POINTERS = frozenset(("TreePosition", "IndexPosition"))
 
 
@@ -79,6 +81,11 @@ class ContentMeta(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     def octets(self) -> bytes:
         """The canonical JSON of it, as it is stored."""
+        rare = (self.created, self.modified, self.expire, self.first, self.previous)
+        if rare == _NONE_OF_THESE and is_plain(self.file_entry):
+            octets = quickly(self)
+            if octets is not None:
+                return octets
         return canonical(to_members(self))
 
 

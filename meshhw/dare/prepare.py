@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from io import BytesIO
 from typing import BinaryIO
 
 from meshhw.dare import cbc, eds, segments
@@ -109,6 +110,12 @@ class Prepared:
             return cbc.encrypt_stream(*legacy_key_and_iv(self.seed, self.salt), source)
         return iter(lambda: source.read(1 << 20), b"")
 
+    def small_body(self, payload: bytes) -> bytes:
+        """The stored body of a payload in memory."""
+        if self.cipher is Cipher.SEGMENTED and len(payload) <= segments.SEGMENT:
+            return segments.encrypt_one(body_key(self.seed, self.salt), payload)
+        return b"".join(self.body(BytesIO(payload)))
+
     def body_length(self, plain: int | None) -> int | None:
         """Octets of the stored body."""
         if plain is None or self.cipher is Cipher.NONE:
@@ -135,9 +142,9 @@ class Prepared:
         return SignatureEntry(alg=form, kid=kid, signature=Binary(signature), witness=witness)
 
 
-def prepare(outline: Outline, exchange: Exchange | None = None) -> Prepared:
-    """The header of an envelope; `exchange` when the seed was agreed before. Raises UsageError,
-    InvalidPublicKey, NotSupported."""
+def prepare(outline: Outline, exchange: Exchange | None = None, *, salt: bytes = b"") -> Prepared:
+    """The header of an envelope; `exchange` when the seed was agreed before, `salt` when the body was made
+    before. Raises UsageError, InvalidPublicKey, NotSupported."""
     if len(outline.signers) > MAX_SIGNERS:
         raise UsageError(f"an envelope has at most {MAX_SIGNERS} signers")
     if exchange is None and not outline.readers:
@@ -148,7 +155,7 @@ def prepare(outline: Outline, exchange: Exchange | None = None) -> Prepared:
             "the form of 2022 protects nothing unless it is signed", hint="sign it, or leave --compat away"
         )
     exchange = exchange or Exchange.fresh(outline.readers, compat=outline.compat)
-    salt = secrets.token_bytes(SALT_OCTETS)
+    salt = salt or secrets.token_bytes(SALT_OCTETS)
     cipher = Cipher.CBC if outline.compat else Cipher.SEGMENTED
     members = _encrypted_members(outline, exchange, salt, cipher)
     authenticated = b""
@@ -183,16 +190,16 @@ def _encrypted_members(outline: Outline, exchange: Exchange, salt: bytes, cipher
     content = _content(outline)
     texts = ([content] if content else []) + list(outline.annotations)
     pairs = zip(eds.prefixes(len(texts)), texts, strict=True)
-    sequences = [Binary(encrypt(exchange.seed, salt, prefix, data)) for prefix, data in pairs]
-    own = Header(
-        enc=cipher.value,
-        kid=exchange.kid,
-        salt=Binary(salt),
-        recipients=exchange.recipients,
-        cloaked=sequences.pop(0) if content else None,
-        annotations=tuple(sequences),
-    )
-    return _common(outline) | to_members(own) | dict(outline.extra)
+    sequences = [encode_base64url(encrypt(exchange.seed, salt, prefix, data)) for prefix, data in pairs]
+    members = _common(outline)  # by hand, since every file of an archive passes here
+    members |= {"enc": cipher.value, "kid": exchange.kid, "Salt": encode_base64url(salt)}
+    if exchange.recipients:
+        members |= to_members(Header(recipients=exchange.recipients))
+    if content:
+        members["cloaked"] = sequences.pop(0)
+    if sequences:
+        members["annotations"] = list(sequences)
+    return members | dict(outline.extra)
 
 
 def _content(outline: Outline) -> Binary | None:

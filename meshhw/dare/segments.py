@@ -43,13 +43,19 @@ def nonce(index: int, *, last: bool) -> bytes:
     return index.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
 
 
-def encrypt_stream(key: bytes, source: BinaryIO, *, keep: int | None = None) -> Iterator[Octets]:
+_ONLY = nonce(0, last=True)
+
+
+def encrypt_stream(
+    key: bytes, source: BinaryIO, *, keep: int | None = None, memory: Memory | None = None
+) -> Iterator[Octets]:
     """The stored body of everything that `source` gives, in batches.
 
-    A batch stays as it is while `keep` more are taken, then its memory is used again; without, it stays.
+    A batch stays as it is while `keep` more are taken, then its `memory` (that of an earlier stream, where it
+    is given) is used again; without, it stays.
     """
     cipher = AESGCM(key)
-    memory = _Memory(keep)
+    memory = memory or Memory(keep)
     index = 0
     batch = _read_fully(source, BATCH * SEGMENT)
     while True:
@@ -72,6 +78,11 @@ def encrypt_stream(key: bytes, source: BinaryIO, *, keep: int | None = None) -> 
         batch = following
 
 
+def encrypt_one(key: bytes, plain: bytes) -> bytes:
+    """The stored body of at most one segment."""
+    return AESGCM(key).encrypt(_ONLY, plain, None)
+
+
 def decrypt_stream(key: bytes, pieces: Iterable[bytes], *, keep: int | None = None) -> Iterator[Octets]:
     """The plaintext of a stored body that comes in pieces of any length. What was yielded has passed its
     tag; whether the body is whole is known at the end alone. `keep` is as in `encrypt_stream`.
@@ -79,7 +90,7 @@ def decrypt_stream(key: bytes, pieces: Iterable[bytes], *, keep: int | None = No
     Raises DecryptionFailed, FormatError for a body that is too long.
     """
     cipher = AESGCM(key)
-    memory = _Memory(keep)
+    memory = Memory(keep)
     index = 0
     held = b""
     for piece in pieces:
@@ -120,7 +131,7 @@ def _damaged(index: int) -> DecryptionFailed:
     return DecryptionFailed(f"the body was changed or cut short (segment {index})")
 
 
-class _Memory:
+class Memory:
     """Room for batches: new, or that of the batch `keep` + 1 before."""
 
     def __init__(self, keep: int | None) -> None:

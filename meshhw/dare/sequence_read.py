@@ -55,12 +55,13 @@ class SequenceReader:
         """A frame's content metadata, its header's MAC checked. Raises as `heading`."""
         return self.heading(frame).texts()[0]
 
-    def stream(self, frame: Frame, sink: Sink) -> Opened:
-        """A frame's payload into `sink`, which keeps it back until this returns.
+    def stream(self, frame: Frame, sink: Sink, *, heading: Heading | None = None) -> Opened:
+        """A frame's payload into `sink`, which keeps it back until this returns. With the frame's `heading`
+        no other frame and no key is asked for: that may be done in several threads.
 
         Raises as `heading`, and SignatureInvalid.
         """
-        heading = self.heading(frame)
+        heading = heading or self.heading(frame)
         if self.sequence.is_ours:
             self.require_ours(frame, whole=True)
         with BackgroundDigest(digest_name(heading.header)) as digest:

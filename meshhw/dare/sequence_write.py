@@ -9,21 +9,22 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from meshhw import files
 from meshhw.dare import merkle
 from meshhw.dare.background import KEEP, BackgroundDigest
+from meshhw.dare.bodies import MadeBody
 from meshhw.dare.ending import Ending, ending_of
 from meshhw.dare.exchange import Readers
 from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
 from meshhw.dare.header import ContentMeta, Members, authenticated_octets
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
+from meshhw.dare.running import RunningSession
 from meshhw.dare.segments import Octets
 from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, frame_at
 from meshhw.dare.trees import CURRENT, Tree
@@ -93,8 +94,10 @@ class SequenceWriter(SequenceFile):
         self._readers = readers
         self._exchange: Exchange | None = None
         self._exchange_index = -1
+        self._running: RunningSession | None = None
         self._pending = bytearray()
         self._broken = False
+        self._ending: Ending
         self.repaired = 0
         self._gate = _locked(path, lock_timeout)
         try:
@@ -110,11 +113,17 @@ class SequenceWriter(SequenceFile):
         With readers in the session it is encrypted, unless it shall be `in_clear`. Raises StateError when the
         disk refuses, and what signers raise; nothing is added then.
         """
-        index = self._next_index()
-        prepared = self._prepared(outline or Outline(), index, in_clear=in_clear)
-        body = b"".join(prepared.body(BytesIO(payload)))
-        ending, trailer = self._after(prepared, hashlib.sha512(body).digest())
-        octets = frame(canonical(prepared.members), body, canonical(trailer))
+        index, outline = self._next_index(), outline or Outline()
+        running = None if in_clear else self._running_session(index)
+        if running is not None and running.takes(outline, payload):
+            pointer = self.positions[merkle.previous(index)]
+            header, authenticated, body = running.seal(index, pointer, outline.content, payload)
+            ending, trailer = self._ending.after(authenticated, hashlib.sha512(body).digest())
+        else:
+            prepared = self._prepared(outline, index, in_clear=in_clear)
+            header, body = canonical(prepared.members), prepared.small_body(payload)
+            ending, trailer = self._after(prepared, hashlib.sha512(body).digest())
+        octets = frame(header, body, canonical(trailer))
         self.positions.append(self.end + len(self._pending))
         self._pending += octets
         self._ending = ending
@@ -125,25 +134,22 @@ class SequenceWriter(SequenceFile):
     def append_stream(self, source: BinaryIO, length: int, outline: Outline | None = None) -> int:
         """The same for a payload of any size, in constant memory. Raises StateError when `source` does not
         have `length` octets; UsageError with signers, whose signatures would have to be known before."""
-        outline = outline or Outline()
-        if outline.signers:
-            raise UsageError("a streamed frame is not signed itself: sign the sequence's head")
-        self.flush()
-        index = self._next_index()
-        prepared = self._prepared(outline, index)
+        prepared = self._prepared(_unsigned(outline), self._next_index())
         stored = prepared.body_length(length) or 0
-        before = record(canonical(prepared.members)) + record_head(stored)
-        after = len(record(canonical(self._after(prepared, bytes(64))[1])))
-        head = frame_head(len(before) + stored + after)
-        with self._undone_on_error():
-            _write_all(self._descriptor, head + before)
-            digest = _write_body(self._descriptor, prepared.body(source, keep=KEEP), stored)
-            ending, trailer = self._after(prepared, digest)
-            _write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
-        self.positions.append(self.end)
-        self.end += len(before) + stored + after + 2 * len(head)
-        self._ending = ending
-        return index
+        return self._append_large(
+            prepared, stored, lambda: _write_body(self._descriptor, prepared.body(source, keep=KEEP), stored)
+        )
+
+    def append_made(self, made: MadeBody, outline: Outline | None = None) -> int:
+        """The same for a body that was made before, with the seed of this session. Raises as that."""
+        prepared = self._prepared(_unsigned(outline), self._next_index(), salt=made.salt)
+
+        def write() -> bytes:
+            for piece in made.pieces:
+                _write_all(self._descriptor, piece)
+            return made.digest
+
+        return self._append_large(prepared, sum(map(len, made.pieces)), write)
 
     def append_frames(self, octets: bytes, expected: merkle.Head | None = None) -> None:
         """Add frames as another copy of this sequence has them, after checking that they continue this one
@@ -183,9 +189,14 @@ class SequenceWriter(SequenceFile):
             raise UsageError("a session without readers has no seed")
         return exchange.seed
 
+    @property
+    def is_encrypting(self) -> bool:
+        """Whether the session has readers."""
+        return bool(self._readers)
+
     def end_session(self, readers: Readers | None = None) -> None:
         """Begin a new key exchange with the next frame, for other readers if they are given."""
-        self._exchange = None
+        self._exchange = self._running = None
         if readers is not None:
             self._readers = readers
 
@@ -204,6 +215,22 @@ class SequenceWriter(SequenceFile):
             finally:
                 self._release()
 
+    def _append_large(self, prepared: Prepared, stored: int, body: Callable[[], bytes]) -> int:
+        """Add a frame whose body of this length `body` writes; it gives the digest."""
+        self.flush()
+        index = len(self)
+        before = record(canonical(prepared.members)) + record_head(stored)
+        after = len(record(canonical(self._after(prepared, bytes(64))[1])))
+        head = frame_head(len(before) + stored + after)
+        with self._undone_on_error():
+            _write_all(self._descriptor, head + before)
+            ending, trailer = self._after(prepared, body())
+            _write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
+        self.positions.append(self.end)
+        self.end += len(before) + stored + after + 2 * len(head)
+        self._ending = ending
+        return index
+
     def _next_index(self) -> int:
         if self._broken:
             raise StateError("an earlier write failed", hint="make room on the disk and open the file anew")
@@ -220,7 +247,9 @@ class SequenceWriter(SequenceFile):
         os.lseek(self._descriptor, self.end, os.SEEK_SET)
         self._ending = ending_of(self)
 
-    def _prepared(self, outline: Outline, index: int, *, in_clear: bool = False) -> Prepared:
+    def _prepared(
+        self, outline: Outline, index: int, *, in_clear: bool = False, salt: bytes = b""
+    ) -> Prepared:
         info: dict[str, Value] = {"Index": index}
         if self.kind.has_pointers:
             info["TreePosition"] = self.positions[merkle.previous(index)]
@@ -233,7 +262,7 @@ class SequenceWriter(SequenceFile):
         fitted = Outline(
             (), outline.signers, outline.content, outline.annotations, outline.envelope_id, extra=extra
         )
-        return prepare(fitted, exchange)
+        return prepare(fitted, exchange, salt=salt)
 
     def _check_continuation(self, octets: bytes, expected_head: merkle.Head | None) -> None:
         view, at = OctetsView(octets), 0
@@ -263,6 +292,14 @@ class SequenceWriter(SequenceFile):
             self._exchange, self._exchange_index = Exchange.fresh(self._readers), index
             return self._exchange
         return self._exchange if index == self._exchange_index else self._exchange.continued()
+
+    def _running_session(self, index: int) -> RunningSession | None:
+        """The session under way, where its later frames are all alike."""
+        if self._exchange is None or index == self._exchange_index or self.kind is not SequenceKind.MERKLE:
+            return None
+        if self._running is None:
+            self._running = RunningSession(self._exchange, self._exchange_index)
+        return self._running
 
     def _after(self, prepared: Prepared, payload_digest: bytes) -> tuple[Ending, Members]:
         """What the sequence ends with after this frame, and the frame's trailer."""
@@ -330,6 +367,12 @@ def _locked(path: Path, timeout: float) -> int:
         os.close(gate)
         raise
     return gate
+
+
+def _unsigned(outline: Outline | None) -> Outline:
+    if outline is not None and outline.signers:
+        raise UsageError("a streamed frame is not signed itself: sign the sequence's head")
+    return outline or Outline()
 
 
 def _write_body(descriptor: int, pieces: Iterable[Octets], length: int) -> bytes:

@@ -20,7 +20,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 def canonical(value: Value) -> bytes:
     """The one octet string of this value (RFC 8785 section 3.2). Raises FormatError for a float, an integer
     of 2^53 or more, a lone surrogate, or nesting deeper than 64."""
-    if _is_plain(value, _DEPTH) and (octets := _quick(value)) is not None:
+    if is_plain(value) and (octets := quickly(value)) is not None:
         return octets
     text = _ENCODER.encode(_ordered(value, _DEPTH))
     try:
@@ -29,7 +29,7 @@ def canonical(value: Value) -> bytes:
         raise FormatError("a string holds half a surrogate pair") from error
 
 
-def _quick(value: Value) -> bytes | None:
+def quickly(value: object) -> bytes | None:
     """Plain ASCII without an escape has one order and one spelling, whoever writes it; None for others."""
     try:
         octets = _QUICK.encode(value)
@@ -38,16 +38,16 @@ def _quick(value: Value) -> bytes | None:
     return octets if octets.isascii() and b"\\" not in octets else None
 
 
-def _is_plain(value: Value, depth: int) -> bool:
+def is_plain(value: Value, depth: int = _DEPTH) -> bool:
     """Whether a value holds nothing but what any encoder writes alike: every header and trailer does."""
     kind = type(value)
     if kind is dict:
         for name, member in value.items():  # type: ignore[union-attr]
-            if type(name) is not str or (type(member) is not str and not _is_plain(member, depth - 1)):
+            if type(name) is not str or (type(member) is not str and not is_plain(member, depth - 1)):
                 return False
         return depth > 0
     if kind is list:
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)  # type: ignore[union-attr]
+        return depth > 0 and all(is_plain(item, depth - 1) for item in value)  # type: ignore[union-attr]
     if kind is int:
         return -_LARGEST <= value <= _LARGEST  # type: ignore[operator]
     return kind is str or kind is bool or value is None

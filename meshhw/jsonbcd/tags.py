@@ -34,7 +34,9 @@ def length_octets(tag: int) -> int:
 
 def head(family: int, length: int) -> bytes:
     """The tag and the shortest length of a token of `length` octets."""
-    for selector in range(3):
+    if length < 1 << 8:
+        return bytes((family, length))
+    for selector in range(1, 3):
         if length < 1 << (8 << selector):
             return bytes([family + selector]) + length.to_bytes(1 << selector, "big")
     return bytes([family + 3]) + length.to_bytes(8, "big")

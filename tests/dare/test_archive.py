@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.archive import choose, extract, make_archive, read_index, update_archive
+from meshhw.dare.archive import make_archive, read_index, update_archive
 from meshhw.dare.archive_entry import Entry, safe_name, safe_target
+from meshhw.dare.archive_extract import choose, extract
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.heads import sealed_head

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.archive import choose, extract, make_archive, read_index
+from meshhw.dare.archive import make_archive, read_index
+from meshhw.dare.archive_extract import choose, extract
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.heads import HeadMemory, sealed_head

@@ -1,0 +1,147 @@
+"""Taking files out of an archive, several at once, and nowhere but below the directory that was named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from meshhw.dare.ahead import made_ahead
+from meshhw.dare.archive_entry import Entry, EntryKind, apply, safe_name, safe_target
+from meshhw.dare.archive_progress import Meter, Progress
+from meshhw.dare.bodies import SMALLEST
+from meshhw.dare.header import ContentMeta
+from meshhw.dare.output import replacing
+from meshhw.dare.read import Heading, Sink
+from meshhw.dare.sequence import Frame, SequenceFile
+from meshhw.dare.sequence_read import SequenceReader
+from meshhw.errors import IntegrityError, KeyNotFound, MeshError
+
+_EXTRACTED_AHEAD = 1 << 26
+"""Above, a file is told of while it is written, and not afterwards."""
+
+
+def extract(
+    archive: SequenceFile,
+    reader: SequenceReader,
+    entries: Iterable[Entry],
+    target: Path,
+    progress: Progress = max,
+) -> None:
+    """Write entries below `target`, each file whole or not at all, links last.
+
+    Raises IntegrityError for names and links that would leave the directory, and for what does not decrypt.
+    """
+    ordered = sorted(entries, key=lambda entry: (entry.kind == EntryKind.SYMLINK, entry.unique_id))
+    names = [(entry, safe_name(entry.unique_id)) for entry in ordered]
+    target.mkdir(parents=True, exist_ok=True)
+    meter = Meter(progress, sum(entry.size for entry, _ in names))
+    directories: list[tuple[Path, Entry]] = []
+
+    def write(place: _Place, over: Callable[[Sink], Sink] = lambda sink: sink) -> bool:
+        with replacing(place.path, private=True) as file:
+            opened = reader.stream(place.frame, over(file.write), heading=place.heading)
+            _require_named(opened.content, place.entry)
+        apply(place.path, place.entry)
+        return True
+
+    with made_ahead(
+        _places(archive, reader, names, target, directories), _is_extracted_ahead, write
+    ) as places:
+        for place, written in places:
+            if written:
+                meter.count(place.entry.size)
+            elif place.entry.kind == EntryKind.SYMLINK:
+                _make_link(place, reader)
+            else:
+                write(place, meter.over)
+    for path, entry in reversed(directories):  # last, since what is written in them changes their times
+        apply(path, entry)
+
+
+class _Place(NamedTuple):
+    """Where an entry is extracted to, and from. The frame and its header are found before a thread has it."""
+
+    path: Path
+    entry: Entry
+    frame: Frame
+    heading: Heading
+
+
+def _places(
+    archive: SequenceFile,
+    reader: SequenceReader,
+    names: Iterable[tuple[Entry, PurePosixPath]],
+    target: Path,
+    directories: list[tuple[Path, Entry]],
+) -> Iterator[_Place]:
+    """All but the directories, which are made and told of."""
+    made = {target}
+    for entry, name in names:
+        path = target / name
+        _make_parents(path, made)
+        if entry.kind == EntryKind.DIRECTORY:
+            _make_directory(path)
+            directories.append((path, entry))
+        else:
+            frame = _frame_of(archive, entry)
+            yield _Place(path, entry, frame, reader.heading(frame))
+
+
+def _is_extracted_ahead(place: _Place) -> bool:
+    return place.entry.kind != EntryKind.SYMLINK and SMALLEST <= place.frame.body_length <= _EXTRACTED_AHEAD
+
+
+def _make_link(place: _Place, reader: SequenceReader) -> None:
+    out = BytesIO()
+    _require_named(reader.stream(place.frame, out.write, heading=place.heading).content, place.entry)
+    link = out.getvalue().decode("utf-8", "replace")
+    place.path.unlink(missing_ok=True)
+    place.path.symlink_to(safe_target(safe_name(place.entry.unique_id), link))
+    apply(place.path, place.entry)
+
+
+def _frame_of(archive: SequenceFile, entry: Entry) -> Frame:
+    if not 0 < entry.index < len(archive):
+        raise IntegrityError("the archive's index points outside of it")
+    return archive.frame(entry.index)
+
+
+def _require_named(content: ContentMeta, entry: Entry) -> None:
+    """The index may only point to the frame that has the name itself."""
+    if content.filename != entry.unique_id or (content.content_type or "") != entry.kind:
+        raise IntegrityError(f"the archive's index leads to another file than {entry.unique_id[:80]!r}")
+
+
+def _make_parents(place: Path, made: set[Path]) -> None:
+    """The directories between the target, which is in `made`, and a place in it."""
+    if place.parent not in made:
+        _make_parents(place.parent, made)
+        _make_directory(place.parent)
+        made.add(place.parent)
+
+
+def _make_directory(place: Path) -> None:
+    """A real directory: a link in its place would lead writing elsewhere."""
+    if place.is_symlink():
+        raise IntegrityError(f"{place} is a link", hint="extract to an empty directory")
+    with suppress(FileExistsError):
+        place.mkdir()
+    if not place.is_dir():
+        raise MeshError(f"{place} is in the way", hint="extract to an empty directory")
+
+
+def choose(entries: Mapping[str, Entry], names: Sequence[str]) -> list[Entry]:
+    """The entries of these names and below them; all without names. Raises KeyNotFound."""
+    if not names:
+        return list(entries.values())
+    chosen: dict[str, Entry] = {}
+    for name in names:
+        plain = name.rstrip("/")
+        fitting = [entry for key, entry in entries.items() if key == plain or key.startswith(plain + "/")]
+        if not fitting:
+            raise KeyNotFound(f"the archive holds no {name!r}", hint="`meshhw dare list --names` shows them")
+        chosen |= {entry.unique_id: entry for entry in fitting}
+    return list(chosen.values())
