@@ -11,6 +11,7 @@ import typer
 from meshhw.cli.common import context
 from meshhw.cli.envelopekeys import KeyFiles, Recipients, Signers, open_keys
 from meshhw.cli.heads import Older, remember
+from meshhw.cli.streams import naming
 
 if TYPE_CHECKING:
     from meshhw.dare.exchange import KeyFinder
@@ -45,8 +46,9 @@ def archive(
     with open_keys(key or []) as keys:
         signers = [keys.signer(name) for name in sign or []]
         if update:
-            _remember(out, older=older)
-            count = update_archive(directory, out, keys, signers, detail, progress=told, sync=sync)
+            with naming(str(out)):
+                _remember(out, older=older)
+                count = update_archive(directory, out, keys, signers, detail, progress=told, sync=sync)
         else:
             count = make_archive(directory, out, readers, signers, detail, progress=told, sync=sync)
     if sync or not update:  # what may be lost yet is not missed
@@ -78,7 +80,11 @@ def extract(
 
     cli = context()
     wanted = [public_key_in(path) for path in signer or []]
-    with SequenceFile(archive, keeps_positions=False) as opened, open_keys(key or []) as keys:
+    with (
+        naming(str(archive)),
+        SequenceFile(archive, keeps_positions=False) as opened,
+        open_keys(key or []) as keys,
+    ):
         if opened.torn_at is not None:
             cli.output.note("warning: the archive's end is torn; what is whole is extracted")
         _check_signers(opened, wanted)

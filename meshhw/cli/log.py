@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from meshhw.cli.common import context, verbs
+from meshhw.cli.heads import Older
 
 app = verbs("The use log: every operation with a private key.")
 
@@ -29,7 +30,7 @@ def show(
 
 
 @app.command("verify")
-def verify() -> None:
+def verify(*, older: Older = False) -> None:
     """Check that no entry was changed, dropped or moved, and who signed for the sealed ones."""
     from meshhw.managers import logsealing
     from meshhw.managers.uselog import verify as check
@@ -37,7 +38,7 @@ def verify() -> None:
 
     cli = context()
     head = check(cli.home / "log.jsonl")
-    sealed = logsealing.verify(cli.home)
+    sealed = logsealing.verify(cli.home, older=older)
     signers = [fingerprint(public) for public in sealed.signers]
     value = {"entries": head.count, "head": head.digest, "sealed": sealed.entries, "signers": signers}
     lines = [f"{head.count} entries, the chain is whole; head {head.digest}"]
@@ -49,7 +50,9 @@ def verify() -> None:
 
 @app.command("sign")
 def sign(
+    *,
     key: Annotated[str, typer.Option("--with", metavar="KEY", help="The key, or device, that signs.")],
+    older: Older = False,
 ) -> None:
     """Seal the log so far under a signed head, and go on in a fresh file; `dare prove` proves any entry."""
     from meshhw.cli.envelopekeys import open_keys
@@ -62,7 +65,7 @@ def sign(
     with open_keys() as keys:
         signer = keys.signer(key)
         announce(*(found for found in (signer,) if isinstance(found, Key)))
-        sealed = seal(cli.home, signer)
+        sealed = seal(cli.home, signer, older=older)
     value = {
         "sealed": sealed.entries,
         "head": sealed.head,

@@ -10,7 +10,7 @@ import typer
 from meshhw.cli.common import context
 from meshhw.cli.envelopekeys import KeyFiles, Recipients, open_keys
 from meshhw.cli.heads import Older, remember
-from meshhw.cli.streams import PIPE, reading
+from meshhw.cli.streams import PIPE, naming, reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def list_frames(
     from meshhw.dare.sequence import SequenceFile
 
     output = context().output
-    with SequenceFile(sequence, keeps_positions=False) as opened:
+    with naming(str(sequence)), SequenceFile(sequence, keeps_positions=False) as opened:
         if opened.torn_at is not None:
             output.note(
                 f"warning: the file ends inside a frame at octet {opened.torn_at}; whole frames are listed"
@@ -98,7 +98,7 @@ def prove(
     from meshhw.errors import UsageError
 
     output = context().output
-    with SequenceFile(sequence) as opened:
+    with naming(str(sequence)), SequenceFile(sequence) as opened:
         if not 0 <= index < len(opened):
             raise UsageError(f"there is no frame {index}: they go from 0 to {len(opened) - 1}")
         proof = prove_frame(opened, index)

@@ -40,26 +40,28 @@ class Sealed:
     signers: tuple[PublicKey, ...] = ()
 
 
-def seal(home: Path, signer: Signer) -> Sealed:
+def seal(home: Path, signer: Signer, *, older: bool = False) -> Sealed:
     """Move the running log's entries into the sequence and sign its head.
 
-    An interruption at any point loses no entry and doubles none. Raises IntegrityError for a log whose chain
-    is broken, StateError, and what the signer raises.
+    An interruption at any point loses no entry and doubles none. Onto a copy that is `older` than what was
+    seen here nothing is sealed unasked. Raises IntegrityError for that and for a log whose chain is broken,
+    StateError, and what the signer raises.
     """
     path = sequence_path(home)
     if not path.exists():
         files.private_directory(home)
         create(path, Creation(content_type=CONTENT_TYPE))
     with SequenceWriter(path) as writer:
-        HeadMemory(home / MEMORY).accept(writer)  # onto an old copy that was put back nothing is sealed
+        HeadMemory(home / MEMORY).accept(writer, anew=older)
         _move_lines(writer, home / "log.jsonl")
         seal_head(writer, [signer])
         writer.flush(sync=True)
     return verify(home)
 
 
-def verify(home: Path) -> Sealed:
-    """Check the whole sequence and its signed head, and that nothing is gone that was sealed here before.
+def verify(home: Path, *, older: bool = False) -> Sealed:
+    """Check the whole sequence and its signed head, and that nothing is gone that was sealed here before,
+    unless an `older` copy is to be taken, which is not remembered.
 
     Raises IntegrityError, FormatError, SignatureInvalid.
     """
@@ -72,7 +74,8 @@ def verify(home: Path) -> Sealed:
         entries = sum(_is_line(frame) for frame in sequence.frames(1))
         if report.torn_at is not None:
             raise IntegrityError("the sealed log is torn", hint="`meshhw log sign` cuts the torn end off")
-        HeadMemory(home / MEMORY).accept(sequence)
+        if not older:
+            HeadMemory(home / MEMORY).accept(sequence)
     return Sealed(entries, report.frames - 1, sealed[1] if sealed else ())
 
 

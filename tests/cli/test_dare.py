@@ -68,6 +68,24 @@ def test_a_file_of_another_kind_is_told_by_its_name(meshhw: Any, files: Path, ve
     assert not (files / "out").exists()
 
 
+@pytest.mark.parametrize("verb", ["list", "prove", "extract", "archive"])
+def test_a_file_that_is_no_sequence_is_told_by_its_name(meshhw: Any, files: Path, verb: str) -> None:
+    letter = files / "letter.txt"
+    letter.write_text("hello, this is no archive")
+    (files / "root").mkdir()
+    arguments = {
+        "list": [f"{letter}"],
+        "prove": [f"{letter}", "0"],
+        "extract": [f"{letter}", f"{files}/out"],
+        "archive": [f"{files}/root", f"{letter}", "--update"],
+    }
+    done = meshhw("dare", verb, *arguments[verb])
+    assert (done.returncode, done.stdout) == (6, "")
+    assert f"{letter} is damaged, or no DARE file: no frame or record begins here" in done.stderr
+    assert not (files / "out").exists()
+    assert letter.read_text() == "hello, this is no archive"
+
+
 def test_a_damaged_envelope_leaves_nothing_behind(meshhw: Any, files: Path) -> None:
     meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt", f"{files}/public.json")
     octets = bytearray((files / "env").read_bytes())

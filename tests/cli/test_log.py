@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 
@@ -24,3 +25,15 @@ def test_sign_seals_and_proves(meshhw: Any, tmp_path: Any) -> None:
     assert checked["entries"] == 1
     meshhw("dare", "prove", sealed["file"], "1", "--out", f"{tmp_path}/proof")
     assert meshhw("dare", "verify", sealed["file"], "--proof", f"{tmp_path}/proof").returncode == 0
+    file = Path(sealed["file"])
+    old = file.read_bytes()
+    assert meshhw("log", "sign", "--with", "signer", env=secret).returncode == 0
+    file.write_bytes(old)  # an old copy is put back
+    for verb in (("verify",), ("sign", "--with", "signer")):
+        done = meshhw("log", *verb, env=secret)
+        assert (done.returncode, "--older" in done.stderr) == (6, True), done.stderr
+        assert file.read_bytes() == old
+    assert json.loads(meshhw("log", "verify", "--older", "--json").stdout)["sealed"] == sealed["sealed"]
+    assert meshhw("log", "verify").returncode == 6
+    assert meshhw("log", "sign", "--with", "signer", "--older", env=secret).returncode == 0
+    assert meshhw("log", "verify").returncode == 0

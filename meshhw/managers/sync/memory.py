@@ -58,7 +58,7 @@ def remembering(directory: Path) -> Iterator[tuple[Memory, Path]]:
         data = files.read_private(path, _LIMIT)
         try:
             memory = msgspec.json.decode(data, type=Memory) if data else Memory()
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise FormatError(
                 f"{path} is damaged: {error}", hint="remove it: older directories are then not noticed"
             ) from error
