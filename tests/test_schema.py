@@ -34,6 +34,7 @@ EXTENSIONS = {
         "PreviousEncryptions",
         "RemovedAdministrators",
     },
+    "ProfileUser": {"Successions"},
     "RequestConnection": {"Expires"},
     "MeshResponse": {"Status", "StatusDescription"},
 }

@@ -16,6 +16,7 @@ from meshhw.cli.account_disconnect import disconnect
 from meshhw.cli.account_names import list_names, rename
 from meshhw.cli.account_pins import pin, pins
 from meshhw.cli.account_policy import policy
+from meshhw.cli.account_succeed import succeed
 from meshhw.cli.account_sync import sync
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri
@@ -36,6 +37,7 @@ app.command("pins")(pins)
 app.command("devices")(devices)
 app.command("sync")(sync)
 app.command("disconnect")(disconnect)
+app.command("succeed")(succeed)
 app.command("name")(rename)
 app.command("names")(list_names)
 app.add_typer(admin, name="admin")
@@ -92,13 +94,13 @@ def show(account: Account = None) -> None:
     """The account's profile, where its keys are, and whether its seed is still here; on a connected device,
     what the device is in it."""
     from meshhw.managers.account.membership import membership
+    from meshhw.managers.account.succession import account_record, made_on
     from meshhw.managers.host import Host
 
     cli = context()
     host = Host(cli.home)
-    made_here = [item for item in host.profiles("ProfileUser") if account in (None, item.label, item.udf)]
-    if made_here:
-        value = described(host.profile(account, "ProfileUser"))
+    if made_on(host, account):
+        value = described(account_record(host, account))
         cli.output.show(value, lambda: _as_text(value))
         return
     joined = _joined(membership(host, account))
@@ -127,11 +129,12 @@ def escrow(
     from meshhw.keystore.registry import find_token
     from meshhw.managers.account import escrow as escrowing
     from meshhw.managers.account.sharetokens import provision
+    from meshhw.managers.account.succession import account_record
     from meshhw.managers.host import Host
 
     cli = context()
     host = Host(cli.home)
-    record = host.profile(account, "ProfileUser")
+    record = account_record(host, account)
     sheets = escrowing.make_sheets(host, record, cli.open_options, threshold, count)
     for name in escrowing.not_covered(host, record):
         cli.output.note(f"no share brings back: {name}")

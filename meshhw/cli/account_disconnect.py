@@ -45,7 +45,7 @@ def disconnect(
     apply(found, journal)
     for line in lost.still_reads:
         cli.output.note(f"it may still read {line}")
-    value = _told(found, lost, _write_updates(found, journal.updates, out))
+    value = _told(found, lost, write_updates(found.udf, journal.updates, out))
     count = len(journal.updates)
     cli.output.show(
         value, f"{value['device']} is disconnected; {count} update{'s' if count != 1 else ''} to be brought"
@@ -70,13 +70,15 @@ def _case(lost: Lost) -> str:
     return "its stores get new keys"
 
 
-def _write_updates(found: Authority, updates: dict[str, bytes], out: Path | None) -> list[str]:
+def write_updates(account: str, updates: dict[str, bytes], out: Path | None) -> list[str]:
     """Where each device's update is."""
     from meshhw.dare.output import replacing
+    from meshhw.managers.account.directory import AccountDirectory
     from meshhw.managers.account.updates import update_path
 
     if out is None:
-        return [str(update_path(found.directory.path, device)) for device in updates]
+        directory = AccountDirectory(context().home, account).path
+        return [str(update_path(directory, device)) for device in updates]
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for device, octets in updates.items():

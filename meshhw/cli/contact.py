@@ -106,12 +106,19 @@ def import_contact(
 ) -> None:
     """Check a contact that somebody gave you, and keep it; compare its UDF with what they tell you."""
     from meshhw.cli.inputs import read_octets
-    from meshhw.managers.account.contacts import keep_contact, read_contact
+    from meshhw.managers.account.contacts import keep_contact, read_contact, succeeded_contact
 
     found = read_contact(read_octets(file, 1 << 20))
-    key = _free(name or found.address, account)
+    with catalogs.opened(STORE, account) as store:
+        before = succeeded_contact(store, found)
+    if before is not None:
+        context().require_consent(
+            f"{before[0]}: {before[1]}. Both root keys have signed that, which whoever stole the earlier one "
+            "can do too. Have they told you this UDF by another way, and shall it replace the earlier one?"
+        )
+    key = _free(name or (before[0] if before is not None else found.address), account)
     with catalogs.opened(STORE, account, writable=True) as store:
-        keep_contact(store, found, key)
+        keep_contact(store, found, key, succeeds=before[0] if before is not None else None)
     value = {"key": key, "address": found.address, "udf": found.udf}
     context().output.show(value, f"{key} is {found.address}, account {found.udf}")
 

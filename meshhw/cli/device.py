@@ -222,7 +222,7 @@ def complete(
     host = Host(cli.home)
     for record in host.profiles("ProfileDevice"):
         _announce_use(record, "encryption", _TO_COMPLETE)
-    found = receive(host, read_octets(file, MAX_REQUEST), cli.open_options)
+    found = receive(host, read_octets(file, MAX_REQUEST), cli.open_options, following=True)
     roles = list(found.roles)
     value = {"account": found.account, "address": found.address, "device": found.device, "roles": roles}
     done = "brought up to date with" if found.update else "connected to"

@@ -14,6 +14,7 @@ from meshhw.schema import (
     message,
     profile,
     protocol,
+    succession,
     sync,
 )
 from meshhw.schema.codec import (
@@ -47,6 +48,7 @@ __all__ = [
     "message",
     "profile",
     "protocol",
+    "succession",
     "sync",
     "to_members",
     "to_tagged",

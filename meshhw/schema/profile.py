@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from meshhw.schema.core import MeshObject, Tagged
+from meshhw.schema.core import Enveloped, MeshObject, Tagged
 
 if TYPE_CHECKING:
     from meshhw.schema.key import KeyData
+    from meshhw.schema.succession import Succession
 
 
 class Condition(MeshObject):
@@ -111,6 +112,8 @@ class ProfileUser(ProfileAccount):
     ALIASES: ClassVar[dict[str, str]] = {"AccountSignature": "CommonSignature"}
 
     common_signature: KeyData | None = None
+    successions: tuple[Enveloped[Succession], ...] = ()
+    """Extension: which accounts this one succeeds, the oldest first, each as both roots have signed it."""
 
 
 class ProfileGroup(ProfileAccount):

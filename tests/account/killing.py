@@ -15,16 +15,18 @@ _UNSEEN = (".new", ".part", ".lock", "/lock")
 _MOST = 200
 
 
-def killed_everywhere(homes: Sequence[Path], command: Callable[[], object]) -> Iterator[bool]:
+def killed_everywhere(
+    homes: Sequence[Path], command: Callable[[], object], *, every: int = 1
+) -> Iterator[bool]:
     """Run `command` in a process of its own and kill it (SIGKILL) just before its first change of a file
     below `homes`, then the second, and so on; last it ends by itself. Yields after each, with whether it was
     killed; before the next one the homes are as they were at the beginning. Files that are renamed into place
-    when they are whole count when they are renamed.
+    when they are whole count when they are renamed. `every`: of so many changes one, for a long command.
     """
     kept = [home.with_name(f"{home.name}.kept") for home in homes]
     for home, copy in zip(homes, kept, strict=True):
         shutil.copytree(home, copy)
-    for moment in count(1):
+    for moment in count(1, every):
         status = _run(command, homes, moment)
         yield os.WIFSIGNALED(status)
         if not os.WIFSIGNALED(status):

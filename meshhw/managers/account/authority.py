@@ -29,6 +29,7 @@ from meshhw.managers.account.membership import Membership, install, membership
 from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
 from meshhw.managers.account.stores import store_in
+from meshhw.managers.account.succession import made_on
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord
 from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT
@@ -324,7 +325,7 @@ def authority(host: Host, account: str | None, options: OpenOptions) -> Authorit
 
     Raises KeyNotFound, NotSupported.
     """
-    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
+    made_here = made_on(host, account)
     if len(made_here) == 1:
         return Founder(host, made_here[0], options)
     if made_here:

@@ -10,11 +10,12 @@ from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder
 from meshhw.dare.read import open_envelope
-from meshhw.errors import IntegrityError, Rejected, Replayed, SignatureInvalid
+from meshhw.errors import Cancelled, IntegrityError, Rejected, Replayed, SignatureInvalid
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.connect import ACCEPT
 from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.following import SUCCESSOR, follow, successor_in
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.rekeying import statements_of, take_statements
 from meshhw.managers.account.request import Pending, pending_requests
@@ -39,15 +40,22 @@ class Completed:
     update: bool = False
 
 
-def receive(host: Host, octets: bytes, options: OpenOptions) -> Completed:
+def receive(host: Host, octets: bytes, options: OpenOptions, *, following: bool = False) -> Completed:
     """Install what an administrator has made for this machine: the answer to its request, or an update of
-    what it holds. Raises as `complete` and `take_update`."""
+    what it holds; with `following` also its place in the account that succeeds its own, which a person
+    confirms. Raises as `complete`, `take_update` and `follow`, Cancelled for a successor without a person."""
     with Keys(host.home, options) as keys:
         answer, signers = _opened(octets, keys)
     if answer.result == UPDATE:
         udf, connection = take_update(host, answer, signers, options)
         address = standing(host, udf).profile.account_address or ""
         return Completed(udf, address, connection.subject or "", connection.roles, update=True)
+    if answer.result == SUCCESSOR:
+        if not following:
+            raise _waiting(host, answer)
+        successor = follow(host, answer, signers, options)
+        device, roles = successor.device.udf, successor.connection.roles
+        return Completed(successor.udf, successor.address, device, roles)
     found = _complete(host, answer, signers, options)
     return Completed(found.udf, found.address, found.device.udf, found.connection.roles)
 
@@ -83,6 +91,15 @@ def _complete(
     take_statements(AccountDirectory(host.home, found.udf), statements_of(found.entry))
     path.unlink(missing_ok=True)
     return found
+
+
+def _waiting(host: Host, answer: RespondConnection) -> Cancelled:
+    """That a person must say whether to follow. Raises Replayed when this home has followed already."""
+    found, step = successor_in(host, answer)
+    return Cancelled(
+        f"{found.address} has a successor, as its administrator says: {step}",
+        hint="give this file to `meshhw device complete` to follow",
+    )
 
 
 def _opened(octets: bytes, keys: KeyFinder) -> tuple[RespondConnection, tuple[PublicKey, ...]]:

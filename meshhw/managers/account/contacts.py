@@ -16,8 +16,10 @@ from meshhw.errors import FormatError, IntegrityError, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.granted import private_key
 from meshhw.managers.account.profiles import require_newer
+from meshhw.managers.account.stamp import is_copy
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import Store
+from meshhw.managers.account.succession import Step, require_first, steps
 from meshhw.managers.host import Host, now
 from meshhw.managers.keys import opened
 from meshhw.schema.assertion import open_assertion, open_profile, profile_udf, sign_assertion
@@ -88,22 +90,50 @@ def read_contact(octets: bytes) -> ReadContact:
             contact = open_assertion(envelope, ContactPerson, [key]).value
             if profile.value.account_address != address.address:
                 raise IntegrityError("the contact's address is not the one of the profile in it")
+            steps(profile.value)
             return ReadContact(
                 contact, envelope, profile_udf(profile.value), address.address or "", profile.value
             )
     raise FormatError("the contact holds no account's profile, so nothing vouches for it")
 
 
-def keep_contact(store: Store, found: ReadContact, name: str) -> None:
-    """Keep a contact that was read, under this name, in place of an earlier one of the same account.
+def succeeded_contact(store: Store, found: ReadContact) -> tuple[str, Step] | None:
+    """The name of the contact whose account this one says that it succeeds, and that statement; None without
+    any. A person decides whether it replaces that one.
 
-    Raises IntegrityError when another account's contact has the name, or when this one is older than what is
-    held of the account.
+    Raises IntegrityError when an account that is known here was succeeded by another, or this one was.
     """
+    before = None
     for key, entry in store.all(CatalogedContact):
+        held = _profile_in(entry)
+        if held is not None and not is_copy(key):
+            require_first([held], found.profile)
+            said = {step.predecessor: step for step in steps(found.profile)}
+            if profile_udf(held) in said:
+                before = (key, said[profile_udf(held)])
+    return before
+
+
+def keep_contact(store: Store, found: ReadContact, name: str, *, succeeds: str | None = None) -> None:
+    """Keep a contact that was read, under this name, in place of an earlier one of the same account, or of
+    the one of the name `succeeds`, which a person says that it replaces.
+
+    Raises IntegrityError when another account's contact has the name, when this one is older than what is
+    held of the account, or as `succeeded_contact`.
+    """
+    before = succeeded_contact(store, found)
+    if before is not None and before[0] != succeeds:
+        raise IntegrityError(
+            f"it says of {before[0]} that {before[1]}, and nobody has confirmed it",
+            hint="ask them by another way, then import it and say yes",
+        )
+    for key, entry in list(store.all(CatalogedContact)):
         held = _profile_in(entry)
         if held is not None and profile_udf(held) == found.udf:
             require_newer(held, found.profile)
+        elif key == succeeds and before is not None:
+            if key != name:
+                store.delete(key)
         elif key == name and held is not None:
             raise IntegrityError(
                 f"{name} is the contact of another account, {profile_udf(held)}",

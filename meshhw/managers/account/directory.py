@@ -23,6 +23,8 @@ from meshhw.udf import Seed
 
 PROFILE = "profile.dare"
 """The signed profile, in a copy of the directory the way to its address after a recovery."""
+CATALOGED = "cataloged.json"
+"""A connected device's entry: there from the moment at which it belongs to the account."""
 KEYS = "keys.sealed"
 GRANTED = "granted.dare"
 EPOCHS = "epochs"

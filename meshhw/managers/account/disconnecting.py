@@ -112,7 +112,7 @@ def disconnect(
     if lost.needs_successor:
         raise NotSupported(
             "it held the account's seed or root key, so the account itself must be replaced",
-            hint="make a new account, connect the devices to it, and tell those who know the old one",
+            hint="`meshhw account succeed DEVICE` makes the account that takes its place",
         )
     keys = new_keys(held, lost.rights.stores | {DEVICES}, found.suite, common=lost.rights.common_keys)
     after = merged(held, keys)

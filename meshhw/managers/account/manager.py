@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from msgspec.structs import replace as replace_members
 
@@ -36,6 +37,7 @@ from meshhw.managers.account.roles import (
     SEED_NAMES,
 )
 from meshhw.managers.account.stores import store_in
+from meshhw.managers.account.succession import made_on
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord, now
 from meshhw.managers.keymaking import Derive, KeyMaker, MadeKey
 from meshhw.managers.openers import signing
@@ -63,6 +65,30 @@ _SIGNING = (ROOT, ADMINISTRATOR)
 _ADDRESS = re.compile(r"[a-z0-9](?:[a-z0-9._+-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.ASCII)
 
 
+class Predecessor(Protocol):
+    """An account that the new one succeeds: what passes from it (`meshhw.managers.account.succeeding`)."""
+
+    @property
+    def address(self) -> str:
+        """Its address, which stays."""
+        ...
+
+    def profile(self, made: ProfileUser, root: Signer) -> ProfileUser:
+        """The new profile with what the earlier account adds to it."""
+        ...
+
+    def furnish(
+        self,
+        directory: AccountDirectory,
+        record: ProfileRecord,
+        keys: ActivationCommon,
+        seed: Seed,
+        admin: Signer,
+    ) -> None:
+        """Fill the new account's directory, before the account counts."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NewAccount:
     """What an account shall be, before anything is made."""
@@ -77,6 +103,8 @@ class NewAccount:
     """What each quorum is, in words."""
     saved: Saved | None = None
     """What was saved of an account that is made again from its shares."""
+    predecessor: Predecessor | None = None
+    """The account that this one succeeds."""
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -104,6 +132,7 @@ class AccountManager:
         native: bool = False,
         saved: Saved | None = None,
         shared: Mapping[str, str] | None = None,
+        predecessor: Predecessor | None = None,
     ) -> NewAccount:
         """Where the keys would go; asks for no PIN and changes nothing. With `saved` the account is made
         again, by an administrator with new keys of its own.
@@ -115,7 +144,7 @@ class AccountManager:
         if native and request.seed is not None:
             raise UsageError("keys that derive from a seed are not native")
         address = checked_address(address)
-        if address and any(record.label == address for record in self._host.profiles(KIND)):
+        if address and predecessor is None and made_on(self._host, address):
             raise StateError(f"this machine has the account {address} already")
         seed = None if native else request.seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
         assigned = dict(request.assigned)
@@ -130,7 +159,7 @@ class AccountManager:
         handles = [quorum(role, name, self._host.home) for role, name in quorums.items()]
         said = tuple(words(role, name, self._host.home) for role, name in quorums.items())
         version = saved.version + 1 if saved else 1
-        return NewAccount(address, request, plan, version, tuple(handles), said, saved)
+        return NewAccount(address, request, plan, version, tuple(handles), said, saved, predecessor)
 
     def create(self, new: NewAccount) -> ProfileRecord:
         """Make the keys, sign the profile, seal seed and store keys, record it. If anything fails, nothing is
@@ -158,6 +187,8 @@ class AccountManager:
                 directory.write_keys(sealer, keys)
                 directory.write_profile(record.envelope)
                 self._catalog_itself(directory, keys, record, sign[ADMINISTRATOR])
+                if new.predecessor is not None:
+                    new.predecessor.furnish(directory, record, keys, drawn, sign[ADMINISTRATOR])
                 self._host.add(record)
         return record
 
@@ -231,6 +262,8 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> Pr
     data = {item.place.role.name: key_data(item.public) for item in made}
     data |= {handle.role: key_data(handle.public_key) for handle in new.shared}
     profile = _profile(data, new)
+    if new.predecessor is not None:
+        profile = new.predecessor.profile(profile, root)
     udf = fingerprint(root.public)
     envelope = sign_assertion(profile, root, udf)
     open_profile(envelope, ProfileUser)

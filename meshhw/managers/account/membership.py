@@ -22,10 +22,11 @@ from meshhw.managers.account.activation import Use, scalar, tweak
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
 from meshhw.managers.account.connected import connected_keys, require_same, second_key
-from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.removed import signers_for
+from meshhw.managers.account.succession import is_meant, succeeded_here
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import opened
 from meshhw.schema.activation import ActivationAccount, ActivationCommon
@@ -38,7 +39,6 @@ from meshhw.schema.keydata import DUAL, TWEAKED, signature_keys
 from meshhw.schema.profile import ProfileDevice, ProfileUser
 from meshhw.udf import Seed
 
-CATALOGED = "cataloged.json"
 _JOIN = "make an account with `meshhw account create`, or ask to join one: `meshhw device request ADDRESS`"
 _LIMIT = 1 << 20
 M = TypeVar("M", bound=MeshObject)
@@ -195,7 +195,8 @@ def memberships(host: Host) -> list[Membership]:
 
 def membership(host: Host, name: str | None = None) -> Membership:
     """The one in the account of that address or UDF; without a name the only one. Raises KeyNotFound."""
-    found = [item for item in memberships(host) if name in (None, item.address, item.udf)]
+    gone = succeeded_here(host)
+    found = [item for item in memberships(host) if is_meant(item.udf, item.address, name, gone)]
     if len(found) != 1:
         raise KeyNotFound(
             f"{len(found)} connected accounts fit" if found else "no device here belongs to that account",

@@ -107,17 +107,10 @@ class Names:
 
     def announce(self, entry: CatalogedDevice) -> None:
         """Let every device of the account know this one's name and keys; nothing for one without a name."""
-        if not (entry.local_name and entry.device_udf and entry.enveloped_connection_device):
-            return
-        connection = _connection(entry)
-        shown = CatalogedApplicationDevice(
-            key=entry.device_udf,
-            local_name=entry.local_name,
-            encryption=connection.encryption,
-            signature=connection.signature,
-        )
-        with self._store(APPLICATIONS, writable=True) as store:
-            store.put(entry.device_udf, shown)
+        shown = shown_device(entry)
+        if shown is not None:
+            with self._store(APPLICATIONS, writable=True) as store:
+                store.put(shown.key or "", shown)
 
     def withdraw(self, udf: str) -> None:
         """Forget the name of a device that left the account."""
@@ -164,6 +157,19 @@ class Names:
         found = [known.contact(*item) for item in self._entries(CONTACTS, CatalogedContact)]
         there = {(item.udf, item.addresses) for item in found if not is_copy(item.key)}
         yield from (i for i in found if not is_copy(i.key) or (i.udf, i.addresses) not in there)
+
+
+def shown_device(entry: CatalogedDevice) -> CatalogedApplicationDevice | None:
+    """What every device of the account may know of this one: its name and keys; None without a name."""
+    if not (entry.local_name and entry.device_udf and entry.enveloped_connection_device):
+        return None
+    connection = _connection(entry)
+    return CatalogedApplicationDevice(
+        key=entry.device_udf,
+        local_name=entry.local_name,
+        encryption=connection.encryption,
+        signature=connection.signature,
+    )
 
 
 def find_anywhere(host: Host, name: str, options: OpenOptions) -> Known:

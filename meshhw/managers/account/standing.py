@@ -21,6 +21,7 @@ from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import epochs_of, store_ring
 from meshhw.managers.account.membership import Membership, membership, memberships
 from meshhw.managers.account.roles import ADMINISTRATOR, STORES
+from meshhw.managers.account.succession import made_on
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.openers import signing
 from meshhw.schema.activation import ActivationCommon
@@ -118,7 +119,7 @@ def standing(host: Host, account: str | None = None) -> Standing:
 
     Raises KeyNotFound when there is none, or several and none was named.
     """
-    made_here = [record for record in host.profiles(KIND) if account in (None, record.label, record.udf)]
+    made_here = made_on(host, account)
     if len(made_here) > 1:
         raise KeyNotFound("several accounts are here", hint="say which with --account ADDRESS")
     if made_here:

@@ -47,6 +47,10 @@ class Store:
         """Add an entry, or replace the one of that key; `digests` as in `Catalog.put`."""
         self._catalog.put(key, encode(entry), (self._stamp(key).attribute,), digests=digests)
 
+    def carry(self, key: str, payload: bytes) -> None:
+        """Take over an entry of another catalog as it is encoded there, whatever it holds."""
+        self._catalog.put(key, payload, (self._stamp(key).attribute,))
+
     def get(self, key: str, kind: type[T]) -> T:
         """The entry of that key. Raises KeyNotFound, FormatError for another class."""
         return decode(self._catalog.get(key).payload, kind)

@@ -22,9 +22,9 @@ from meshhw.errors import FormatError, IntegrityError, KeyNotFound, Replayed, Si
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.authority import Founder
-from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.granted import merged, within
-from meshhw.managers.account.membership import CATALOGED, Membership, install
+from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.rekeying import statements_of, take_statements
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION
@@ -74,16 +74,22 @@ def refreshed(
     )
 
 
-def update_for(entry: CatalogedDevice, admin: Signer) -> Envelope:
+def update_for(entry: CatalogedDevice, admin: Signer, *, result: str = UPDATE) -> Envelope:
     """The envelope that brings an entry to its device; one signature. Raises FormatError."""
     name = nonce().text
-    answer = RespondConnection(message_id=name, result=UPDATE, cataloged_device=entry)
+    answer = RespondConnection(message_id=name, result=result, cataloged_device=entry)
     return enclose(answer, admin, _base_key(entry), name)
 
 
 def update_path(account: Path, device: str) -> Path:
     """Where the update of a device waits, in the account's directory."""
     return account / "updates" / f"{device}.dare"
+
+
+def pending_updates(home: Path, account: str) -> dict[str, bytes]:
+    """What waits for the devices of an account, by device."""
+    paths = sorted((AccountDirectory(home, account).path / "updates").glob("*.dare"))
+    return {path.stem: files.read_private(path, _LIMIT) or b"" for path in paths}
 
 
 def take_update(
