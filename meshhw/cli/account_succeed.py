@@ -60,7 +60,7 @@ def succeed(
     with manager() as accounts:
         new = accounts.plan(passing.address, request, predecessor=passing)
         announce(new)
-        announce_signatures(found, len(passing.remaining), root=token_named(root_on), by_root=True)
+        announce_signatures(found, 1, root=token_named(root_on), by_root=True)
         _tell(passing)
         cli.require_consent(f"Replace {passing.address} ({found.udf}) by a new account?")
         record = accounts.create(new)

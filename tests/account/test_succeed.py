@@ -44,7 +44,7 @@ from meshhw.managers.account.removing import remove_administrator
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import opened_store
 from meshhw.managers.account.succeeding import Succession
-from meshhw.managers.account.succession import heirs, require_first, statement, steps
+from meshhw.managers.account.succession import heirs, is_vouched, require_first, statement, steps
 from meshhw.managers.account.updates import pending_updates
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ProfileRequest
@@ -266,9 +266,13 @@ def profile(root: LocalKey, *said: Envelope, version: int = 1) -> ProfileUser:
 
 
 def test_forged_statements_are_refused() -> None:
-    old, new, other = key("old"), key("new"), key("other")
+    old, new, other, admin = (key(name) for name in ("old", "new", "other", "admin"))
     good = statement(profile(old, version=3), old, new)
     [step] = steps(profile(new, good))
+    assert not is_vouched(profile(new, good), [admin.public])
+    vouched = profile(new, statement(profile(old, version=3), old, new, admin))
+    assert [is_vouched(vouched, [item.public]) for item in (admin, other)] == [True, False]
+    assert steps(vouched)[0].predecessor == step.predecessor
     assert step.version == 3
     with pytest.raises(IntegrityError):
         statement(profile(old), other, new)

@@ -73,7 +73,7 @@ class Lost:
         """What the lost device may still read from before, in whole sentences."""
         stores = ", ".join(sorted(self.rights.stores))
         told = [f"what was in {stores} until now, as far as it has copies"]
-        if self.rights.common_keys:
+        if self.rights.common_keys or self.rights.seed:
             told.append("letters to the account that were encrypted until its senders have the new profile")
         return tuple(told)
 

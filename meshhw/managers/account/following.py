@@ -16,7 +16,7 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.standing import standing
-from meshhw.managers.account.succession import Step, profiles_here, require_first, steps
+from meshhw.managers.account.succession import Step, is_vouched, profiles_here, require_first, steps
 from meshhw.managers.host import Host
 from meshhw.schema.message import RespondConnection
 from meshhw.schema.profile import ProfileUser
@@ -39,9 +39,11 @@ def follow(
     held = standing(host, step.predecessor)
     if held.member is None or held.member.device.udf != found.device.udf:
         raise IntegrityError("the answer is for another device than the one that was connected")
-    if not set(signers) & set(administrators(held.profile)):
+    if not set(signers) & set(administrators(found.profile)):
+        raise SignatureInvalid("the answer is not signed by an administrator of the new account")
+    if not is_vouched(found.profile, administrators(held.profile)):
         raise SignatureInvalid(
-            f"no administrator of {step.predecessor} that is known here has signed this",
+            f"no administrator of {step.predecessor} that is known here has signed the succession",
             hint="get the earlier account's newest profile first: `meshhw account sync`",
         )
     require_first(profiles_here(host), found.profile)

@@ -16,6 +16,7 @@ from typing import Protocol
 from msgspec.structs import replace as replace_members
 
 from meshhw.algorithms import Algorithm, PrivateKey, Suite
+from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
 from meshhw.errors import NotSupported, StateError, UsageError
 from meshhw.keystore.api import OpenOptions, Seals, Token
@@ -73,7 +74,11 @@ class Predecessor(Protocol):
         """Its address, which stays."""
         ...
 
-    def profile(self, made: ProfileUser, root: Signer) -> ProfileUser:
+    def state(self, root: Signer) -> None:
+        """Have the succession signed, also by this key, the new root; no token is held then."""
+        ...
+
+    def profile(self, made: ProfileUser) -> ProfileUser:
         """The new profile with what the earlier account adds to it."""
         ...
 
@@ -166,6 +171,8 @@ class AccountManager:
         left. Raises what the tokens raise."""
         seed = new.request.seed
         label = f"mesh {new.address}".strip()
+        if new.predecessor is not None and seed is not None:
+            new.predecessor.state(LocalKey(seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT])))
         with self._maker.making(new.plan, _derive(new), label) as made, ExitStack() as signers:
             sign = {
                 item.place.role.name: signer_of(item) for item in made if item.place.role.name in _SIGNING
@@ -263,7 +270,7 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> Pr
     data |= {handle.role: key_data(handle.public_key) for handle in new.shared}
     profile = _profile(data, new)
     if new.predecessor is not None:
-        profile = new.predecessor.profile(profile, root)
+        profile = new.predecessor.profile(profile)
     udf = fingerprint(root.public)
     envelope = sign_assertion(profile, root, udf)
     open_profile(envelope, ProfileUser)

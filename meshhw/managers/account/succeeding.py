@@ -19,7 +19,7 @@ from meshhw import files
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
-from meshhw.errors import SignatureInvalid
+from meshhw.errors import IntegrityError, SignatureInvalid
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account.administrators import listed
 from meshhw.managers.account.authority import Authority, common_of, opened_catalog
@@ -36,7 +36,7 @@ from meshhw.managers.account.names import APPLICATIONS, CONTACTS, shown_device
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.account.stores import Store, store_in, store_path
-from meshhw.managers.account.succession import statement
+from meshhw.managers.account.succession import statement, steps
 from meshhw.managers.account.updates import update_for, update_path
 from meshhw.managers.host import ProfileRecord
 from meshhw.schema.activation import ActivationCommon
@@ -75,6 +75,7 @@ class Succession:
         machine itself."""
         self._found = found
         self._root_on = root_on
+        self._said: Envelope | None = None
         self._held = found.held(common=False)
         self.lost: list[Lost] = [lost_device(found, self._held, name) for name in lost]
         with opened_catalog(found, self._held) as devices:
@@ -97,23 +98,34 @@ class Succession:
         """The earlier account's UDF."""
         return self._found.udf
 
-    def profile(self, made: ProfileUser, root: Signer) -> ProfileUser:
-        """The new account's profile with the statement, signed by both roots, and the administrators that
-        remain. Raises what the earlier root's token raises."""
+    def state(self, root: Signer) -> None:
+        """Make the statement, before the new keys' tokens are held: the earlier root and this administrator
+        may be on the same ones. Raises what these tokens raise."""
+        found = self._found
+        with found.root(self._root_on) as old_root, found.administrator() as admin:
+            self._said = statement(found.profile, old_root, root, admin)
+
+    def profile(self, made: ProfileUser) -> ProfileUser:
+        """The new account's profile with the statement, and the administrators that remain.
+
+        Raises IntegrityError when the statement is not of its root.
+        """
         before = self._found.profile
-        with self._found.root(self._root_on) as old_root:
-            said = statement(before, old_root, root)
+        if self._said is None:
+            raise IntegrityError("the succession was not stated")
         administrators = (
             key_data(connected_keys(item.profile, item.activation).signature)
             for item in self.remaining
             if item.rights.administrator
         )
-        return replace(
+        profile = replace(
             made,
             administrator_signatures=(*listed(made), *administrators),
             connection_policy=before.connection_policy,
-            successions=(*before.successions, Enveloped(said.array())),
+            successions=(*before.successions, Enveloped(self._said.array())),
         )
+        steps(profile)
+        return profile
 
     def furnish(
         self,
@@ -140,7 +152,7 @@ class Succession:
             for shown in filter(None, map(shown_device, [founder, *entries])):
                 store.put(shown.key or "", shown)
         self._own_contact(directory, record, keys, author)
-        self._write_updates(directory, entries)
+        self._write_updates(directory, entries, admin)
 
     def _remaining(self, entry: CatalogedDevice) -> list[Remaining]:
         """The device as it will be connected; nothing for one that must ask for that itself."""
@@ -200,15 +212,14 @@ class Succession:
             person = own_contact(Envelope.parse(record.envelope), full_name)
             store.put(SELF, replace(before, contact=person))
 
-    def _write_updates(self, directory: AccountDirectory, entries: Sequence[CatalogedDevice]) -> None:
-        """What each device must get, signed by the earlier account's administrator, whom it knows."""
-        if not entries:
-            return
+    def _write_updates(
+        self, directory: AccountDirectory, entries: Sequence[CatalogedDevice], admin: Signer
+    ) -> None:
+        """What each device must get."""
         files.private_directory(update_path(directory.path, "any").parent)
-        with self._found.administrator() as admin:
-            for entry in entries:
-                envelope = update_for(entry, admin, result=SUCCESSOR)
-                files.replace(update_path(directory.path, entry.device_udf or ""), envelope.octets())
+        for entry in entries:
+            envelope = update_for(entry, admin, result=SUCCESSOR)
+            files.replace(update_path(directory.path, entry.device_udf or ""), envelope.octets())
 
 
 def still_reads(succession: Succession) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ of the same account is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, IntegrityError
+from meshhw.errors import FormatError, IntegrityError, SignatureInvalid
 from meshhw.managers.account.administrators import profile_of
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.host import Host, ProfileRecord, now
@@ -43,9 +44,13 @@ class Step:
         return f"{self.successor} succeeds {self.predecessor}"
 
 
-def statement(old: ProfileUser, old_root: Signer, new_root: Signer) -> Envelope:
-    """What the roots of both accounts say. Raises what their tokens raise, IntegrityError for another root
-    than the earlier profile's."""
+def statement(
+    old: ProfileUser, old_root: Signer, new_root: Signer, administrator: Signer | None = None
+) -> Envelope:
+    """What the roots of both accounts say, and the earlier account's administrator whom its devices know.
+
+    Raises what their tokens raise, IntegrityError for another root than the earlier profile's.
+    """
     if old_root.public != public_key(old.profile_signature, "ProfileSignature"):
         raise IntegrityError("this is not the root key of the account that shall be succeeded")
     said = Succession(
@@ -57,7 +62,10 @@ def statement(old: ProfileUser, old_root: Signer, new_root: Signer) -> Envelope:
         successor_udf=fingerprint(new_root.public),
         successor_signature=key_data(new_root.public),
     )
-    return sign_assertion(said, [old_root, new_root], said.successor_udf or "")
+    signers = [old_root, new_root]
+    if administrator is not None:
+        signers.append(administrator)
+    return sign_assertion(said, signers, said.successor_udf or "")
 
 
 def steps(profile: ProfileUser) -> tuple[Step, ...]:
@@ -73,6 +81,19 @@ def steps(profile: ProfileUser) -> tuple[Step, ...]:
     if [step.successor for step in found] != (following if found else []):
         raise IntegrityError("the profile holds statements of succession that do not lead to it")
     return found
+
+
+def is_vouched(profile: ProfileUser, administrators: Sequence[PublicKey]) -> bool:
+    """Whether one of these, too, has signed the last statement of a profile that holds some. Raises as
+    `steps`."""
+    envelope = Envelope.from_array(profile.successions[-1].array)
+    said = decode(envelope.body, Succession)
+    roots = (public_key(said.predecessor_signature, "key"), public_key(said.successor_signature, "key"))
+    try:
+        open_assertion(envelope, Succession, [(*roots, key) for key in administrators])
+    except SignatureInvalid:
+        return False
+    return True
 
 
 def heirs(profile: ProfileUser) -> Mapping[str, str]:
