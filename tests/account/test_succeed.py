@@ -3,6 +3,7 @@ devices that remain follow when the person says so, and a second successor is re
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -269,6 +270,17 @@ def test_forged_statements_are_refused() -> None:
     old, new, other, admin = (key(name) for name in ("old", "new", "other", "admin"))
     good = statement(profile(old, version=3), old, new)
     [step] = steps(profile(new, good))
+    members = re.findall(rb'"((?:Updated|AccountAddress|Predecessor|Successor)\w*)":', good.body)
+    assert good.body.startswith(b'{"Succession":{"Updated":"')
+    assert members == [
+        b"Updated",
+        b"AccountAddress",
+        b"PredecessorUdf",
+        b"PredecessorVersion",
+        b"PredecessorSignature",
+        b"SuccessorUdf",
+        b"SuccessorSignature",
+    ]
     assert not is_vouched(profile(new, good), [admin.public])
     vouched = profile(new, statement(profile(old, version=3), old, new, admin))
     assert [is_vouched(vouched, [item.public]) for item in (admin, other)] == [True, False]
