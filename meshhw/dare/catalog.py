@@ -6,18 +6,19 @@ The state is what replaying the events in order gives; the last event of a key c
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder, RecipientKey
 from meshhw.dare.header import ContentMeta, KeyValue, Members, parse_content_meta
 from meshhw.dare.heads import HEAD_TYPE, head_of, sign_head
 from meshhw.dare.kdf import hkdf_sha512
-from meshhw.dare.key_index import KeyIndex
+from meshhw.dare.key_index import KeyIndex, Place
 from meshhw.dare.policy import EPOCH_TYPE, begin_epoch, current_readers, policy_of, readers_of, session_policy
 from meshhw.dare.prepare import Cipher, Outline
 from meshhw.dare.read import cipher_of
@@ -33,6 +34,7 @@ NEW, UPDATE, DELETE = "New", "Update", "Delete"
 DIGESTS = "ObjectDigests"
 _INDEX_INFO = b"meshhw/catalog-index/1"
 _INDEX_BATCH = 1 << 14
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,17 @@ class Catalog:
 
     def entries(self) -> Iterator[CatalogEntry]:
         """All live entries in the order of their last change."""
-        for index in self._index.live():
+        for index in self._indexed(lambda: list(self._index.live())):
             yield self._entry(index)
 
     def latest(self, key: str) -> CatalogEntry | None:
         """The last event of that key, a deletion too; None for a key that never was."""
-        place = self._index.get(key)
+        place = self._place(key)
         return self._entry(place.last) if place is not None else None
 
     def events(self, start: int = 1) -> Iterator[CatalogEntry]:
         """The last event of every key, deletions too, in order; those from frame `start` on."""
-        for index in self._index.all(start):
+        for index in self._indexed(lambda: list(self._index.all(start))):
             yield self._entry(index)
 
     def put(
@@ -129,7 +131,7 @@ class Catalog:
 
         Raises UsageError without a key, or opened to read.
         """
-        place = self._index.get(key)
+        place = self._place(key)
         event = UPDATE if place is not None and place.live else NEW
         extra: Members = {DIGESTS: [encode_base64url(digest) for digest in digests]} if digests else {}
         return self._append(key, payload, event, tuple(key_values), extra)
@@ -197,7 +199,7 @@ class Catalog:
     ) -> int:
         if not key:
             raise UsageError("an entry has a key")
-        place = self._index.get(key)
+        place = self._place(key)
         content = ContentMeta(
             unique_id=key,
             event=event,
@@ -210,8 +212,22 @@ class Catalog:
         return index
 
     def _live(self, key: str) -> CatalogEntry | None:
-        place = self._index.get(key)
+        place = self._place(key)
         return self._entry(place.last) if place is not None and place.live else None
+
+    def _place(self, key: str) -> Place | None:
+        return self._indexed(lambda: self._index.get(key))
+
+    def _indexed(self, ask: Callable[[], Told]) -> Told:
+        """What the index tells; one that is damaged is made anew."""
+        try:
+            return ask()
+        except sqlite3.OperationalError:  # it is locked, or the disk is full
+            raise
+        except sqlite3.DatabaseError:
+            self._index.renew()
+            self._catch_up()
+            return ask()
 
     def _entry(self, index: int) -> CatalogEntry:
         opened = self._reader.open(index)

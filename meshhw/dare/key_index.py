@@ -1,7 +1,8 @@
 """Which frame holds a key's latest entry: a small database beside a catalog, derived from it.
 
 Keys are names of accounts and people, encrypted in the catalog; here they stand as MACs under a key that only
-the catalog's readers can derive. The database may be deleted, and is rebuilt from the frames.
+the catalog's readers can derive, and each row has a seal under it, so that a damaged one is noticed. The
+database may be deleted, and is rebuilt from the frames.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ import hashlib
 import hmac
 import os
 import sqlite3
+from array import array
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS known (id INTEGER PRIMARY KEY, version INTEGER, identity BLOB, frames INTEGER,
-    epoch INTEGER);
-CREATE TABLE IF NOT EXISTS keys (mac BLOB PRIMARY KEY, first INTEGER, last INTEGER, live INTEGER)
+    epoch INTEGER, seal BLOB);
+CREATE TABLE IF NOT EXISTS keys (mac BLOB PRIMARY KEY, first INTEGER, last INTEGER, live INTEGER, seal BLOB)
     WITHOUT ROWID;
 """
 _UPSERT = """
-INSERT INTO keys VALUES (?, ?, ?, ?)
-    ON CONFLICT (mac) DO UPDATE SET last = excluded.last, live = excluded.live
+INSERT INTO keys VALUES (?1, ?2, ?3, ?4, seal(?1, ?2, ?3, ?4))
+    ON CONFLICT (mac) DO UPDATE SET last = excluded.last, live = excluded.live,
+        seal = resealed(mac, first, last, live, seal, excluded.last, excluded.live)
 """
 _MAC_OCTETS = 16
+_SEAL_OCTETS = 8
 _CHECKED = 16 << 20
 
 
@@ -36,6 +40,10 @@ class Place(NamedTuple):
     first: int
     last: int
     live: bool
+
+
+class DamagedIndex(sqlite3.DatabaseError):
+    """The index does not hold what was stored in it: `renew` it."""
 
 
 class KeyIndex:
@@ -48,6 +56,7 @@ class KeyIndex:
         self._identity = hashlib.sha256(identity + secret).digest()
         self._secret = secret
         self._fresh: dict[bytes, Place] = {}
+        self._all_seen = False
         self.epoch = 0
         try:
             self._database = self._opened()
@@ -59,12 +68,17 @@ class KeyIndex:
             self.frames = self._state()
 
     def get(self, key: str) -> Place | None:
-        """Where a key is."""
+        """Where a key is. Raises DamagedIndex."""
         mac = self._mac(key)
-        row = self._database.execute("SELECT first, last, live FROM keys WHERE mac = ?", (mac,)).fetchone()
+        query = "SELECT mac, first, last, live, seal FROM keys WHERE mac = ?"
+        sealed = self._database.execute(query, (mac,)).fetchone()
         fresh = self._fresh.get(mac)
-        if row is None:
+        if sealed is None:
+            if fresh is None and not self._all_seen and self._is_quickly_read():
+                self._last_frames(0)  # perhaps it is there, under another name
+                self._all_seen = True
             return fresh
+        row = self._unsealed(sealed)
         return Place(row[0], fresh.last, fresh.live) if fresh else Place(row[0], row[1], bool(row[2]))
 
     def put(self, key: str, index: int, *, live: bool) -> None:
@@ -75,17 +89,15 @@ class KeyIndex:
         self.frames = index + 1
 
     def live(self) -> Iterator[int]:
-        """The frames of all live entries, in order."""
+        """The frames of all live entries, in order. Raises DamagedIndex before the first."""
         self.flush()
-        for (last,) in self._database.execute("SELECT last FROM keys WHERE live ORDER BY last"):
-            yield last
+        yield from self._last_frames(0, live=True)
 
     def all(self, start: int = 0) -> Iterator[int]:
-        """The last frame of every key, deleted ones too, in order; those from `start` on."""
+        """The last frame of every key, deleted ones too, in order; those from `start` on. Raises DamagedIndex
+        before the first."""
         self.flush()
-        query = "SELECT last FROM keys WHERE last >= ? ORDER BY last"
-        for (last,) in self._database.execute(query, (start,)):
-            yield last
+        yield from self._last_frames(start)
 
     def flush(self) -> None:
         """Store what is new."""
@@ -93,7 +105,7 @@ class KeyIndex:
         with self._database:
             self._database.executemany(_UPSERT, rows)
             self._database.execute(
-                "INSERT OR REPLACE INTO known VALUES (1, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO known VALUES (1, ?1, ?2, ?3, ?4, seal(?1, ?2, ?3, ?4))",
                 (_VERSION, self._identity, self.frames, self.epoch),
             )
         self._fresh.clear()
@@ -103,6 +115,15 @@ class KeyIndex:
         self._fresh.clear()
         with self._database:
             self._database.execute("DELETE FROM keys")
+        self.frames = self.epoch = 0
+
+    def renew(self) -> None:
+        """Make it anew, when it is damaged."""
+        self._database.close()
+        self._path.unlink(missing_ok=True)
+        self._database = self._opened()
+        self._fresh.clear()
+        self._all_seen = True
         self.frames = self.epoch = 0
 
     def close(self) -> None:
@@ -115,18 +136,50 @@ class KeyIndex:
         database = sqlite3.connect(self._path)
         database.execute("PRAGMA synchronous = OFF")  # derived: a crash costs a rebuild, not data
         database.execute("PRAGMA journal_mode = MEMORY")
+        database.text_factory = lambda octets: octets.decode("latin-1")  # there is none but by damage
+        database.create_function("seal", 4, self._seal, deterministic=True)
+        database.create_function("resealed", 7, self._resealed, deterministic=True)
         database.executescript(_TABLES)
         return database
 
     def _require_sound(self) -> None:
         """A damaged database is found at once, while looking through all of it is quick."""
-        if self._path.stat().st_size <= _CHECKED:
+        with closing(sqlite3.connect(":memory:")) as sound:
+            sound.executescript(_TABLES)
+            if _schema(self._database) != _schema(sound):
+                raise DamagedIndex("the index has other tables")
+        if self._is_quickly_read():
             told = self._database.execute("PRAGMA quick_check(1)").fetchone()
             if told != ("ok",):
                 raise sqlite3.DatabaseError("the index is damaged")
 
+    def _is_quickly_read(self) -> bool:
+        return self._path.stat().st_size <= _CHECKED
+
+    def _last_frames(self, start: int, *, live: bool = False) -> array[int]:
+        """All rows are looked at, since a damaged one may say anything of itself."""
+        rows = map(self._unsealed, self._database.execute("SELECT mac, first, last, live, seal FROM keys"))
+        return array("Q", sorted(last for _, last, alive in rows if last >= start and (alive or not live)))
+
+    def _seal(self, *row: object) -> bytes:
+        return hashlib.blake2b(repr(row).encode(), key=self._secret, digest_size=_SEAL_OCTETS).digest()
+
+    def _resealed(self, mac: object, first: object, *rest: object) -> bytes | None:
+        """The seal of a row that is changed: none, which is no seal, where it was damaged before."""
+        last, live, seal, new_last, new_live = rest
+        sound = self._seal(mac, first, last, live) == seal
+        return self._seal(mac, first, new_last, new_live) if sound else None
+
+    def _unsealed(self, row: tuple[object, ...]) -> tuple[int, int, int]:
+        mac, first, last, live, seal = row
+        if self._seal(mac, first, last, live) != seal:
+            raise DamagedIndex("a row of the index is damaged")
+        return first, last, live  # type: ignore[return-value]  # as they were stored
+
     def _state(self) -> int:
-        row = self._database.execute("SELECT version, identity, frames, epoch FROM known").fetchone()
+        row = self._database.execute("SELECT version, identity, frames, epoch, seal FROM known").fetchone()
+        if row is not None and self._seal(*row[:4]) != row[4]:
+            raise DamagedIndex("what the index knows is damaged")
         if row is not None and row[0] == _VERSION and hmac.compare_digest(row[1], self._identity):
             self.epoch = int(row[3])
             return int(row[2])
@@ -136,3 +189,7 @@ class KeyIndex:
 
     def _mac(self, key: str) -> bytes:
         return hashlib.blake2b(key.encode(), key=self._secret, digest_size=_MAC_OCTETS).digest()
+
+
+def _schema(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+    return database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()

@@ -98,6 +98,31 @@ def test_the_index_is_rebuilt(path: Path, tmp_path: Path, damage: str) -> None:
     assert state(path) == EXPECTED | {"late": b"late"}
 
 
+def test_every_octet_of_the_index_may_be_wrong(tmp_path: Path) -> None:
+    """Also those that change a place, a name or the flag of deletion: the answers come from the frames."""
+    path = tmp_path / "few"
+    create_catalog(path, READERS)
+    with Catalog(path, RING) as catalog:
+        for key in ("one", "two", "gone"):
+            catalog.put(key, key.encode())
+        catalog.put("two", b"second")
+        catalog.delete("gone")
+    beside = tmp_path / "few.keys"
+    octets = beside.read_bytes()
+    flipped = [at for at, octet in enumerate(octets) if octet or at < 100]
+    assert len(flipped) > 400
+    for at in flipped:
+        beside.write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :])
+        with Catalog(path, RING, writable=False) as catalog:
+            assert catalog.get("one").payload == b"one", at
+            assert (found := catalog.latest("gone")) is not None, at
+            assert not found.live, at
+            assert {entry.key: entry.payload for entry in catalog.entries()} == {
+                "one": b"one",
+                "two": b"second",
+            }, at
+
+
 def test_names_stand_in_clear_nowhere(path: Path) -> None:
     for file in path.parent.iterdir():
         assert b"key 1" not in file.read_bytes()
