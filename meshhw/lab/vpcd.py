@@ -152,7 +152,8 @@ class PcscDaemon:
         return "Address already in use" not in self._said()
 
     def _command(self) -> list[str]:
-        pcscd = [find_program("pcscd", "pcscd"), "-f", "-c", str(self.directory / "readers")]
+        program = find_program("pcscd", "pcscd")
+        pcscd = [program, "-f", "-c", str(self.directory / "readers"), *_open_to_its_directory(program)]
         inside = [_IN_NAMESPACE, "sh", str(os.getpid()), str(self.directory / "run"), *pcscd]
         for prefix in (["unshare", "-m"], ["unshare", "-r", "-m"]):
             if _can(prefix):
@@ -172,6 +173,7 @@ class PcscDaemon:
         return lines[-1] if lines else "it says nothing"
 
 
+_NO_POLKIT = "--disable-polkit"
 _WHY = (
     "a private pcscd needs `unshare -m` as root or `unshare -r -m` as a user "
     "(sysctl kernel.unprivileged_userns_clone=1); else no other pcscd may run"
@@ -185,6 +187,17 @@ def _driver() -> Path:
         if path.exists():
             return path
     raise DriverUnavailable("the vpcd reader driver is not installed", hint="apt-get install vsmartcard-vpcd")
+
+
+def _open_to_its_directory(program: str) -> list[str]:
+    """The option that lets everyone in who reaches the socket.
+
+    A pcscd built with polkit (Debian's since 13) asks it about each client, over a system bus that a
+    container lacks and for a login session that a test run lacks. Here the socket's directory, 0700, says
+    who may. A pcscd built without polkit knows no such option.
+    """
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    return [_NO_POLKIT] if _NO_POLKIT in done.stdout + done.stderr else []
 
 
 def _can(prefix: list[str]) -> bool:
