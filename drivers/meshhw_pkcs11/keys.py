@@ -24,6 +24,8 @@ from meshhw.keystore.log import UseRecorder
 from meshhw.keystore.peer import checked_peer
 from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.uri import KeyURI
+from meshhw_pkcs11 import edwards
+from meshhw_pkcs11.cryptoki import Module
 from meshhw_pkcs11.keytypes import token_octets
 from meshhw_pkcs11.objects import Described, private_keys
 from meshhw_pkcs11.proof import belongs, derive
@@ -103,10 +105,14 @@ class Pkcs11Key(TokenKey):
         found = private_keys(session, said.id, said.label)
         fitting = [one for one in found if one[Attribute.KEY_TYPE] == said.key_type]
         if len(fitting) > 1:  # neither CKA_ID nor CKA_LABEL is unique: let each prove that it is the one
-            fitting = [one for one in fitting if belongs(one, said.algorithm, self._public)]
+            fitting = [one for one in fitting if belongs(self._module, one, said.algorithm, self._public)]
         if not fitting:
             raise ObjectHandleInvalid  # looked for once more, logged in anew, before it is given up
         return fitting[0]
+
+    @property
+    def _module(self) -> Module:
+        return self._session.login.found.library.module
 
     def _context_pin(self) -> str | None:
         if not self._described.always_authenticate:
@@ -145,7 +151,7 @@ class EddsaKey(Pkcs11Key):
         pin = self._context_pin()
         return self._use(
             Operation.SIGN,
-            lambda session: bytes(self._object(session).sign(message, mechanism=Mechanism.EDDSA, pin=pin)),
+            lambda session: edwards.sign(self._module, self._object(session), self.algorithm, message, pin),
         )
 
 

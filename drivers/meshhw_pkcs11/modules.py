@@ -32,6 +32,7 @@ KNOWN = (
     "libykcs11.so.2",
     "pkcs11/yubihsm_pkcs11.so",
     "libtpm2_pkcs11.so.1",
+    "pkcs11/libtpm2_pkcs11.so.1",
     "libeToken.so",
     "libcs_pkcs11_R3.so",
     "libCryptoki2_64.so",

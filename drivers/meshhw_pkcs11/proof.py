@@ -8,6 +8,8 @@ from typing import Any
 from pkcs11 import KDF, Attribute, DeriveMixin, KeyType, Mechanism, SignMixin
 
 from meshhw.algorithms import Algorithm, Family, PublicKey
+from meshhw_pkcs11 import edwards
+from meshhw_pkcs11.cryptoki import Module
 from meshhw_pkcs11.keytypes import token_octets
 
 _READABLE = {
@@ -34,19 +36,19 @@ def derive(key: Any, algorithm: Algorithm, peer: bytes) -> bytes:
         derived.destroy()
 
 
-def belongs(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+def belongs(module: Module, key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
     """Whether a private key object is that of `public`: it signs, or agrees, accordingly.
 
     A key that does neither is believed.
     """
     if algorithm.signs and isinstance(key, SignMixin):
-        return _signs_for(key, algorithm, public)
+        return _signs_for(module, key, algorithm, public)
     if algorithm.agrees and isinstance(key, DeriveMixin):
         return _agrees_for(key, algorithm, public)
     return True
 
 
-def _signs_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+def _signs_for(module: Module, key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -57,7 +59,7 @@ def _signs_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
     message = secrets.token_bytes(32)
     try:
         if algorithm.family is Family.EDWARDS:
-            verifier.verify(key.sign(message, mechanism=Mechanism.EDDSA), message)
+            verifier.verify(edwards.sign(module, key, algorithm, message), message)
         elif algorithm.family is Family.WEIERSTRASS:
             raw = key.sign(message, mechanism=Mechanism.ECDSA)
             half = len(raw) // 2

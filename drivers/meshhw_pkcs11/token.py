@@ -140,7 +140,8 @@ class Pkcs11Token:
     def _handle(self, session: pkcs11.Session, found: Any, described: Described) -> Pkcs11Key | None:
         candidates = public_candidates(session, described)
         if len(candidates) > 1 and not described.always_authenticate:
-            candidates = [one for one in candidates if belongs(found, described.algorithm, one)]
+            module = self.session.found.library.module
+            candidates = [one for one in candidates if belongs(module, found, described.algorithm, one)]
         if not candidates:
             return None
         key = key_class(described.algorithm, described.uses)(
