@@ -24,7 +24,9 @@ from meshhw.lab.swtpm import SoftwareTpm
 
 MODULES = (
     "/usr/lib/x86_64-linux-gnu/libtpm2_pkcs11.so.1",
+    "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so.1",
     "/usr/lib/aarch64-linux-gnu/libtpm2_pkcs11.so.1",
+    "/usr/lib/aarch64-linux-gnu/pkcs11/libtpm2_pkcs11.so.1",
     "/usr/lib64/libtpm2_pkcs11.so.1",
 )
 _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
