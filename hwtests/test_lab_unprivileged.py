@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,22 +17,34 @@ from meshhw.lab.vpcd import lab_directory
 
 NOBODY = 65534
 BECOME = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
-OPENED = """
-mount --bind "$2" /mnt && mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir -p "$2" && mount --bind /mnt "$2" &&
-shift 2 && exec "$@"
-"""
-"""Shows a directory within another that only root may enter, and nothing else of that one."""
 
 
 def becoming() -> list[str]:
-    """What goes before a command to run it as nobody, who must be able to reach this Python."""
+    """What goes before a command to run it as nobody, who must be able to reach this Python and its packages.
+
+    A directory that only root may enter (root's home) is covered by one that shows what is needed of it.
+    """
     if os.geteuid() != 0:
         return []
-    base = Path(sys.base_prefix)
-    closed = next((one for one in reversed(base.parents) if not one.stat().st_mode & 0o001), None)
-    if closed is None:
+    needed = {Path(sys.base_prefix), Path(sys.prefix), *(Path(entry) for entry in sys.path if entry)}
+    shown = {place: closed for place in needed if place.is_dir() and (closed := _closed_above(place))}
+    if not shown:
         return BECOME
-    return ["unshare", "-m", "sh", "-c", OPENED, "sh", str(closed), str(base), *BECOME]
+    steps = ["set -e", "mount -t tmpfs tmpfs /mnt"]
+    for number, place in enumerate(shown):
+        steps += [f"mkdir /mnt/{number}", f"mount --bind {shlex.quote(str(place))} /mnt/{number}"]
+    steps += [
+        f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(str(closed))}" for closed in set(shown.values())
+    ]
+    for number, place in enumerate(shown):
+        quoted = shlex.quote(str(place))
+        steps += [f"mkdir -p {quoted}", f"mount --bind /mnt/{number} {quoted}"]
+    return ["unshare", "-m", "sh", "-c", "\n".join([*steps, 'exec "$@"']), "sh", *BECOME]
+
+
+def _closed_above(place: Path) -> Path | None:
+    """The outermost directory above it that others may not enter."""
+    return next((one for one in reversed(place.parents) if not one.stat().st_mode & 0o001), None)
 
 
 class Somebody:
