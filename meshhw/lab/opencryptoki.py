@@ -32,9 +32,21 @@ MODULES = (
 DATA = Path("/var/lib/opencryptoki/swtok")
 MARK = DATA / ".meshhw-lab"
 LOCK = Path("/run/lock/meshhw-opencryptoki-lab")
-SOCKET = Path("/var/run/pkcsslotd.socket")
+RUNNING = (Path("/run/opencryptoki"), Path("/run"))
+"""Where the daemon has its socket and its number: the first since 3.21."""
 FACTORY_SO_PIN = "87654321"
 WAIT_SECONDS = 30.0
+# Debian's daemon since 3.23 goes to the background whatever it is told. This shell stays in its place: it
+# ends the daemon when it is told to end, and ends when the daemon does.
+_WATCHED = """
+program=$1; shift
+end() { kill -KILL $first $(cat "$@" 2>/dev/null) 2>/dev/null; exit; }
+trap 'end "$@"' TERM
+"$program" -f & first=$!
+wait $first || exit
+first=
+tail --pid="$(cat "$@" 2>/dev/null)" -f /dev/null & wait $!
+"""
 
 
 class OpenCryptoki:
@@ -59,8 +71,8 @@ class OpenCryptoki:
 
     def close(self) -> None:
         """End the daemon and remove the token."""
-        self.daemon.kill()  # asked politely it takes its three seconds
-        SOCKET.unlink(missing_ok=True)
+        self.daemon.stop()
+        _sweep()
         _clear()
         self._lock.close()
         if self._temporary:
@@ -73,9 +85,12 @@ class OpenCryptoki:
         self.close()
 
     def _start(self) -> Daemon:
-        SOCKET.unlink(missing_ok=True)  # a killed daemon leaves it
-        daemon = Daemon([find_program("pkcsslotd", "opencryptoki"), "-f"], self.directory / "pkcsslotd.log")
-        daemon.wait_until(SOCKET.exists)
+        _sweep()  # a killed daemon leaves them
+        numbers = [str(place / "pkcsslotd.pid") for place in RUNNING]
+        command = ["sh", "-c", _WATCHED, "pkcsslotd", find_program("pkcsslotd", "opencryptoki"), *numbers]
+        daemon = Daemon(command, self.directory / "pkcsslotd.log", orphaned="TERM")
+        # Not by connecting: behind a client that leaves at once, a daemon of 3.8 does not serve the module.
+        daemon.wait_until(lambda: any((place / "pkcsslotd.socket").exists() for place in RUNNING))
         return daemon
 
     def _token(self, label: str) -> Pkcs11Token:
@@ -110,7 +125,7 @@ def _sole_use() -> IO[bytes]:
 
 
 def _make_room() -> None:
-    if _answers(SOCKET):
+    if _answers():
         raise DriverUnavailable("pkcsslotd runs already", hint="end it, if nobody uses its tokens")
     if MARK.exists():
         _clear()
@@ -130,8 +145,15 @@ def _clear() -> None:
     MARK.unlink(missing_ok=True)
 
 
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
-        client.connect(str(path))
-        return True
+def _sweep() -> None:
+    for place in RUNNING:
+        for name in ("pkcsslotd.socket", "pkcsslotd.pid"):
+            (place / name).unlink(missing_ok=True)
+
+
+def _answers() -> bool:
+    for place in RUNNING:
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.connect(str(place / "pkcsslotd.socket"))
+            return True
     return False

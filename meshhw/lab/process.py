@@ -30,9 +30,19 @@ class Daemon:
     `setpriv` sets the signal in the child itself, so that no Python code runs between fork and exec.
     """
 
-    def __init__(self, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Start `argv`; its output is appended to `log`. Raises DriverUnavailable without setpriv."""
-        guard = [find_program("setpriv", "util-linux"), "--pdeathsig", "KILL", "--"]
+    def __init__(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        orphaned: str = "KILL",
+    ) -> None:
+        """Start `argv`; its output is appended to `log`. Raises DriverUnavailable without setpriv.
+
+        `orphaned` is the signal it gets when the thread that started it ends.
+        """
+        guard = [find_program("setpriv", "util-linux"), "--pdeathsig", orphaned, "--"]
         self.name = Path(argv[0]).name
         self.log = log
         with log.open("ab") as output:
