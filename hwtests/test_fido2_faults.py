@@ -42,6 +42,7 @@ from meshhw.lab.ctap.attestation import Maker
 from meshhw.lab.ctap.card import MESSAGE, CtapCard
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.fixtures_ctap import InsertCtapCard
+from meshhw.lab.holding import CardHolder
 from meshhw.lab.piv.faults import Kind
 
 # pytest finds fixtures by the names in the module.
@@ -180,6 +181,21 @@ def test_a_hung_card_is_left_behind(ctap_card: VirtualCtapToken, open_token: Ope
     assert time.monotonic() - start < 4
     with pytest.raises(OperationTimeout):
         token.keys()
+
+
+def test_the_late_answer_of_a_hung_card_lets_it_go(
+    ctap_card: VirtualCtapToken, open_token: OpenToken
+) -> None:
+    token = open_token(ctap_card, deadline=0.5)
+    ctap_card.card.faults.plan(Kind.HANG, ins=MESSAGE)
+    with pytest.raises(OperationTimeout):
+        token.seal(b"secret", b"purpose")
+    token.close()
+    ctap_card.heal()
+    with CardHolder(
+        ctap_card.reader.name, ctap_card.env
+    ) as holder:  # alone, which nobody else's handle allows
+        assert holder.holds
 
 
 def test_answers_that_are_not_ctap(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:

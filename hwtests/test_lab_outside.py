@@ -66,7 +66,7 @@ def test_a_project_elsewhere_uses_every_fixture(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"],
         cwd=project,
-        env=clean | {"MESHHW_HOME": str(tmp_path / "home")},
+        env=clean | {"MESHHW_HOME": str(tmp_path / "home"), "COLUMNS": "1000"},  # reasons are not cut off
         capture_output=True,
         text=True,
         timeout=240,

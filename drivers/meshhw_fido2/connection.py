@@ -74,7 +74,9 @@ class Bounded(CtapDevice):
             transport.end(self.device)
 
     def close(self) -> None:
-        if not self._limit.poisoned:  # a device that hangs would hang its closing too
+        if self._limit.poisoned:  # closing now would hang too; but its late answer must not leave it open
+            self._limit.leave(lambda: transport.close(self.device))
+        else:
             transport.close(self.device)
 
     @classmethod

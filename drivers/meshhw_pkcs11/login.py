@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from meshhw.keystore.uri import TokenURI
 from meshhw_pkcs11.cryptoki import CryptokiError
 from meshhw_pkcs11.discovery import Found
 from meshhw_pkcs11.errors import fold
+from meshhw_pkcs11.library import ATTEMPTS, PAUSE_SECONDS
 
 if TYPE_CHECKING:
     import pkcs11
@@ -88,11 +90,17 @@ class Login:
             self.found.library.module.call("C_Logout", handle_of(session))
 
     def _checked_token(self) -> pkcs11.Token:
-        """The token in the slot, asked for again: no PIN goes to another one that took its place."""
-        token = self.found.library.asked(self.found.token.slot.get_token)
-        if (token.serial, token.label) != (self.found.token.serial, self.found.token.label):
-            raise TokenMismatch(f"{self.found.name} was replaced by {token.label or 'another token'}")
-        return token
+        """The token in the slot, asked for again: no PIN goes to another one that took its place.
+
+        SoftHSM tells half of a token while another process writes its file, so it is asked more than once.
+        """
+        ours = (self.found.token.serial, self.found.token.label)
+        for _ in range(ATTEMPTS):
+            token = self.found.library.asked(self.found.token.slot.get_token)
+            if (token.serial, token.label) == ours:
+                return token
+            time.sleep(PAUSE_SECONDS)
+        raise TokenMismatch(f"{self.found.name} was replaced by {token.label or 'another token'}")
 
     def _is_user(self, session: pkcs11.Session) -> bool:
         info = _SessionInfo()

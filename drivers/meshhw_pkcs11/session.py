@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,7 @@ from meshhw_pkcs11.cryptoki import CryptokiError
 from meshhw_pkcs11.discovery import CKF_WRITE_PROTECTED, Found
 from meshhw_pkcs11.errors import code_of, fold
 from meshhw_pkcs11.keytypes import TolerantMapper
+from meshhw_pkcs11.library import ATTEMPTS, PAUSE_SECONDS
 from meshhw_pkcs11.login import Login
 
 if TYPE_CHECKING:
@@ -151,11 +153,16 @@ class Session:
         return session
 
     def _same_token(self) -> Found:
-        """The same token wherever it is plugged now. Raises TokenRemoved, TokenMismatch."""
-        present = [Found(self._found.library, token) for token in self._found.library.tokens()]
-        for found in present:
-            if found.uri == self._found.uri:
-                return found
+        """The same token wherever it is plugged now. Raises TokenRemoved, TokenMismatch.
+
+        SoftHSM tells half of a token while another process writes its file, so it is asked more than once.
+        """
+        for _ in range(ATTEMPTS):
+            present = [Found(self._found.library, token) for token in self._found.library.tokens()]
+            for found in present:
+                if found.uri == self._found.uri:
+                    return found
+            time.sleep(PAUSE_SECONDS)
         slot = self._found.token.slot.slot_id
         for found in present:
             if found.token.slot.slot_id == slot:

@@ -91,6 +91,13 @@ class Limit:
             self._jobs.put(None)
         self._jobs = None
 
+    def leave(self, last: Callable[[], None]) -> None:
+        """Have a poisoned token's worker do one thing more, should its call return after all, and end."""
+        if self._jobs is not None:
+            self._jobs.put(last)
+            self._jobs.put(None)
+        self._jobs = None
+
     def _queue(self) -> SimpleQueue[Callable[[], None] | None]:
         if self._jobs is None:
             self._jobs = SimpleQueue()

@@ -46,6 +46,16 @@ def test_a_hung_call_is_left_and_its_token_is_not_asked_again() -> None:
     assert asked == []
 
 
+def test_what_was_left_is_put_away_when_its_late_answer_comes() -> None:
+    limit, release, put_away = Limit("token", 0.05), threading.Event(), threading.Event()
+    with pytest.raises(OperationTimeout):
+        limit.run(lambda: release.wait(10))
+    limit.leave(put_away.set)
+    assert not put_away.wait(0.05)
+    release.set()
+    assert put_away.wait(5)
+
+
 def test_gather_keeps_order_errors_and_time() -> None:
     release = threading.Event()
 
