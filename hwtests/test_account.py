@@ -17,7 +17,9 @@ from meshhw.errors import NotSupported
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.lab.fixtures_pkcs11 import NewToken
+from meshhw.lab.piv.token import FACTORY, VirtualPivToken
 from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.swtpm import SoftwareTpm
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.complete import complete
 from meshhw.managers.account.connect import Connector
@@ -109,6 +111,24 @@ def test_tokens_keep_the_shares_and_one_that_cannot_changes_none(
     with pytest.raises(NotSupported, match="keeps no data"):
         provision(others, [first.uri, person.know(nss_token).uri], person.options)
     assert share_on(first.uri, person.options) == texts[0]
+
+
+def test_a_card_keeps_a_share_and_a_tpm_says_that_it_keeps_none(
+    person: Person,
+    host: Host,
+    softhsm_token: Pkcs11Token,
+    piv_card: VirtualPivToken,
+    swtpm_token: SoftwareTpm,
+) -> None:
+    record = person.account(host, tokens=[person.know(softhsm_token).uri], suite=Suite.S25519)
+    sheets = make_sheets(host, record, person.options, 2, 3)
+    card = OpenOptions(Scripted(FACTORY))
+    assert provision(sheets, [piv_card.uri], card) == sheets[1:]
+    shares = [share_on(piv_card.uri, card), sheets[2].code]
+    assert recovered_seed(shares).udf == record.udf
+    with pytest.raises(NotSupported, match="keeps no data") as refused:
+        provision(sheets, [swtpm_token.uri], swtpm_token.options())
+    assert "a TPM keeps none" in (refused.value.hint or "")
 
 
 def test_suite_448_of_a_seed_is_refused_where_hardware_is_required(

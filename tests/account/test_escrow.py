@@ -24,6 +24,7 @@ from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account import escrow
 from meshhw.managers.account.codes import png_of, terminal
+from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.recovering import saved_profile
 from meshhw.managers.account.sharetokens import provision, share_on
@@ -33,6 +34,7 @@ from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ProfileRequest
 from meshhw.threshold.secret import split
 from meshhw.udf import Seed, Specifier
+from tests.account.killing import killed_everywhere
 from tests.account.vaults import cheap_vault
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors/schema_account_seed_alice.json").read_text())
@@ -197,3 +199,33 @@ def test_shares_go_to_as_many_tokens_or_to_none(host: Host, tmp_path: Path) -> N
         provision(sheets, [drawer, absent], OPTIONS)
     with pytest.raises(KeyNotFound):
         share_on(drawer, OPTIONS)
+
+
+def test_killed_while_it_is_escrowed_the_seed_is_here_or_the_shares_give_it(
+    host: Host, tmp_path: Path
+) -> None:
+    record = account(host, suite=Suite.S25519)
+    keepers = [Host(tmp_path / name).home for name in ("first", "second")]
+    tokens = [uri for home in keepers for uri in cheap_vault(home, OPTIONS)]
+
+    def command() -> None:
+        escrow_to(host, record, tokens)
+
+    found = set()
+    for _ in killed_everywhere([host.home, *keepers], command):
+        here = AccountDirectory(host.home, record.udf).seed(OPTIONS)
+        if here is None:
+            shares = [share_on(token, OPTIONS) for token in tokens]
+            assert escrow.recovered_seed(shares).udf == record.udf
+        else:
+            assert escrow.root_udf(here, record.suite) == record.udf
+        found.add(here is None)
+    assert found == {True, False}
+
+
+def escrow_to(host: Host, record: ProfileRecord, tokens: list[TokenURI]) -> None:
+    """The steps of `account escrow --to`, in its order."""
+    sheets = escrow.make_sheets(host, record, OPTIONS, 2, 2)
+    assert provision(sheets, tokens, OPTIONS) == []
+    escrow.erase_seed(host, record)
+    escrow.state_roles(host, record, OPTIONS)

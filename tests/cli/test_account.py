@@ -242,3 +242,21 @@ def test_a_token_keeps_a_share(meshhw: Meshhw, pins: dict[str, str], tmp_path: P
     assert meshhw(*recover, env=bare).returncode == 6
     recovered = meshhw(*recover, "-", env=bare, text=left[1]["code"])
     assert (recovered.returncode, recovered.stdout.strip()) == (0, udf), recovered.stderr
+
+
+def test_recovery_from_a_synchronised_directory_brings_the_entries(
+    meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
+    added = meshhw("password", "add", "ftp.example.com", "alice", "-", env=pins, text="correct horse")
+    assert added.returncode == 0, added.stderr
+    assert meshhw("account", "sync", "--dir", str(shared), env=pins).returncode == 0
+    kept = json.loads(meshhw("account", "escrow", "--json", "--yes", env=pins).stdout)
+    codes = "\n".join(share["code"] for share in kept["shares"][1:])
+    bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
+    arguments = ("account", "recover", "-", "--from", str(shared), "--on", "software:")
+    recovered = meshhw(*arguments, env=bare, text=codes)
+    assert recovered.returncode == 0, recovered.stderr
+    assert meshhw("password", "get", "ftp.example.com", env=bare).stdout == "alice\ncorrect horse\n"

@@ -78,7 +78,10 @@ def _opened(token: TokenURI, options: OpenOptions) -> Iterator[StoresData]:
     found = registry.open_token(token, options)
     try:
         if not isinstance(found, StoresData):
-            raise NotSupported(f"{found.info().label or token} keeps no data")
+            raise NotSupported(
+                f"{found.info().label or token} keeps no data",
+                hint="print that share, or give it to a PIV card or a software vault; a TPM keeps none",
+            )
         yield found
     finally:
         found.close()
