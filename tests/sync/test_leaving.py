@@ -23,6 +23,8 @@ def test_updates_travel_and_the_lost_device_is_left_behind(
     lost.put("imap", "forged")
     told = lost.sync(shared).problems
     assert [line for line in told if "waits for an administrator's update" in line], told
+    [said] = [line for line in told if line.startswith("this device was disconnected on 20")]
+    assert "no key of what came after" in said
     assert lost.passwords() == {"imap": "forged"}
     for machine in (laptop, phone):
         report = machine.sync(shared)

@@ -5,11 +5,11 @@ What such a device has signed is not taken any more, since nobody can tell wheth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from meshhw.algorithms import PublicKey
-from meshhw.dare.envelope import Envelope
 from meshhw.errors import MeshError
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.rekeying import statements_in
@@ -24,24 +24,30 @@ from meshhw.udf import fingerprint
 def left(found: Standing, peers: Path) -> set[str]:
     """The authors that administrators have removed, by what their stores say, the ones here and the copies of
     others'. A statement counts in the store of an administrator, by one of today or of before."""
+    return {name for said in _said(found, peers) for name in said.removed if name} - {found.author}
+
+
+def own_removal(found: Standing, peers: Path) -> datetime | None:
+    """When an administrator disconnected this very device, if it has come to see that; a lost one may."""
+    times = (said.updated for said in _said(found, peers) if found.author in said.removed)
+    return min((when for when in times if when is not None), default=None)
+
+
+def _said(found: Standing, peers: Path) -> Iterator[StoreEpochs]:
+    """The statements of new keys in administrators' stores, each by one of today or of before."""
     profile = found.profile
     listed = {fingerprint(key) for key in administrators(profile)}
     paths = [path for author in listed for path in (peers / author).glob("*.dcat")]
     if found.author in listed:
         paths += (found.directory.path / "stores").glob("*.dcat")
-    removed: set[str] = set()
     for path in paths:
         for envelope in statements_in(path):
-            removed |= _removed(envelope, found.udf, _signers(profile))
-    return removed - {found.author}
-
-
-def _removed(envelope: Envelope, account: str, signers: Iterable[PublicKey]) -> set[str]:
-    try:
-        said = open_assertion(envelope, StoreEpochs, list(signers)).value
-    except MeshError:
-        return set()
-    return {name for name in said.removed if name} if said.account_udf == account else set()
+            try:
+                said = open_assertion(envelope, StoreEpochs, _signers(profile)).value
+            except MeshError:
+                continue
+            if said.account_udf == found.udf:
+                yield said
 
 
 def _signers(profile: ProfileUser) -> list[PublicKey]:

@@ -25,7 +25,7 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.standing import Standing, standing
 from meshhw.managers.account.stores import store_in, store_path
 from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
-from meshhw.managers.sync.leaving import left
+from meshhw.managers.sync.leaving import left, own_removal
 from meshhw.managers.sync.memory import Author, Memory, Position, remember, remembering
 from meshhw.managers.sync.merging import ENTRIES, Tally, merge
 from meshhw.managers.sync.mirror import LARGEST, Mirror, State
@@ -104,6 +104,7 @@ class Synchroniser:
                 self._options.interaction.progress("synchronising", done, len(names))
                 self._take_author(name, keys, memory)
                 remember(memory, path)
+            self._tell_removal()
             self._publish(keys, memory)
             remember(memory, path)
         return self._report
@@ -120,6 +121,14 @@ class Synchroniser:
         if self._report.profile:
             self._found = standing(found.host, found.udf)
         self._report.updates_written = write_updates(self._found, folder)
+
+    def _tell_removal(self) -> None:
+        """Say that this device was disconnected, where it has come to see so: else it could only wonder."""
+        when = own_removal(self._found, self._peers)
+        if when is not None:
+            self._report.refused.append(
+                f"this device was disconnected on {when:%Y-%m-%d %H:%M}: it has no key of what came after"
+            )
 
     def _ordered(self, names: Sequence[str]) -> list[str]:
         """Administrators first: they say who has left."""
