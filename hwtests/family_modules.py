@@ -12,7 +12,7 @@ from meshhw_pkcs11.modules import VARIABLE
 
 from hwtests.family import Family, Unable
 from meshhw.algorithms import Algorithm
-from meshhw.keystore.api import Key, PinPolicy, Token
+from meshhw.keystore.api import Key, PinPolicy, Signs, Token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -109,7 +109,10 @@ class RsaFamily(Pkcs11Family):
 
     def make_key(self, token: Token) -> Key:
         """One serves all tests: they are slow to make, and some tests have a deadline."""
-        return next(iter(token.keys()), None) or super().make_key(token)
+        for key in list(token.keys()):  # a test before may have left others
+            if key.algorithm is self.algorithm and isinstance(key, Signs):
+                return key
+        return super().make_key(token)
 
     def prepare(self) -> None:
         """Make it while there is time."""

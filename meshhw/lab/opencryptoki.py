@@ -95,6 +95,7 @@ class OpenCryptoki:
 
     def _token(self, label: str) -> Pkcs11Token:
         module = cryptoki.load(self.module_path)
+        module.restart()  # it remembers an earlier lab's token of this process
         env = {"MESHHW_PKCS11_MODULES": self.module_path}
         token = Pkcs11Token("opencryptoki", label, self.module_path, new_pin(), new_pin(), env)
         initialise(module, module.slots()[0], token, FACTORY_SO_PIN)
