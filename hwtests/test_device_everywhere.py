@@ -106,7 +106,8 @@ def test_a_device_lives_and_ends_in_the_token(
     uri = placed(name, request)
     record = life(tmp_path / "home", options, ProfileRequest(tokens=[uri]))
     assert {handle.tier for handle in record.keys} == {Tier.NATIVE}
-    assert record.suite is NATIVE[name]
+    newer_nss = name == "nss" and record.suite is Suite.S25519  # as its release has Ed25519
+    assert record.suite is NATIVE[name] or newer_nss
     with closing(registry.open_token(uri, options)) as token:
         assert len(token.keys()) == 0
 

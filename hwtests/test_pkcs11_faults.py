@@ -268,7 +268,8 @@ def test_three_wrong_pins_lock_and_the_officer_unlocks(opencryptoki_token: Pkcs1
         token.keys()
     assert token.retries_left(PinKind.USER) == 0
     token.unlock()
-    assert token.keys() == []
+    token.keys()  # logs in; other tests' keys may be there
+    assert token.retries_left(PinKind.USER) is None
     token.close()
 
 

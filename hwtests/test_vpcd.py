@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hwtests.test_lab_unprivileged import becoming
 from meshhw.errors import DriverUnavailable
 from meshhw.lab.card_link import CardGone, CardLink
 from meshhw.lab.vpcd import PcscDaemon, lab_directory
@@ -165,7 +166,7 @@ def test_pcscd_dies_with_its_owner(directory: Path, user: str) -> None:
     if user == "nobody":
         if os.geteuid() != 0:
             pytest.skip("only root can become nobody")
-        prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        prefix = becoming()
         os.chown(directory, 65534, 65534)
     owner, pid = owned(directory, prefix)
     owner.kill()
