@@ -414,6 +414,15 @@ class Watches(Protocol):
         ...
 
 
+@runtime_checkable
+class HasModules(Protocol):
+    """Drivers that reach their tokens through makers' libraries."""
+
+    def modules(self) -> Mapping[str, str]:
+        """The path of each library, and why it cannot be asked (empty where it can)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
     """How a token is opened."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from meshhw import files
 from meshhw.errors import DriverUnavailable, MeshError
 from meshhw.keystore import registry
+from meshhw.keystore.api import HasModules
 from meshhw.managers.intentions import Intentions
 from meshhw.managers.machine import Machine, rules_file
 
@@ -100,9 +101,19 @@ def _drivers() -> Iterator[Finding]:
         if error is None:
             count = sum(info.driver == name for info in found.tokens)
             yield Finding(f"driver {name}", State.OK, f"{count} token{'' if count == 1 else 's'}")
+            yield from _modules(name)
         else:
             mend = "" if error.hint == DriverUnavailable.default_hint else error.hint
             yield Finding(f"driver {name}", State.MISSING, error.message, mend)
+
+
+def _modules(name: str) -> Iterator[Finding]:
+    """Makers' libraries that cannot be asked: the wrong file, or one whose service does not run."""
+    driver = registry.driver(name)
+    for path, reason in driver.modules().items() if isinstance(driver, HasModules) else ():
+        if reason:
+            mend = "start the service it needs, or name the right library: export MESHHW_PKCS11_MODULES=PATH"
+            yield Finding(f"library {Path(path).name}", State.NOTE, reason, mend)
 
 
 def smartcards(machine: Machine) -> Iterator[Finding]:

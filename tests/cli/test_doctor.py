@@ -147,3 +147,12 @@ def test_the_status_says_nothing_unless_strict(meshhw, tmp_path: Path) -> None:
     done = meshhw("doctor", "--strict", env=absent)
     assert done.returncode == 1
     assert "missing  pcscd" in done.stdout
+
+
+def test_a_library_that_is_no_pkcs11_module_is_told_with_what_to_name(meshhw, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.so"
+    wrong.write_bytes(b"\x7fELF, but no library")
+    told = meshhw("doctor", env={"MESHHW_PKCS11_MODULES": f"{wrong}:{tmp_path}/absent.so"}).stdout
+    assert f"note     library wrong.so: {wrong} is not a PKCS#11 module that can be loaded" in told
+    assert f"note     library absent.so: there is no PKCS#11 module at {tmp_path}/absent.so" in told
+    assert told.count("name the right library: export MESHHW_PKCS11_MODULES=PATH") == 2
