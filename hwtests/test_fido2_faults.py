@@ -183,19 +183,20 @@ def test_a_hung_card_is_left_behind(ctap_card: VirtualCtapToken, open_token: Ope
         token.keys()
 
 
+@pytest.mark.parametrize("opened_before", [True, False])
 def test_the_late_answer_of_a_hung_card_lets_it_go(
-    ctap_card: VirtualCtapToken, open_token: OpenToken
+    ctap_card: VirtualCtapToken, open_token: OpenToken, opened_before: bool
 ) -> None:
-    token = open_token(ctap_card, deadline=0.5)
+    token = open_token(ctap_card, deadline=1.0)
+    if opened_before:
+        assert token.capabilities().seals
     ctap_card.card.faults.plan(Kind.HANG, ins=MESSAGE)
     with pytest.raises(OperationTimeout):
         token.seal(b"secret", b"purpose")
     token.close()
     ctap_card.heal()
-    with CardHolder(
-        ctap_card.reader.name, ctap_card.env
-    ) as holder:  # alone, which nobody else's handle allows
-        assert holder.holds
+    with CardHolder(ctap_card.reader.name, ctap_card.env) as holder:
+        assert holder.holds  # alone, which nobody else's connection allows
 
 
 def test_answers_that_are_not_ctap(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:

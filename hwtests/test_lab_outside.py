@@ -75,6 +75,6 @@ def test_a_project_elsewhere_uses_every_fixture(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     counted = re.search(r"(\d+) passed", done.stdout)
     assert counted is not None, done.stdout
-    skipped = re.findall(r"SKIPPED.*: (.+)", done.stdout)
+    skipped = re.findall(r"SKIPPED \[\d+\] [^:]+:\d+: (.+)", done.stdout)
     assert all("(" in reason for reason in skipped)  # each says what is missing
     assert int(counted[1]) + len(skipped) >= 6 + 1  # the kinds named above, and at least one of any_token

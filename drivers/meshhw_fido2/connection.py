@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from fido2.ctap import STATUS, CtapDevice, CtapError
@@ -175,11 +176,19 @@ class Connection:
         if self._place is None:
             raise TokenRemoved("the authenticator was removed")
         if self._device is None:
-            self._device = Bounded(self._limit.run(self._place.open), self._limit, self._seconds)
+            device = self._limit.run(partial(self._opened, self._place))
+            self._device = Bounded(device, self._limit, self._seconds)
         self._device.begin()
         if self._ctap is None:
             self._ctap = Ctap2(self._device)
         return self._ctap
+
+    def _opened(self, place: Place) -> CtapDevice:
+        """The device; one that opens after it was given up is closed again."""
+        device = place.open()
+        if self._limit.poisoned:
+            transport.close(device)
+        return device
 
 
 class _Lost(Exception):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Self
 
 from meshhw.errors import TokenBusy
 
+PATIENCE = 15.0
 _HOLD = """
 import sys, time
 from smartcard.scard import *
@@ -29,13 +31,19 @@ class CardHolder:
     """It holds the card in a reader until `release`."""
 
     def __init__(self, reader: str, env: Mapping[str, str]) -> None:
-        """Raises TokenBusy when it does not get the card within ten seconds."""
+        """Raises TokenBusy when it does not get the card within ten seconds or so."""
         arguments = [sys.executable, "-c", _HOLD, reader]
         self._process = subprocess.Popen(
             arguments, env=os.environ | env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        if self._process.stdout.readline() != "0\n":
+        patience = threading.Timer(
+            PATIENCE, self._process.kill
+        )  # a call waits while others are in a transaction
+        patience.start()
+        answer = self._process.stdout.readline()
+        patience.cancel()
+        if answer != "0\n":
             self.release()
             raise TokenBusy(
                 f"a program has the card in {reader} open", hint="end it, or close the card there, first"
