@@ -26,7 +26,7 @@ from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
-from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold import descriptor, named
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import holder_states
@@ -102,6 +102,17 @@ def test_holders_are_told_of_with_the_time_they_were_seen_last(
         again = holder_states(loaded, store, tokens)
     assert [state.present for state in again] == [False, True, False]
     assert again[0].last_seen == states[0].last_seen
+
+
+def test_decrypting_sees_the_holders_too(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    for key in named.keys(loaded.key("decryption").udf or "", host.home, options):
+        assert open_envelope(encrypted(loaded), KeyRing([key])).payload == PAYLOAD
+    hidden(vaults[2]).rename(hidden(vaults[2]).with_suffix(".away"))
+    with OpenTokens(OpenOptions()) as tokens:
+        assert holder_states(loaded, store, tokens)[2].last_seen is not None
 
 
 @pytest.mark.parametrize("suite", [Suite.S448, Suite.P256])

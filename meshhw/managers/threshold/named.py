@@ -31,11 +31,12 @@ def keys(kid: str, home: Path, options: OpenOptions) -> Iterator[HasPublic]:
         return
     store, host = Store(home), Host(home)
     for name in store.names():
-        loaded = descriptor.load(store.at(name), host)
+        kept = store.at(name)
+        loaded = descriptor.load(kept, host)
         key = loaded.value.decryption
         if key is not None and same_kid(kid, key.udf):
             with OpenTokens(options) as tokens:
-                yield ThresholdPrivateKey(loaded, tokens, say=saying(options))
+                yield ThresholdPrivateKey(loaded, tokens, say=saying(options), notice=kept.saw)
 
 
 def signer(name: str, home: Path, options: OpenOptions) -> Signer:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from meshhw.algorithms import PublicKey
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
-from meshhw.errors import KeyNotFound, TokenError, TokenNotFound
+from meshhw.errors import KeyNotFound, MeshError, TokenError, TokenNotFound
 from meshhw.keystore.api import Key, Needs, OpenOptions
 from meshhw.keystore.interaction import Tells
 from meshhw.keystore.uri import KeyURI
@@ -57,11 +58,17 @@ class ThresholdPrivateKey:
     """A threshold key as envelopes use one: it has a public key and unwraps (`UnwrapsAgreed`).
 
     It asks no PIN before it knows that enough holders are here. `say` is told what will be asked, and of
-    holders that failed.
+    holders that failed; `notice` is told which holders' tokens are here.
     """
 
     def __init__(
-        self, loaded: Loaded, tokens: OpenTokens, *, given: Sequence[GivenHolder] = (), say: Say = silent
+        self,
+        loaded: Loaded,
+        tokens: OpenTokens,
+        *,
+        given: Sequence[GivenHolder] = (),
+        say: Say = silent,
+        notice: Callable[[list[int]], object] = len,
     ) -> None:
         self._name = loaded.value.name
         self._key = loaded.key("decryption")
@@ -69,6 +76,7 @@ class ThresholdPrivateKey:
         self._tokens = tokens
         self._given = given
         self._say = say
+        self._notice = notice
         self._announced = False
 
     @property
@@ -98,6 +106,8 @@ class ThresholdPrivateKey:
         given = {holder.index: holder for holder in self._given}
         local = [h for h in self._key.holders if h.index not in given]
         present, missing = find_holders(self._key, local, self._tokens)
+        with suppress(OSError, MeshError):  # a home that cannot be written is no reason not to decrypt
+            self._notice([holder.index for holder in present])
         if len(given) + len(present) < self._key.threshold:
             raise TokenNotFound(
                 f"{self._name} needs {self._key.threshold} holders and {len(given) + len(present)} are here; "
