@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from hwtests.patience import until
 from hwtests.remote import Remote, RemoteError
 from meshhw.errors import DriverUnavailable, NotSupported, OperationTimeout
 from meshhw.lab.client import Lab
 from meshhw.lab.faults import Fault
 from meshhw.lab.part import Order
+from meshhw.lab.shim import Control
 
 ALL = set(Fault)
 REFUSED = {
@@ -94,6 +96,30 @@ def test_a_key_is_lost_as_long_as_the_fault_lasts(
     else:
         assert program.ask("len(again.key(key.uri).sign(b'message'))") == 64
         program.run("again.delete(key.uri)")
+
+
+def test_a_key_in_use_by_a_call_that_was_given_up_is_deleted_when_that_is_answered(
+    lab: Lab, program: Remote
+) -> None:
+    """tpm2-pkcs11 refuses with CKR_FUNCTION_FAILED to destroy a key that another session signs with."""
+    token = "tpm2-pkcs11-1"
+    program.run(f"token = opened({token!r}, 2)\nkey = token.generate(KeySpec(Algorithm.P256, 'used'))")
+    control = Control(next(lab.directory.rglob("tpm2-pkcs11-lab.control")))
+    trouble = control.trouble(token)
+    trouble.hang("C_Sign")
+    with pytest.raises(RemoteError) as struck:
+        program.ask("len(key.sign(b'message'))")
+    assert struck.value.name == "OperationTimeout"
+    program.run(f"again = opened({token!r})")
+    with control.counted() as calls:
+        program.start("again.delete(key.uri)")
+        until(lambda: control.calls().get("C_DestroyObject", 0) > 1)
+        trouble.clear()
+        program.wait()
+    assert calls["C_DestroyObject"] > 3  # those that were refused, the private key, the public one
+    with pytest.raises(RemoteError) as gone:
+        program.ask("again.key(key.uri)")
+    assert gone.value.name == "KeyNotFound"
 
 
 @pytest.mark.parametrize("token", ["piv-1", "fido2-1"])

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from pkcs11.exceptions import PKCS11Error
 
-from meshhw.errors import MeshError, OperationTimeout, TokenMismatch, TokenRemoved
+from meshhw.errors import MeshError, OperationTimeout, TokenFault, TokenMismatch, TokenRemoved
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.deadline import Limit
 from meshhw.keystore.uri import TokenURI
@@ -39,6 +39,9 @@ FAULTS = (PKCS11Error, CryptokiError)
 _LOST = frozenset({0x03, 0x32, 0xB0, 0xB3, 0xE0, 0xE1, 0x190})
 # An operation was begun and never ended on this session: only another session helps.
 _STUCK = 0x90
+# What tpm2-pkcs11 says of a key that another operation of this process uses, and other modules of much else.
+_IN_USE = 0x06
+IN_USE_SECONDS = 5.0
 # Somebody else logged out, or the handle is of an object that was deleted or hidden meanwhile.
 _OUTDATED = frozenset({0x60, 0x82, 0x101})
 
@@ -94,6 +97,21 @@ class Session:
         except FAULTS as error:
             raise self._final(error, session) from error
 
+    def run_unused(self, work: Callable[[pkcs11.Session], Result]) -> Result:
+        """`work(session)` that destroys an object, tried for a while when the token says that it failed.
+
+        tpm2-pkcs11 destroys no key while any session of this process signs with it, be it another thread's or
+        one that was given up and is answered late. Raises what `run` raises.
+        """
+        end = time.monotonic() + IN_USE_SECONDS
+        while True:
+            try:
+                return self.run(work)
+            except TokenFault as error:
+                if error.code is None or error.code.value != _IN_USE or time.monotonic() > end:
+                    raise
+            time.sleep(PAUSE_SECONDS)
+
     def _attempt(
         self, session: pkcs11.Session, work: Callable[[pkcs11.Session], Result], login: bool
     ) -> Result:
@@ -109,14 +127,21 @@ class Session:
             raise self._final(error, self._open) from error
 
     def close(self) -> None:
-        """Forget the PIN, log out when this is the last one, close the session. Twice is fine."""
+        """Forget the PIN, log out when this is the last one, close the session. Twice is fine.
+
+        A session that hangs is closed when its call returns after all.
+        """
         with self._lock:
             self._login.forget()
             session, self._open = self._open, None
-            if session is not None and not self.limit.poisoned:
-                with suppress(MeshError, *FAULTS):
-                    self.limit.run(partial(self._close, session))
-            self.limit.close()
+            if session is None:
+                self.limit.close()
+            elif self.limit.poisoned:
+                self.limit.leave(partial(self._close_quietly, session))
+            else:
+                with suppress(MeshError):
+                    self.limit.run(partial(self._close_quietly, session))
+                self.limit.close()
 
     def _ready(self) -> pkcs11.Session:
         session, module = self._open, self._found.library.module
@@ -206,10 +231,11 @@ class Session:
             with suppress(*FAULTS):
                 self.limit.run(stuck.close)
 
-    def _close(self, session: pkcs11.Session) -> None:
-        if self._release() == 0:
-            self._login.log_out(session)
-        session.close()
+    def _close_quietly(self, session: pkcs11.Session) -> None:
+        with suppress(*FAULTS):
+            if self._release() == 0:
+                self._login.log_out(session)
+            session.close()
 
     def _release(self) -> int:
         library, slot = self._found.library, self._found.token.slot.slot_id

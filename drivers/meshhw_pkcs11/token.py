@@ -206,7 +206,7 @@ class GeneratesKeys(Pkcs11Token):
                 one.destroy()
             return bool(found)
 
-        return self.session.run(work)
+        return self.session.run_unused(work)
 
     def _check(self, spec: KeySpec, operation: Operation) -> None:
         if not self._abilities.matrix.can(spec.algorithm, operation):
@@ -244,7 +244,7 @@ class DeletesKeys(Pkcs11Token):
 
     def delete(self, key: KeyURI) -> None:
         """Destroy the private key and, unless another private key shares it, its public half."""
-        self.session.run(lambda session: self._destroy(session, key))
+        self.session.run_unused(lambda session: self._destroy(session, key))
 
     def _destroy(self, session: pkcs11.Session, uri: KeyURI) -> None:
         found = self._object(session, uri)
