@@ -111,8 +111,8 @@ class Family(ABC):
 
     def pull_during(self) -> threading.Timer:
         """Take the token away in the middle of the signature that is asked for next."""
-        self.slow_down(0.4)
-        timer = threading.Timer(0.15, self.pull)
+        self.slow_down(0.8)
+        timer = threading.Timer(0.2, self.pull)
         timer.start()
         return timer
 

@@ -172,13 +172,13 @@ def test_waiting_for_a_touch_can_be_cancelled(ctap_card: VirtualCtapToken, open_
 
 
 def test_a_hung_card_is_left_behind(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
-    token = open_token(ctap_card, deadline=1.0)
+    token = open_token(ctap_card, deadline=2.0)
     assert token.capabilities().seals
     ctap_card.card.faults.plan(Kind.HANG, ins=MESSAGE)
     start = time.monotonic()
     with pytest.raises(OperationTimeout):
         token.retries_left(PinKind.USER)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
     with pytest.raises(OperationTimeout):
         token.keys()
 
@@ -187,7 +187,7 @@ def test_a_hung_card_is_left_behind(ctap_card: VirtualCtapToken, open_token: Ope
 def test_the_late_answer_of_a_hung_card_lets_it_go(
     ctap_card: VirtualCtapToken, open_token: OpenToken, opened_before: bool
 ) -> None:
-    token = open_token(ctap_card, deadline=1.0)
+    token = open_token(ctap_card, deadline=2.0)
     if opened_before:
         assert token.capabilities().seals
     ctap_card.card.faults.plan(Kind.HANG, ins=MESSAGE)

@@ -35,6 +35,7 @@ from meshhw.keystore.api import TouchPolicy
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import driver
 from meshhw.lab.fixtures_piv import InsertCard
+from meshhw.lab.holding import CardHolder
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.context import Finger
 from meshhw.lab.piv.faults import Kind
@@ -52,6 +53,17 @@ def test_pulled_before_an_operation(piv_card: VirtualPivToken) -> None:
     piv_card.put_back()
     assert key.sign(b"again")
     token.close()
+
+
+def test_no_connection_with_a_card_that_was_away_is_left(piv_card: VirtualPivToken) -> None:
+    token = opened(piv_card)
+    key = make_key(token)
+    piv_card.pull()
+    piv_card.put_back()
+    key.sign(b"back")
+    token.close()
+    with CardHolder(piv_card.reader.name, piv_card.env) as holder:
+        assert holder.holds  # alone, which nobody else's connection allows
 
 
 @pytest.mark.parametrize("kind", [Kind.PULL_BEFORE, Kind.PULL_DURING])
@@ -176,8 +188,8 @@ def test_the_reader_is_taken_away_and_brought_back(piv_card: VirtualPivToken) ->
 
 @pytest.fixture
 def untouched(insert_card: InsertCard) -> Iterator[VirtualPivToken]:
-    """A card that nobody touches; it gives up after 3 s."""
-    virtual = insert_card(PivCard("5.7", finger=Finger(patience=3.0)))
+    """A card that nobody touches; it would give up after 30 s."""
+    virtual = insert_card(PivCard("5.7", finger=Finger(patience=30.0)))
     virtual.card.finger.willing = False
     yield virtual
     virtual.card.finger.give_up()
@@ -185,9 +197,9 @@ def untouched(insert_card: InsertCard) -> Iterator[VirtualPivToken]:
 
 def test_a_touch_that_does_not_come_within_the_deadline(untouched: VirtualPivToken) -> None:
     script = Scripted(FACTORY)
-    token = opened(untouched, script, deadline=0.5)
+    token = opened(untouched, script, deadline=2.0)
     key = make_key(token, TouchPolicy.ALWAYS)
-    with within(1.0), pytest.raises(TouchTimeout):
+    with within(8), pytest.raises(TouchTimeout):
         key.sign(b"x")
     assert len(script.touches) == 1
     untouched.card.finger.give_up()
@@ -210,7 +222,7 @@ def test_cancelling_leaves_the_token_usable(untouched: VirtualPivToken) -> None:
     token = opened(untouched, script)
     key = make_key(token, TouchPolicy.ALWAYS)
     threading.Timer(0.3, lambda: setattr(script, "stop", True)).start()
-    with within(1.0), pytest.raises(Cancelled):
+    with within(5), pytest.raises(Cancelled):
         key.sign(b"x")
     script.stop = False
     untouched.card.finger.give_up()
@@ -232,7 +244,7 @@ def test_ctrl_c_leaves_the_token_usable(untouched: VirtualPivToken) -> None:
     token = opened(untouched)
     key = make_key(token, TouchPolicy.ALWAYS)
     threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with within(1.0), pytest.raises(KeyboardInterrupt):
+    with within(5), pytest.raises(KeyboardInterrupt):
         key.sign(b"x")
     untouched.card.finger.give_up()
     untouched.card.finger.willing = True
@@ -241,16 +253,18 @@ def test_ctrl_c_leaves_the_token_usable(untouched: VirtualPivToken) -> None:
 
 
 def test_a_hung_card_is_left_alone(piv_card: VirtualPivToken) -> None:
-    token = opened(piv_card, deadline=1.0)
+    token = opened(piv_card, deadline=2.0)
     key = make_key(token)
     key.sign(b"before")
     piv_card.card.faults.plan(Kind.HANG, ins=AUTHENTICATE)
-    with within(SOON), pytest.raises(OperationTimeout):
+    with within(8), pytest.raises(OperationTimeout):
         key.sign(b"hung")
-    with within(0.1), pytest.raises(OperationTimeout):
+    with within(1.5), pytest.raises(OperationTimeout):
         key.sign(b"not even tried")
-    piv_card.card.faults.clear()
     token.close()
+    piv_card.card.faults.clear()
+    with CardHolder(piv_card.reader.name, piv_card.env) as holder:
+        assert holder.holds  # the late answer has ended the connection
     again = opened(piv_card)
     assert make_key(again).sign(b"a new handle works")
     again.close()
@@ -265,7 +279,7 @@ def test_a_hung_neighbour_delays_nobody(insert_card: InsertCard) -> None:
 
 
 def test_a_slow_card_is_waited_for(piv_card: VirtualPivToken) -> None:
-    token = opened(piv_card, deadline=3.0)
+    token = opened(piv_card, deadline=10.0)
     key = make_key(token)
     piv_card.card.faults.plan(Kind.DELAY, 0.7, ins=AUTHENTICATE)
     assert key.sign(b"slow")

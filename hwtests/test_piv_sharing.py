@@ -47,7 +47,7 @@ def test_a_held_card_is_busy_and_its_holder_named(
     piv_card: VirtualPivToken, what: str, holding: list[subprocess.Popen[str]]
 ) -> None:
     holding.append(start_another(piv_card, what))
-    with within(5), pytest.raises(TokenBusy) as busy:
+    with within(10), pytest.raises(TokenBusy) as busy:
         opened(piv_card)
     assert f"(pid {holding[0].pid})" in str(busy.value.holder)
     assert holding[0].poll() is None
@@ -63,7 +63,7 @@ def test_a_card_that_is_taken_between_operations_is_waited_for(
     key = make_key(token)
     key.sign(b"before")
     holding.append(start_another(piv_card, "transaction"))
-    with within(5), pytest.raises(TokenBusy):
+    with within(10), pytest.raises(TokenBusy):
         key.sign(b"held")
     threading.Timer(0.5, holding[0].kill).start()
     assert key.sign(b"as soon as it is free")

@@ -54,7 +54,7 @@ def test_a_card_that_scdaemon_holds_is_told_with_what_frees_it(
     piv_card: VirtualPivToken, gnupg: dict[str, str]
 ) -> None:
     pid = daemon(gnupg)
-    with within(5), pytest.raises(TokenBusy) as busy:
+    with within(10), pytest.raises(TokenBusy) as busy:
         opened(piv_card)
     assert busy.value.holder == f"scdaemon (pid {pid})"
     doctor = run([sys.executable, "-m", "meshhw", "doctor"], gnupg).stdout

@@ -40,7 +40,7 @@ from meshhw_piv.codes import (
 )
 from meshhw_piv.identity import Identity, identify, select_piv
 from meshhw_piv.instructions import PIN, VERIFY
-from meshhw_piv.pcsc import Connection, Context
+from meshhw_piv.pcsc import Connection, Context, Impatient
 
 Result = TypeVar("Result")
 
@@ -220,7 +220,9 @@ class CardSession:
             if was_reset:
                 self.renew()
         except PcscFault as fault:
-            if fault.code == SHARING_VIOLATION:  # the waiting call disconnects when it ends
+            if not isinstance(fault, Impatient):  # else the waiting call disconnects when it ends
+                connection.close()  # until then the service lets nobody have the reader's card alone
+            if fault.code == SHARING_VIOLATION:
                 self._connection = None
                 self.verified = self.managed = False
                 raise
@@ -336,9 +338,10 @@ def identified(reader: str) -> tuple[Identity, Connection]:
     connection = Connection(reader)
     try:
         connection.begin()
-    except PcscFault as fault:
-        if fault.code != SHARING_VIOLATION:
-            connection.close()
+    except Impatient:
+        raise  # as above
+    except PcscFault:
+        connection.close()
         raise
     try:
         return identify(SmartCardProtocol(connection), reader), connection
