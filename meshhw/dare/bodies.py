@@ -10,7 +10,8 @@ from io import FileIO
 from typing import BinaryIO, NamedTuple, cast
 
 from meshhw.dare.kdf import SALT_OCTETS, body_key
-from meshhw.dare.segments import BATCH, SEGMENT, Memory, Octets, encrypt_stream, stored_length
+from meshhw.dare.memory import Memory
+from meshhw.dare.segments import BATCH, SEGMENT, Octets, encrypt_stream, stored_length
 from meshhw.errors import StateError
 
 LARGEST = 12 << 20

@@ -32,7 +32,9 @@ def encrypt_stream(key: bytes, iv: bytes, source: BinaryIO) -> Iterator[bytes]:
     yield encryptor.update(padder.finalize()) + encryptor.finalize()
 
 
-def decrypt_stream(key: bytes, iv: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def decrypt_stream(
+    key: bytes, iv: bytes, pieces: Iterable[bytes | bytearray | memoryview]
+) -> Iterator[bytes]:
     """The plaintext. Raises DecryptionFailed, one error for every fault."""
     decryptor = Cipher(algorithms.AES256(key), modes.CBC(iv)).decryptor()
     unpadder = PKCS7(8 * BLOCK).unpadder()

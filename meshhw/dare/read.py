@@ -69,7 +69,7 @@ class Heading:
         """The body's salt."""
         return self.header.salt or b""
 
-    def plain(self, pieces: Iterator[bytes], *, keep: int | None = None) -> Iterator[Octets]:
+    def plain(self, pieces: Iterator[Octets], *, keep: int | None = None) -> Iterator[Octets]:
         """The payload of a stored body, in pieces, of which each is good while `keep` more are taken.
 
         Raises DecryptionFailed.
@@ -217,8 +217,8 @@ def _check_mac(members: Members, header: Header, seed: bytes) -> None:
         raise DecryptionFailed("the header was changed, or belongs to another key")
 
 
-def _stored(stream: EnvelopeStream, heading: Heading, detached: BinaryIO | None) -> Iterator[bytes]:
-    body = stream.body()
+def _stored(stream: EnvelopeStream, heading: Heading, detached: BinaryIO | None) -> Iterator[Octets]:
+    body = stream.body(keep=KEEP)
     if not heading.header.detached:
         if detached is not None:
             raise FormatError("this is not a detached signature")
@@ -231,7 +231,7 @@ def _stored(stream: EnvelopeStream, heading: Heading, detached: BinaryIO | None)
     yield from iter(lambda: detached.read(1 << 20), b"")
 
 
-def pour(heading: Heading, pieces: Iterator[bytes], sink: Sink | None) -> DecryptionFailed | None:
+def pour(heading: Heading, pieces: Iterator[Octets], sink: Sink | None) -> DecryptionFailed | None:
     """Decrypt into the sink. A fault of the form without a MAC is kept back until the signatures were
     checked: told first, it would answer a forger's questions about the padding."""
     if sink is None:

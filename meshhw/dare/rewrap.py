@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from meshhw.algorithms import PublicKey
-from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.background import KEEP, BackgroundDigest
 from meshhw.dare.checks import SignatureCheck, check_signatures, gather
 from meshhw.dare.exchange import KeyFinder, Readers, wrap_seed
 from meshhw.dare.header import (
@@ -54,7 +54,7 @@ def rewrap_stream(
     prepared = _prepared(heading, readers, signers)
     target.write(file_start(prepared.members))
     with BackgroundDigest() as digest:
-        write_body(target, digest.through(stream.body()), None)
+        write_body(target, digest.through(stream.body(keep=KEEP)), None)
         payload_digest = digest.digest()
     claims = gather(heading.members, heading.header, heading.cipher, stream.end())
     checks, _ = check_signatures(claims, payload_digest, known)

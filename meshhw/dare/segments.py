@@ -7,21 +7,22 @@ Segment n holds plaintext octets n * 65,536 onwards and starts at stored octet n
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from meshhw.dare.memory import Memory
 from meshhw.errors import DecryptionFailed, FormatError
+from meshhw.jsonbcd.source import fill
 
 SEGMENT = 1 << 16
 TAG = 16
 STORED = SEGMENT + TAG
 MAX_SEGMENTS = 1 << 32
 Octets = bytes | bytearray | memoryview
-BATCH = 16
+BATCH = 8
 """Segments that are read and written at once."""
 
 
@@ -56,26 +57,26 @@ def encrypt_stream(
     """
     cipher = AESGCM(key)
     memory = memory or Memory(keep)
-    index = 0
-    batch = _read_fully(source, BATCH * SEGMENT)
+    batch, following = bytearray(BATCH * SEGMENT), bytearray(BATCH * SEGMENT)
+    index, count = 0, fill(source, memoryview(batch))
     while True:
-        plain = memoryview(batch)
-        final = max(len(plain) - 1, 0) // SEGMENT
-        stored = memory.room(len(plain) + TAG * (final + 1))
+        plain = memoryview(batch)[:count]
+        final = max(count - 1, 0) // SEGMENT
+        stored = memory.room(count + TAG * (final + 1))
         for i in range(final):
             _encrypt_segment(cipher, index + i, plain[i * SEGMENT : (i + 1) * SEGMENT], stored[i * STORED :])
         # Only what follows tells whether a segment is the last. It is read when the others are done, while
         # they are still in the processor's cache.
-        following = _read_fully(source, BATCH * SEGMENT) if len(batch) == BATCH * SEGMENT else b""
+        more = fill(source, memoryview(following)) if count == len(batch) else 0
         rest, place = plain[final * SEGMENT :], stored[final * STORED :]
-        _encrypt_segment(cipher, index + final, rest, place, last=not following)
+        _encrypt_segment(cipher, index + final, rest, place, last=not more)
         yield stored
-        if not following:
+        if not more:
             return
         index += BATCH
         if index >= MAX_SEGMENTS:
             raise FormatError("the data is too long for one envelope")
-        batch = following
+        batch, following, count = following, batch, more
 
 
 def encrypt_one(key: bytes, plain: bytes) -> bytes:
@@ -83,27 +84,33 @@ def encrypt_one(key: bytes, plain: bytes) -> bytes:
     return AESGCM(key).encrypt(_ONLY, plain, None)
 
 
-def decrypt_stream(key: bytes, pieces: Iterable[bytes], *, keep: int | None = None) -> Iterator[Octets]:
-    """The plaintext of a stored body that comes in pieces of any length. What was yielded has passed its
-    tag; whether the body is whole is known at the end alone. `keep` is as in `encrypt_stream`.
+def decrypt_stream(key: bytes, pieces: Iterable[Octets], *, keep: int | None = None) -> Iterator[Octets]:
+    """The plaintext of a stored body that comes in pieces of any length, each good until the second one after
+    it. What was yielded has passed its tag; whether the body is whole is known at the end alone. `keep` is as
+    in `encrypt_stream`.
 
     Raises DecryptionFailed, FormatError for a body that is too long.
     """
     cipher = AESGCM(key)
     memory = Memory(keep)
-    index = 0
-    held = b""
+    index, held = 0, memoryview(b"")
     for piece in pieces:
-        held = held + piece if held else piece
-        whole = max(len(held) - 1, 0) // STORED  # none of them is the last, since something follows
-        if not whole:
+        octets = memoryview(piece)
+        if len(held) % STORED:  # never, where the pieces are of whole segments
+            octets, held = memoryview(b"".join((held, octets))), memoryview(b"")
+        if not octets:
             continue
-        plain = memory.room(whole * SEGMENT)
+        first, whole = bool(held), (len(octets) - 1) // STORED  # none is the last, since something follows
+        plain = memory.room((first + whole) * SEGMENT)
+        if first:
+            _decrypt_into(cipher, index, held, plain[:SEGMENT])
         for i in range(whole):
-            stored = memoryview(held)[i * STORED : (i + 1) * STORED]
-            _decrypt_into(cipher, index + i, stored, plain[i * SEGMENT : (i + 1) * SEGMENT])
-        yield plain
-        index, held = index + whole, held[whole * STORED :]
+            place = (first + i) * SEGMENT
+            stored = octets[i * STORED : (i + 1) * STORED]
+            _decrypt_into(cipher, index + first + i, stored, plain[place : place + SEGMENT])
+        index, held = index + first + whole, octets[whole * STORED :]
+        if plain:
+            yield plain
     if index >= MAX_SEGMENTS:
         raise FormatError("the body has more segments than an envelope may")
     last = decrypt_segment(cipher, index, held, last=True)
@@ -131,37 +138,7 @@ def _damaged(index: int) -> DecryptionFailed:
     return DecryptionFailed(f"the body was changed or cut short (segment {index})")
 
 
-class Memory:
-    """Room for batches: new, or that of the batch `keep` + 1 before."""
-
-    def __init__(self, keep: int | None) -> None:
-        self._keep = keep
-        self._used: deque[bytearray] = deque()
-
-    def room(self, length: int) -> memoryview:
-        """Room for that many octets."""
-        if self._keep is None:
-            return memoryview(bytearray(length))
-        used = self._used.popleft() if len(self._used) > self._keep else b""
-        octets = used if isinstance(used, bytearray) and len(used) >= length else bytearray(length)
-        self._used.append(octets)
-        return memoryview(octets)[:length]
-
-
 def _encrypt_segment(
     cipher: AESGCM, index: int, plain: memoryview, place: memoryview, *, last: bool = False
 ) -> None:
     cipher.encrypt_into(nonce(index, last=last), plain, None, place[: len(plain) + TAG])
-
-
-def _read_fully(source: BinaryIO, count: int) -> bytes:
-    """`count` octets, fewer only at the end: pipes give what they have."""
-    first = source.read(count)
-    if len(first) == count or not first:
-        return first
-    parts = [first]
-    missing = count - len(first)
-    while missing and (part := source.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)

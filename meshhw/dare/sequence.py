@@ -18,10 +18,11 @@ from typing import Any, Self
 
 import msgspec
 
-from meshhw.dare.frame import FileView, Span, Torn, end_of, read_fully, span_at
+from meshhw.dare.frame import FileView, Span, Torn, end_of, span_at
 from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Header, Members, Trailer, parse_header
 from meshhw.dare.header import view as typed
 from meshhw.dare.legacy import today
+from meshhw.dare.memory import Memory
 from meshhw.dare.positions import Positions
 from meshhw.dare.trees import TREES, Tree
 from meshhw.errors import FormatError, IntegrityError
@@ -173,13 +174,15 @@ class SequenceFile:
         for index in range(len(self) - 1 if start is None else start, -1, -1):
             yield self.frame(index)
 
-    def body(self, frame: Frame) -> Iterator[bytes]:
-        """The stored body of a frame, piece by piece."""
+    def body(self, frame: Frame, *, keep: int | None = None) -> Iterator[memoryview]:
+        """The stored body of a frame, piece by piece, of which each is good while `keep` more are taken."""
         if len(frame.span.records) < 2:
             return
+        memory = Memory(keep)
         position, length = frame.span.records[1]
         while length:
-            piece = read_fully(self._descriptor, position, min(length, _PIECE))
+            piece = memory.room(min(length, _PIECE))
+            piece = piece[: os.preadv(self._descriptor, [piece], position)]
             if not piece:
                 raise FormatError("the file was cut while it was read", position=position)
             yield piece

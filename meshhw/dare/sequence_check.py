@@ -63,7 +63,7 @@ def check_sequence(
     report = SequenceReport(torn_at=sequence.torn_at)
     digests = _OurDigests(sequence) if sequence.is_ours else _PublishedDigests(sequence)
     for frame in sequence.frames():
-        payload_digest = _digest_of(sequence.body(frame))
+        payload_digest = _digest_of(sequence.body(frame, keep=0))
         if sequence.is_ours:
             _require_ours(sequence, frame)
         state = digests.state(frame, payload_digest)
@@ -166,7 +166,7 @@ def _stored(frame: Frame, name: str) -> bytes | None:
     return next((found for members in held if (found := octets_in(members, name)) is not None), None)
 
 
-def _digest_of(pieces: Iterable[bytes]) -> bytes:
+def _digest_of(pieces: Iterable[Octets]) -> bytes:
     digest = hashlib.sha512()
     for piece in pieces:
         digest.update(piece)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-from meshhw.dare.background import BackgroundDigest
+from meshhw.dare.background import KEEP, BackgroundDigest
 from meshhw.dare.checks import check_signatures, digest_name, gather
 from meshhw.dare.exchange import KeyFinder, KeyRing
 from meshhw.dare.header import ContentMeta
@@ -65,7 +65,7 @@ class SequenceReader:
         if self.sequence.is_ours:
             self.require_ours(frame, whole=True)
         with BackgroundDigest(digest_name(heading.header)) as digest:
-            failure = pour(heading, digest.through(self.sequence.body(frame)), sink)
+            failure = pour(heading, digest.through(self.sequence.body(frame, keep=KEEP)), sink)
             payload_digest = digest.digest()
         trailer = {
             name: value for name, value in frame.trailer_members.items() if name not in _OF_THE_SEQUENCE

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from meshhw.dare.header import MAX_HEADER, MAX_NESTING, Members
+from meshhw.dare.memory import Memory
 from meshhw.dare.segments import Octets
 from meshhw.errors import FormatError, StateError
 from meshhw.jsonbcd import Kind, Limits, Reader, binary_head, canonical
@@ -43,10 +44,11 @@ class EnvelopeStream:
         self._finish = b""
         self.trailer_members: Members | None = None
 
-    def body(self) -> Iterator[bytes]:
-        """The stored body, piece by piece; nothing when there is none."""
+    def body(self, *, keep: int | None = None) -> Iterator[Octets]:
+        """The stored body, piece by piece, of which each is good while `keep` more are taken; nothing when
+        there is none."""
         if self._has_body:
-            yield from self._reader.chunks()
+            yield from self._reader.chunks(Memory(keep).room)
 
     def end(self) -> Members | None:
         """The trailer, after which the file must end."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from meshhw.jsonbcd import tags
 from meshhw.jsonbcd.limits import Limits
 from meshhw.jsonbcd.source import Source
 
+Room = Callable[[int], memoryview]
+"""What gives memory for that many octets."""
 Scalar = str | bytes | int | float | Decimal | bool | None
 
 _CONSTANTS: dict[int, Scalar] = {tags.TRUE: True, tags.FALSE: False, tags.NULL: None}
@@ -46,31 +48,29 @@ def read_token(source: Source, limits: Limits, *, lenient: bool) -> Scalar:
     raise source.fail(f"{_refusal(tag)} (tag {tag:02x})")
 
 
-def stream_token(source: Source) -> Iterator[bytes]:
-    """The octets of the binary token (or chain of chunks) that `source` stands at, piece by piece."""
+def stream_token(source: Source, room: Room | None = None) -> Iterator[bytes | memoryview]:
+    """The octets of the binary token (or chain of chunks) that `source` stands at, piece by piece; in memory
+    that `room` gives, where it is given."""
+    room = room or _new
     tag = source.take(1)[0]
     while True:
         if tag & 0xF8 != tags.BINARY:
             raise source.fail(f"a chunk of a binary was expected (tag {tag:02x})")
         left = _length(source, tag)
         while left:
-            piece = _piece(source, min(left, STREAMED))
-            left -= len(piece)
+            piece = room(min(left, STREAMED))
+            count = source.some_into(piece)
+            if count < len(piece):
+                raise source.fail(f"the data ends {len(piece) - count} octets too early")
+            left -= count
             yield piece
         if tag & 0xFC == tags.BINARY:
             return
         tag = source.take(1)[0]
 
 
-def _piece(source: Source, count: int) -> bytes:
-    """Exactly `count` octets, so that all pieces but the last are of one length."""
-    piece = source.some(count)
-    while len(piece) < count:
-        more = source.some(count - len(piece))
-        if not more:
-            raise source.fail(f"the data ends {count - len(piece)} octets too early")
-        piece += more
-    return piece
+def _new(length: int) -> memoryview:
+    return memoryview(bytearray(length))
 
 
 def _length(source: Source, tag: int) -> int:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import BinaryIO, NamedTuple
 
 from meshhw.jsonbcd import tags
-from meshhw.jsonbcd.binary import Scalar, read_token, stream_token
+from meshhw.jsonbcd.binary import Room, Scalar, read_token, stream_token
 from meshhw.jsonbcd.limits import DEFAULT_LIMITS, Limits
 from meshhw.jsonbcd.source import Source
 from meshhw.jsonbcd.text import read_string, read_word, stream_base64url
@@ -99,15 +99,16 @@ class Reader:
         """The next value, whole."""
         return self._built(self.next())
 
-    def chunks(self) -> Iterator[bytes]:
-        """The octets of the next value, a binary or a base64url string, piece by piece and of any length."""
+    def chunks(self, room: Room | None = None) -> Iterator[bytes | memoryview]:
+        """The octets of the next value, a binary or a base64url string, piece by piece and of any length. A
+        binary's pieces lie in memory that `room` gives, where it is given."""
         octet = self._advance()
         self._source.seen = None
         self.chunks_were_binary = octet != _QUOTE
         if octet == _QUOTE:
             yield from stream_base64url(self._source, lenient=self._lenient)
         elif octet & 0xF8 == tags.BINARY:
-            yield from stream_token(self._source)
+            yield from stream_token(self._source, room)
         else:
             raise self._source.fail("a binary was expected")
         self._finished(binary=octet >= 0x80)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from typing import BinaryIO
 
 from meshhw.errors import FormatError
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _REFILL = 1 << 16
+
+
+def fill(stream: BinaryIO, room: memoryview) -> int:
+    """Read into `room`; how many octets, fewer than it takes only at the end: pipes give what they have."""
+    readinto: Callable[[memoryview], int | None] | None = getattr(stream, "readinto", None)
+    done = 0
+    while done < len(room):
+        if readinto is not None:
+            count = readinto(room[done:]) or 0
+        else:
+            octets = stream.read(len(room) - done)
+            count = len(octets)
+            room[done : done + count] = octets
+        if not count:
+            break
+        done += count
+    return done
 
 
 class Source:
@@ -86,6 +104,19 @@ class Source:
         part = self._buffer[self._at : self._at + count]
         self._at += len(part)
         return part
+
+    def some_into(self, room: memoryview) -> int:
+        """The same into `room`, as many octets as it takes; tells how many, fewer only at the end."""
+        taken = self._buffer[self._at : self._at + len(room)]
+        room[: len(taken)] = taken
+        self._at += len(taken)
+        if len(taken) == len(room):
+            return len(taken)
+        self._before += len(self._buffer)
+        self._buffer, self._at = b"", 0
+        fresh = fill(self._stream, room[len(taken) :])
+        self._before += fresh
+        return len(taken) + fresh
 
     def until(self, stops: re.Pattern[bytes]) -> bytes:
         """The octets before the next match of `stops`, which is not taken. Raises FormatError at the end."""

@@ -17,8 +17,6 @@ from meshhw.keystore.api import Key, OpenOptions, Signs
 from meshhw.managers import named
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord
 from meshhw.managers.keys import KnownKeys, opened
-from meshhw.schema.assertion import open_profile
-from meshhw.schema.profile import ProfileUser
 from meshhw.udf import UDF
 
 SIGNATURE_ROLE = "signature"
@@ -106,5 +104,8 @@ def _was_replaced(record: ProfileRecord, handle: KeyHandle) -> bool:
     """Whether an account's signature key was changed since its token got this one."""
     if record.kind != "ProfileUser":
         return False
+    from meshhw.schema.assertion import open_profile  # slow, and a key file needs none
+    from meshhw.schema.profile import ProfileUser
+
     current = open_profile(Envelope.parse(record.envelope), ProfileUser).value.common_signature
     return current is not None and current.udf != handle.udf

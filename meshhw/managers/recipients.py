@@ -15,13 +15,8 @@ from meshhw.dare.keyfile import read_public
 from meshhw.errors import FormatError, KeyNotFound, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers import named
-from meshhw.managers.account.named import recipient as account_recipient
-from meshhw.managers.account.names import find_anywhere, unknown_key
 from meshhw.managers.host import Host
 from meshhw.managers.keys import opened
-from meshhw.schema.assertion import open_profile
-from meshhw.schema.keydata import keys_of
-from meshhw.schema.profile import Profile
 
 _MAX_FILE = 1 << 20
 _ENCRYPTION_MEMBERS = ("CommonEncryption", "AccountEncryption", "Encryption", "ServiceEncryption")
@@ -57,6 +52,10 @@ def _in_file(path: Path) -> RecipientKey:
 
 
 def _of_profile(octets: bytes) -> RecipientKey:
+    from meshhw.schema.assertion import open_profile  # slow, and a public key needs none
+    from meshhw.schema.keydata import keys_of
+    from meshhw.schema.profile import Profile
+
     keys = keys_of(open_profile(Envelope.parse(octets), Profile).value)
     for member in _ENCRYPTION_MEMBERS:
         if member in keys:
@@ -65,6 +64,8 @@ def _of_profile(octets: bytes) -> RecipientKey:
 
 
 def _known(name: str, home: Path, options: OpenOptions) -> RecipientKey:
+    from meshhw.managers.account.named import recipient as account_recipient
+
     host = Host(home)
     with suppress(KeyNotFound):
         return RecipientKey(host.profile(name).key(ENCRYPTION_ROLE).public_key)
@@ -86,6 +87,8 @@ def _known(name: str, home: Path, options: OpenOptions) -> RecipientKey:
 
 def _named(name: str, host: Host, options: OpenOptions) -> RecipientKey:
     """What the account's catalogs call so. Raises KeyNotFound, NotSupported for a contact without a key."""
+    from meshhw.managers.account.names import find_anywhere, unknown_key
+
     found = find_anywhere(host, name, options)
     if found.encryption is None:
         raise unknown_key(found, "encryption")
