@@ -127,10 +127,11 @@ def head_of(sequence: SequenceFile) -> SequenceHead:
     return SequenceHead(sequence.sequence_id, merkle.Head(last.index, last.tree_digest))
 
 
-def prove_frame(sequence: SequenceFile, index: int) -> SequenceProof:
-    """The proof that the sequence's head covers a frame. Raises FormatError, IndexError; IntegrityError where
-    the digests in the frames do not fit."""
-    head, tree = head_of(sequence), _tree_of(sequence)
+def prove_frame(sequence: SequenceFile, index: int, earlier: SequenceHead | None = None) -> SequenceProof:
+    """The proof that the sequence's head, or an `earlier` one, covers a frame.
+
+    Raises FormatError, IndexError; IntegrityError where the digests in the frames do not fit."""
+    head, tree = earlier or head_of(sequence), _tree_of(sequence)
     frame = sequence.frame(index)
     hashes = tree.prove(index, head.head.index, FrameDigests(sequence))
     payload_digest = octets_in(frame.trailer_members, "PayloadDigest") or b""

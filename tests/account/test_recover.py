@@ -114,11 +114,11 @@ def test_only_the_escrow_key_and_an_administrators_word_give_a_stores_new_key(
     path = here.directory.path / "stores" / "MMM_Device.dcat"
     [said] = statements_in(path)
     with pytest.raises(KeyNotFound):
-        escrowed(said, here.profile, KeyRing([LocalKey(random_key(Suite.S25519.agreement))]))
+        escrowed(said, administrators(here.profile), KeyRing([LocalKey(random_key(Suite.S25519.agreement))]))
     stranger = Admin(tmp_path / "stranger", Suite.S25519)
     other = authority(stranger.host, ALICE, OPTIONS)
     with pytest.raises(SignatureInvalid):
-        escrowed(said, other.profile, KeyRing())
+        escrowed(said, administrators(other.profile), KeyRing())
 
 
 def test_a_store_that_is_made_later_is_recovered_by_itself(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.sync.people import Machine, connected, disconnect
+from meshhw.managers.account.authority import authority
+from meshhw.managers.account.devices import opened_devices
+from meshhw.managers.account.removing import remove_administrator
+from meshhw.schema.activation import StoreEpochs
+from meshhw.schema.codec import decode
+from tests.sync.people import ALICE, OPTIONS, Machine, connected, disconnect
 
 
 def test_updates_travel_and_the_lost_device_is_left_behind(
@@ -50,6 +55,8 @@ def test_a_device_that_comes_late_catches_up_over_all_keys(
         assert machine.sync(shared).problems == []
     everything = {"old": "1", "late": "2", "first": "first", "second": "second"}
     assert phone.passwords() == laptop.passwords() == everything
+    *_, newest = phone.standing.directory.statements()
+    assert len(decode(newest.body, StoreEpochs).removed) == 2  # who comes later gets this one alone
 
 
 def test_a_second_administrator_carries_on(laptop: Machine, shared: Path, tmp_path: Path) -> None:
@@ -69,3 +76,21 @@ def test_a_second_administrator_carries_on(laptop: Machine, shared: Path, tmp_pa
     assert laptop.passwords() == late.passwords() == {"ftp": "two"}
     assert tablet.sync(shared).problems
     assert tablet.passwords() == {"ftp": "one"}
+
+
+def test_a_removed_administrator_changes_the_list_of_devices_no_more(
+    laptop: Machine, phone: Machine, shared: Path, tmp_path: Path
+) -> None:
+    """Its device stays, with the role that it was given once: what the profile lists counts."""
+    desk = connected(laptop, tmp_path / "desk", "admin", "web")
+    for machine in (laptop, desk, phone):
+        machine.sync(shared)
+    remove_administrator(authority(laptop.host, ALICE, OPTIONS), desk.author)
+    with opened_devices(desk.host, OPTIONS, account=ALICE, writable=True) as devices:
+        devices.remove(phone.host.profile(None, "ProfileDevice").udf)
+    desk.put("ftp", "still its role")
+    for machine in (laptop, desk, laptop):
+        assert machine.sync(shared).problems == []
+    assert laptop.passwords() == {"ftp": "still its role"}
+    with opened_devices(laptop.host, OPTIONS, account=ALICE) as devices:
+        assert devices.device(phone.host.profile(None, "ProfileDevice").udf)

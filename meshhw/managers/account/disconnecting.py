@@ -23,7 +23,7 @@ from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
-from meshhw.managers.account.rekeying import needed, new_keys, rotated, statement
+from meshhw.managers.account.rekeying import left_before, needed, new_keys, rotated, statement
 from meshhw.managers.account.removed import is_provable, proof_of, removal, signers_for
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.updates import Given, refreshed, update_for
@@ -120,7 +120,8 @@ def disconnect(
         profile = _new_profile(found, lost, keys, devices, root_on)
         with found.administrator() as admin:
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
-            said = statement(keys, found.udf, escrow, admin, [lost.entry.signature_udf or ""])
+            gone = [*left_before(found.directory), lost.entry.signature_udf or ""]
+            said = statement(keys, found.udf, escrow, admin, gone)
             made = Given(profile, after, needed([*found.directory.statements(), said]))
             entries = list(_refreshed(made, lost, found.profile, devices, admin))
             others = [item for item in entries if item.device_udf != found.device_udf]

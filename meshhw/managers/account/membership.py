@@ -24,7 +24,7 @@ from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
 from meshhw.managers.account.connected import connected_keys, require_same, second_key
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.granted import merged
-from meshhw.managers.account.profiles import require_newer
+from meshhw.managers.account.profiles import newest, require_newer
 from meshhw.managers.account.removed import signers_for
 from meshhw.managers.account.succession import is_meant, succeeded_here
 from meshhw.managers.host import Host, ProfileRecord
@@ -146,9 +146,13 @@ class Membership:
         with self.encryption(options) as key:
             return self.given(KeyRing([key]))
 
-    def merged_envelope(self, later: Membership, options: OpenOptions) -> Envelope:
-        """All that this device held and what a later entry brings, as it is kept."""
-        return later.kept_envelope(merged(self.common(options), later.brought(options)), options)
+    def merged_envelope(
+        self, later: Membership, options: OpenOptions, *, overtaken: bool = False
+    ) -> Envelope:
+        """All that this device held and what a later entry brings, as it is kept. Of one that was `overtaken`
+        by a newer profile the common keys are the earlier ones."""
+        held, brought = self.common(options), later.brought(options)
+        return later.kept_envelope(merged(brought, held) if overtaken else merged(held, brought), options)
 
     def kept_envelope(self, keys: ActivationCommon, options: OpenOptions) -> Envelope:
         """Keys of the account for this device alone, signed by itself: under its base key, which opens the
@@ -206,18 +210,18 @@ def membership(host: Host, name: str | None = None) -> Membership:
 
 
 def install(host: Host, found: Membership, granted: Envelope | None = None) -> None:
-    """Keep a membership, with what the device has put together of its keys where it is an update.
+    """Keep a membership, with what the device has put together of its keys where it is an update. A newer
+    profile of the account that is here already stays.
 
-    Raises IntegrityError when an older profile of the account would replace a newer.
+    Raises IntegrityError for another profile of the same version.
     """
     directory = AccountDirectory(host.home, found.udf)
     profile = _envelope(found.entry.enveloped_profile_user, "profile")
     offered = open_profile(profile, ProfileUser).value
     with directory.making():
         held = directory.profile()
-        if held is not None:
-            require_newer(open_profile(held, ProfileUser).value, offered)
-        directory.write_profile(profile.octets())
+        if held is None or newest(open_profile(held, ProfileUser).value, offered) is offered:
+            directory.write_profile(profile.octets())
         directory.write_granted(granted)
         files.replace(directory.path / CATALOGED, encode(found.entry))
 

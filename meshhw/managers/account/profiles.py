@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from meshhw.errors import IntegrityError
 from meshhw.schema.assertion import profile_udf
 from meshhw.schema.profile import ProfileAccount
+
+P = TypeVar("P", bound=ProfileAccount)
 
 
 def require_newer(held: ProfileAccount, offered: ProfileAccount) -> None:
@@ -17,3 +21,12 @@ def require_newer(held: ProfileAccount, offered: ProfileAccount) -> None:
         )
     if held.version == offered.version and held != offered:
         raise IntegrityError(f"two different profiles of the account have version {held.version or 0}")
+
+
+def newest(held: P, offered: P) -> P:
+    """The later of two versions of one profile, whichever that is. Raises IntegrityError for the profiles of
+    two accounts, and for two different ones of the same version."""
+    if profile_udf(held) == profile_udf(offered) and (held.version or 0) > (offered.version or 0):
+        return held
+    require_newer(held, offered)
+    return offered

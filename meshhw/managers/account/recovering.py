@@ -19,9 +19,10 @@ from meshhw.dare.local import LocalKey
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError
 from meshhw.managers.account.directory import PROFILE, AccountDirectory
 from meshhw.managers.account.escrow import RecoveredSeed
-from meshhw.managers.account.granted import entry, merged
-from meshhw.managers.account.rekeying import escrowed, statements_in, take_statements
+from meshhw.managers.account.granted import entry
+from meshhw.managers.account.rekeying import statements_in, take_statements
 from meshhw.managers.account.roles import ESCROW, SEED_NAMES, STORES, store_key_name
+from meshhw.managers.account.vouching import vouched
 from meshhw.schema.activation import ActivationCommon, StoreEpochs
 from meshhw.schema.assertion import open_profile, profile_udf
 from meshhw.schema.codec import decode
@@ -87,11 +88,13 @@ def recovered_keys(seed: Seed, algorithm: Algorithm, saved: Saved) -> Activation
     if saved.profile is None:
         return keys
     ring = KeyRing([LocalKey(seed.derive(algorithm, SEED_NAMES[ESCROW]))])
-    for said in statements_of_stores(saved):
+    counting, refused = vouched(statements_of_stores(saved), saved.profile, saved.stores)
+    for said in counting:
         try:
-            keys = merged(keys, escrowed(said, saved.profile, ring))
+            keys = said.added(keys, ring)
         except MeshError as error:
-            saved.problems.append(f"new keys of stores were left out: {error.message}")
+            refused.append(error.message)
+    saved.problems.extend(f"new keys of stores were left out: {why}" for why in refused)
     return keys
 
 
@@ -100,7 +103,7 @@ def statements_of_stores(saved: Saved) -> list[Envelope]:
     found: dict[bytes, Envelope] = {}
     for path in saved.stores:
         try:
-            found |= {said.body: said for said in statements_in(path)}
+            found |= {said.octets(): said for said in statements_in(path)}
         except (MeshError, OSError) as error:
             saved.problems.append(f"{path} is no store that can be read: {error}")
     return sorted(found.values(), key=lambda said: decode(said.body, StoreEpochs).epoch or 0)
@@ -115,7 +118,9 @@ def restore_stores(directory: AccountDirectory, saved: Saved) -> None:
         if path.parent.name == "stores" and name in STORES:
             shutil.copyfile(path, target / path.name)
             (target / path.name).chmod(0o600)
-    take_statements(directory, statements_of_stores(saved))
+    if saved.profile is not None:
+        counting, _ = vouched(statements_of_stores(saved), saved.profile, saved.stores)
+        take_statements(directory, [said.envelope for said in counting if not said.to_read])
 
 
 def missing(saved: Saved) -> list[str]:

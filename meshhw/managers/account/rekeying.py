@@ -23,7 +23,6 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import IntegrityError
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import entry, private_data, private_key
-from meshhw.managers.account.removed import signers_for
 from meshhw.managers.host import now
 from meshhw.schema.activation import ActivationCommon, ActivationEntry, StoreEpochs
 from meshhw.schema.assertion import enclose, open_assertion, sign_assertion
@@ -110,6 +109,13 @@ def needed(said: Sequence[Envelope]) -> list[Envelope]:
     return [statement for statement in said if statement in newest.values()]
 
 
+def left_before(directory: AccountDirectory) -> list[str]:
+    """The devices that left by what was said until now; the newest statement names all of them, since who
+    comes later gets it alone."""
+    said = (decode(statement.body, StoreEpochs).removed for statement in directory.statements())
+    return list(dict.fromkeys(name for names in said for name in names))
+
+
 def _begin(path: Path, public: PublicKey, said: Envelope) -> None:
     with SequenceWriter(path) as writer:
         policies = [readers_of(writer), *(policy_of(frame) for frame in epoch_frames(writer))]
@@ -131,14 +137,12 @@ def statements_in(path: Path) -> list[Envelope]:
         return [Envelope.parse(b"".join(sequence.body(frame))) for frame in frames]
 
 
-def escrowed(said: Envelope, profile: ProfileUser, escrow: KeyFinder) -> ActivationCommon:
-    """The private keys of a statement, by the account's escrow key.
+def escrowed(said: Envelope, signers: Sequence[PublicKey], escrow: KeyFinder) -> ActivationCommon:
+    """The private keys of a statement by one of `signers`, with the account's escrow key.
 
-    Raises SignatureInvalid when no administrator of the profile made it, IntegrityError when the keys are not
-    those that it names.
+    Raises SignatureInvalid when none of them made it, IntegrityError when the keys are not those that it
+    names.
     """
-    removed = [public_key(item.administrator_signature, "key") for item in profile.removed_administrators]
-    signers = [*signers_for(profile, said, None), *removed]
     found = open_assertion(said, StoreEpochs, signers).value
     if found.enveloped_escrow is None:
         raise IntegrityError("the statement of new store keys holds no escrow")

@@ -33,6 +33,8 @@ _STORES = {
     "web": _WEB,
     "developer": _WEB,
 }
+ADMINISTRATORS = frozenset({"admin", "super"})
+"""The roles whose devices administer, as long as the profile lists their keys."""
 _WITH_COMMON_KEYS = frozenset({"message", "web", "developer"})
 
 
@@ -52,6 +54,6 @@ def rights_of(roles: Sequence[str]) -> Rights:
         tuple(dict.fromkeys(roles)),
         frozenset().union(*(_STORES[role] for role in roles)),
         common_keys=not _WITH_COMMON_KEYS.isdisjoint(roles),
-        administrator=bool({"admin", "super"} & set(roles)),
+        administrator=not ADMINISTRATORS.isdisjoint(roles),
         seed="super" in roles,
     )

@@ -25,6 +25,7 @@ from meshhw.managers.account.authority import Founder
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.granted import merged, within
 from meshhw.managers.account.membership import Membership, install
+from meshhw.managers.account.profiles import newest
 from meshhw.managers.account.rekeying import statements_of, take_statements
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION
@@ -97,44 +98,68 @@ def take_update(
 ) -> tuple[str, ConnectionDevice]:
     """Install an update on the device that it is for; the account's UDF and the device's connection.
 
-    Raises KeyNotFound when it is for no device here, SignatureInvalid when no administrator of its profile
-    signed it, Replayed for one that is older than what is held, IntegrityError for an older profile.
+    Everything is checked before anything is kept: a removed administrator, whom an earlier profile lists,
+    could else bring stores keys of his own. What brings an earlier profile than is held, and comes from who
+    still administers, was overtaken on its way: its keys are taken, the profile stays.
+
+    Raises KeyNotFound when it is for no device here, SignatureInvalid when no administrator of the newest
+    profile signed it, Replayed for one that is older than what is held, IntegrityError for another profile of
+    the same version.
     """
     entry = answer.cataloged_device
     if entry is None or entry.enveloped_profile_user is None:
         raise FormatError("the update brings nothing")
-    envelope = Envelope.from_array(entry.enveloped_profile_user.array)
-    profile = open_profile(envelope, ProfileUser).value
-    if not set(signers) & set(administrators(profile)):
-        raise SignatureInvalid("the update is not signed by an administrator of the account")
-    founder = _founder(host, profile, entry)
+    offered = open_profile(Envelope.from_array(entry.enveloped_profile_user.array), ProfileUser).value
+    founder = _founder(host, offered, entry)
     if founder is not None:
-        return founder.udf, _adopt(Founder(host, founder, options), envelope, entry)
+        return founder.udf, _adopt(Founder(host, founder, options), offered, entry, signers)
     found = Membership(host, entry)
+    _require_listed(newest(found.profile, offered), signers)
     held = _held(host, found)
-    if (held.entry.updated or now()) > (entry.updated or now()):
+    there, brought = held.entry.updated or now(), entry.updated or now()
+    overtaken = (held.profile.version or 0) > (offered.version or 0)
+    if there > brought or (overtaken and there == brought):
         raise Replayed("a later update of this device was installed already")
+    kept = held.merged_envelope(found, options, overtaken=overtaken)
     take_statements(AccountDirectory(host.home, found.udf), statements_of(entry))
-    install(host, found, held.merged_envelope(found, options))
+    install(host, found, kept)
     return found.udf, found.connection
 
 
-def _adopt(founder: Founder, profile: Envelope, entry: CatalogedDevice) -> ConnectionDevice:
+def _adopt(
+    founder: Founder, offered: ProfileUser, entry: CatalogedDevice, signers: Sequence[PublicKey]
+) -> ConnectionDevice:
     """The same where the account was made: its administrator's encryption key opens what is for it."""
-    if entry.enveloped_activation_common is None or entry.enveloped_connection_device is None:
+    if (
+        entry.enveloped_activation_common is None
+        or entry.enveloped_connection_device is None
+        or entry.enveloped_profile_user is None
+    ):
         raise FormatError("the update brings no keys")
-    listed = administrators(open_profile(profile, ProfileUser).value)
+    held, profile = founder.profile, newest(founder.profile, offered)
+    _require_listed(profile, signers)
+    listed = administrators(profile)
     inner = Envelope.from_array(entry.enveloped_activation_common.array)
     with opened(
         founder.record.key(ADMINISTRATOR_ENCRYPTION).uri, founder.host.home, founder.options
     ) as own_key:
         given = open_assertion(inner, ActivationCommon, listed, KeyRing([own_key.key])).value
-    take_statements(founder.directory, statements_of(entry))
-    founder.keep(merged(founder.held(common=False), given))
-    founder.take_profile(profile)
     own = [*listed, founder.administrator_key]
     connection = Envelope.from_array(entry.enveloped_connection_device.array)
-    return open_assertion(connection, ConnectionDevice, own).value
+    connected = open_assertion(connection, ConnectionDevice, own).value
+    take_statements(founder.directory, statements_of(entry))
+    before = founder.held(common=False)
+    if profile is held:
+        founder.keep(merged(given, before))
+    else:
+        founder.keep(merged(before, given))
+        founder.take_profile(Envelope.from_array(entry.enveloped_profile_user.array))
+    return connected
+
+
+def _require_listed(profile: ProfileUser, signers: Sequence[PublicKey]) -> None:
+    if not set(signers) & set(administrators(profile)):
+        raise SignatureInvalid("the update is not signed by an administrator of the account")
 
 
 def _founder(host: Host, profile: ProfileUser, entry: CatalogedDevice) -> ProfileRecord | None:

@@ -21,7 +21,7 @@ from meshhw.dare.write import seal
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.removed import signers_for
-from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.rights import ADMINISTRATORS, rights_of
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.account.standing import Standing
 from meshhw.schema.assertion import open_assertion
@@ -120,9 +120,10 @@ def _authority(
 
 
 def _granted(connection: ConnectionDevice) -> frozenset[str]:
-    """The stores of a connection's roles; roles that are not known here grant nothing."""
+    """The stores of a connection's roles; roles that are not known here grant nothing, nor does that of an
+    administrator whose key the profile does not list (any more)."""
     stores: set[str] = set()
-    for role in connection.roles:
+    for role in set(connection.roles) - ADMINISTRATORS:
         try:
             stores |= rights_of([role]).stores
         except MeshError:
