@@ -45,6 +45,7 @@ def disconnect(
     apply(found, journal)
     for line in lost.still_reads:
         cli.output.note(f"it may still read {line}")
+    cli.output.note("until a device has its update, it still takes what the lost one signs")
     value = _told(found, lost, write_updates(found.udf, journal.updates, out))
     count = len(journal.updates)
     cli.output.show(
@@ -88,6 +89,15 @@ def write_updates(account: str, updates: dict[str, bytes], out: Path | None) -> 
     return written
 
 
+def described(lost: Lost) -> dict[str, Any]:
+    """What a lost device may still read from before, for `--json`."""
+    stores = [
+        {"store": item.store, "key": item.epoch, "entries": item.entries, "versions": item.versions}
+        for item in lost.reads
+    ]
+    return {"stores": stores, "letters": lost.letters}
+
+
 def _told(found: Authority, lost: Lost, updates: list[str]) -> dict[str, Any]:
     return {
         "device": lost.entry.local_name or lost.udf,
@@ -95,6 +105,6 @@ def _told(found: Authority, lost: Lost, updates: list[str]) -> dict[str, Any]:
         "version": found.profile.version,
         "administrator_removed": lost.administrator is not None,
         "rekeyed": sorted(lost.rights.stores),
-        "still_reads": list(lost.still_reads),
+        "still_reads": described(lost),
         "updates": updates,
     }

@@ -10,7 +10,7 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, RootOn, going_on, token_named
 from meshhw.cli.account_devices import announce as announce_signatures
-from meshhw.cli.account_disconnect import write_updates
+from meshhw.cli.account_disconnect import described, write_updates
 from meshhw.cli.common import context
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def succeed(
         record = accounts.create(new)
     for line in still_reads(passing):
         cli.output.note(f"the lost device may still read {line}")
+    cli.output.note("until a device has followed, it still takes what the lost one signs")
     updates = write_updates(record.udf, pending_updates(cli.home, record.udf), out)
     value = _told(found, passing, record, updates)
     cli.output.show(value, f"{record.udf} succeeds {found.udf}; {len(updates)} to be brought to devices")
@@ -81,14 +82,12 @@ def _tell(passing: Succession) -> None:
 
 
 def _told(found: Authority, passing: Succession, record: ProfileRecord, updates: list[str]) -> dict[str, Any]:
-    from meshhw.managers.account.succeeding import still_reads
-
     return {
         "udf": record.udf,
         "succeeds": found.udf,
         "address": record.label,
         "lost": [item.udf for item in passing.lost],
         "ask_anew": [item.device_udf for item in passing.left_out],
-        "still_reads": list(still_reads(passing)),
+        "still_reads": {item.udf: described(item) for item in passing.lost},
         "updates": updates,
     }

@@ -51,6 +51,12 @@ class SequenceReader:
             self._seeds[position] = open_heading(at.members, self._finder).seed
         return open_heading(frame.members, None, seed=self._seeds[position], header=header)
 
+    def readers(self, frame: Frame) -> tuple[str, ...]:
+        """The names of the keys that a frame is encrypted to. Raises FormatError."""
+        position = self._exchange_of(frame)
+        at = frame if position == frame.index else self.sequence.frame(position)
+        return tuple(recipient.kid for recipient in at.header.recipients)
+
     def content(self, frame: Frame) -> ContentMeta:
         """A frame's content metadata, its header's MAC checked. Raises as `heading`."""
         return self.heading(frame).texts()[0]

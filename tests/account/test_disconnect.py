@@ -28,6 +28,7 @@ from meshhw.managers.account.complete import receive
 from meshhw.managers.account.connect import Connector
 from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.disconnecting import disconnect, lost_device
+from meshhw.managers.account.exposure import copies, readable
 from meshhw.managers.account.journal import apply, commit, left_over, resume
 from meshhw.managers.account.membership import Membership, membership
 from meshhw.managers.account.named import keys as account_keys
@@ -172,12 +173,34 @@ def test_a_device_without_common_keys_costs_no_root_signature(here: Authority, t
     assert here.profile.version == 1
 
 
-def test_what_it_reads_from_before_is_told(here: Authority, laptop: Phone) -> None:
-    told = " ".join(lost_device(here, here.held(), "laptop").still_reads)
-    for store in rights_of(["web"]).stores:
-        assert store in told
-    assert "MMM_Device" not in told
+def test_what_it_reads_from_before_is_told_store_by_store_and_key_by_key(
+    here: Authority, laptop: Phone, tablet: Phone, tmp_path: Path
+) -> None:
+    third = Phone(tmp_path / "third", Suite.S25519)
+    join(here, third, "third", "web")
+    write(here.host, BEFORE)
+    write(here.host, replace(BEFORE, password="changed"))
+    leave(here, "third")
+    write(here.host, AFTER)
+    lost = lost_device(here, here.held(), "laptop")
+    assert {item.store for item in lost.reads} == rights_of(["web"]).stores
+    found = {(item.store, item.epoch): (item.entries, item.versions) for item in lost.reads}
+    assert (found[STORE, 0], found[STORE, 1]) == ((1, 2), (1, 1))
+    assert found["MMM_Bookmark", 0] == found["MMM_Bookmark", 1] == (0, 0)
+    told = "; ".join(lost.still_reads)
+    assert f"{STORE}: 1 entry in 2 versions under key 0, 1 entry under key 1" in told
+    assert "nothing in MMM_Bookmark" in told
     assert "letters" in told
+    # the copy itself opens just that, and with it everything that was written before
+    bring(here, laptop)
+    copy_stores(here.host, laptop.host)
+    held = membership(laptop.host).common(OPTIONS)
+    for store in rights_of(["web"]).stores:
+        opened = [
+            version for path in copies(here.directory.path, store) for version in readable(path, held, store)
+        ]
+        for epoch in (0, 1):
+            assert len([1 for _, under in opened if under == epoch]) == found[store, epoch][1]
 
 
 def test_new_devices_read_old_and_new_entries(here: Authority, laptop: Phone, tmp_path: Path) -> None:

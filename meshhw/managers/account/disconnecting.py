@@ -21,6 +21,7 @@ from meshhw.managers.account.administrators import administrators, signed_by_roo
 from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
+from meshhw.managers.account.exposure import Exposed, exposed
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
 from meshhw.managers.account.rekeying import left_before, needed, new_keys, rotated, statement
@@ -46,6 +47,8 @@ class Lost:
     administrator: PublicKey | None
     """Its key, if the profile lists it."""
     remaining: tuple[CatalogedDevice, ...]
+    reads: tuple[Exposed, ...] = ()
+    """What was written to the stores that it could read, under each of the keys that it holds."""
 
     @property
     def udf(self) -> str:
@@ -69,11 +72,25 @@ class Lost:
         return 2 + 2 * len(self.remaining)
 
     @property
+    def letters(self) -> bool:
+        """Whether it holds the account's encryption key: letters of before, and of senders who have not got
+        the new profile yet, open with it."""
+        return self.rights.common_keys or self.rights.seed
+
+    @property
     def still_reads(self) -> tuple[str, ...]:
-        """What the lost device may still read from before, in whole sentences."""
-        stores = ", ".join(sorted(self.rights.stores))
-        told = [f"what was in {stores} until now, as far as it has copies"]
-        if self.rights.common_keys or self.rights.seed:
+        """What the lost device may still read from before, in whole sentences: store by store."""
+        stores = {item.store: [x for x in self.reads if x.store == item.store] for item in self.reads}
+        told, empty = [], []
+        for store, items in stores.items():
+            parts = [f"{item} under key {item.epoch}" for item in items if item.versions]
+            if parts:
+                told.append(f"{store}: {', '.join(parts)}")
+            else:
+                empty.append(store)
+        if empty:
+            told.append(f"nothing in {', '.join(empty)}, where nothing was written")
+        if self.letters:
             told.append("letters to the account that were encrypted until its senders have the new profile")
         return tuple(told)
 
@@ -93,11 +110,13 @@ def lost_device(found: Authority, held: ActivationCommon, name: str) -> Lost:
             "a device cannot disconnect itself", hint="do it from another administrator's device"
         )
     signature = public_key(connection.signature, "Signature")
+    rights = rights_of(connection.roles)
     return Lost(
         entry,
-        rights_of(connection.roles),
+        rights,
         signature if signature in administrators(found.profile) else None,
         others,
+        tuple(exposed(found.directory.path, held, rights.stores)),
     )
 
 
