@@ -57,18 +57,8 @@ def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
     """Which case this is, and what it will ask for, before anything is changed."""
     output = context().output
     name = lost.entry.local_name or lost.udf
-    output.note(f"{name} is connected as {', '.join(lost.rights.roles)}; case: {_case(lost)}")
+    output.note(f"{name} is connected as {', '.join(lost.rights.roles)}; case: {lost.case}")
     announce(found, lost.signatures, root=root_on, by_root=lost.needs_root)
-
-
-def _case(lost: Lost) -> str:
-    if lost.needs_successor:
-        return "it held the account's seed or root key, so the account itself must be replaced"
-    if lost.administrator is not None:
-        return "an administrator: its key is removed, stores and common keys get new ones"
-    if lost.rights.common_keys:
-        return "its stores and the common keys get new keys"
-    return "its stores get new keys"
 
 
 def write_updates(account: str, updates: dict[str, bytes], out: Path | None) -> list[str]:

@@ -66,6 +66,17 @@ class Lost:
         return self.administrator is not None or self.rights.common_keys
 
     @property
+    def case(self) -> str:
+        """Which case of the drill this is, in words."""
+        if self.needs_successor:
+            return "it held the account's seed or root key, so the account itself must be replaced"
+        if self.administrator is not None:
+            return "an administrator: its key is removed, stores and common keys get new ones"
+        if self.rights.common_keys:
+            return "its stores and the common keys get new keys"
+        return "its stores get new keys"
+
+    @property
     def signatures(self) -> int:
         """How often the administrator's key signs: two for the new keys, two for every other device, and two
         for this one where it is a connected device itself."""
@@ -130,7 +141,7 @@ def disconnect(
     """
     if lost.needs_successor:
         raise NotSupported(
-            "it held the account's seed or root key, so the account itself must be replaced",
+            lost.case,
             hint="`meshhw account succeed DEVICE` makes the account that takes its place",
         )
     keys = new_keys(held, lost.rights.stores | {DEVICES}, found.suite, common=lost.rights.common_keys)
