@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def killed_everywhere(
     for home, copy in zip(homes, kept, strict=True):
         shutil.copytree(home, copy)
     for moment in count(1, every):
-        status = _run(command, homes, moment)
+        status = _run(command, _killer(_below(homes), moment))
         yield os.WIFSIGNALED(status)
         if not os.WIFSIGNALED(status):
             assert (os.WEXITSTATUS(status), moment > 1) == (0, True)
@@ -38,27 +39,46 @@ def killed_everywhere(
             shutil.copytree(copy, home)
 
 
-def _run(command: Callable[[], object], homes: Sequence[Path], moment: int) -> int:
+def killed_before(place: str, command: Callable[[], object], moment: int = 1) -> None:
+    """Run `command` in a process of its own and kill it just before its first (second…) change of a file
+    whose path fits the pattern. Fails when it ends before. A file that is renamed there changes then, and one
+    that is opened for writing counts as changed.
+    """
+
+    def fits(arguments: tuple[object, ...]) -> bool:
+        return any(isinstance(path, (str, Path)) and fnmatch(str(path), place) for path in arguments[:2])
+
+    assert os.WIFSIGNALED(_run(command, _killer(fits, moment)))
+
+
+_Hook = Callable[[str, tuple[object, ...]], None]
+
+
+def _run(command: Callable[[], object], hook: _Hook) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
     try:
-        sys.addaudithook(_killer(homes, moment))
+        sys.addaudithook(hook)
         command()
         os._exit(0)
     except BaseException:  # nothing of the test may run on in the child
         os._exit(1)
 
 
-def _killer(homes: Sequence[Path], moment: int) -> Callable[[str, tuple[object, ...]], None]:
+def _below(homes: Sequence[Path]) -> Callable[[tuple[object, ...]], bool]:
     below = tuple(f"{home}{os.sep}" for home in homes)
+    return lambda arguments: str(arguments[0]).startswith(below)
+
+
+def _killer(fits: Callable[[tuple[object, ...]], bool], moment: int) -> _Hook:
     left = [moment]
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if not (event in _CHANGES or (event == "open" and _writes(arguments))):
             return
-        if str(arguments[0]).startswith(below):
+        if fits(arguments):
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

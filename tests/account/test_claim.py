@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from meshhw.errors import (
 )
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.claiming import claim, take_claim
+from meshhw.managers.account.devices import opened_devices
+from meshhw.managers.account.membership import membership
 from meshhw.managers.account.preconfigured import (
     answer_file,
     claim_file,
@@ -26,6 +29,7 @@ from meshhw.managers.account.preconfigured import (
     publication,
     published,
 )
+from meshhw.managers.account.request import pending_requests
 from meshhw.managers.account.rights import rights_of
 from meshhw.schema.assertion import sign_assertion
 from meshhw.schema.codec import decode
@@ -147,9 +151,34 @@ def as_claim(thief: Admin, value: MessageClaim) -> bytes:
 
 def test_a_device_that_is_killed_takes_the_claim_again(admin: Admin, sensor: Phone, shared: Path) -> None:
     claimed(admin, prepared(sensor, shared), shared)
+    places = sensor.host.home / "preconfigured"
+    interrupted, done = 0, 0
     for killed in killed_everywhere([sensor.host.home], lambda: take_claim(sensor.host, shared, OPTIONS)):
+        interrupted += killed
+        if any(places.glob("*.sealed")):
+            assert killed
+            take_claim(sensor.host, shared, OPTIONS)
+        else:
+            done += 1
+        assert membership(sensor.host, ALICE).udf == admin.account.udf
+        assert membership(sensor.host, ALICE).connection.roles == ("device",)
+        assert list(places.iterdir()) == []
+        assert pending_requests(sensor.host.home) == []
+    assert interrupted > 4
+    assert done == 1  # the one that was not killed: what waits is forgotten last
+
+
+def test_a_claimant_that_is_killed_claims_again(admin: Admin, sensor: Phone, shared: Path) -> None:
+    uri = prepared(sensor, shared)
+    homes = [admin.host.home, sensor.host.home, shared]
+    interrupted = 0
+    for killed in killed_everywhere(homes, lambda: claimed(admin, uri, shared), every=3):
+        interrupted += killed
         if killed:
-            try:
-                take_claim(sensor.host, shared, OPTIONS)
-            except KeyNotFound:  # it was done
-                continue
+            with suppress(Replayed):  # it was claimed: both files are there
+                claimed(admin, uri, shared)
+        assert take_claim(sensor.host, shared, OPTIONS).udf == admin.account.udf
+        assert membership(sensor.host, ALICE).connection.roles == ("device",)
+        with opened_devices(admin.host, OPTIONS, account=ALICE) as devices:
+            assert [item.device_udf for item in devices.devices()].count(sensor.device.udf) == 1
+    assert interrupted > 4

@@ -3,16 +3,14 @@ an account is made again from its shares: it is made again once more."""
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from meshhw.algorithms import Suite
+from meshhw.cli.main import run
 from meshhw.errors import MeshError
 from meshhw.keystore import registry
 from meshhw.managers.account.authority import authority
@@ -20,33 +18,27 @@ from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.escrow import make_sheets
 from meshhw.managers.account.journal import NAME, left_over, resume
 from meshhw.managers.host import Host
+from tests.account.killing import killed_before
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
-from tests.account.test_disconnect import AFTER, BEFORE, bring, copy_stores, join, read, write
+from tests.account.test_disconnect import AFTER, BEFORE, bring, copy_stores, join, leave, read, write
 from tests.account.vaults import cheap_vault
 
-POINTS = ["signing", "written down", "profile", "catalog", "updates"]
+UNDECIDED, DECIDED = False, True
+POINTS = [
+    (NAME, 1, UNDECIDED),  # everything is signed, and nothing written
+    ("keys.sealed", 1, DECIDED),
+    ("profile.dare", 1, DECIDED),
+    ("epochs/*", 1, DECIDED),
+    ("stores/MMM_Device.dcat", 4, DECIDED),  # read twice (open for both) and begun a new epoch in
+    ("updates/*.dare", 1, DECIDED),
+    (NAME, 2, DECIDED),  # only this is left to be removed
+]
+"""Just before which change of which file the process is killed, and whether the device is out by then."""
 
 
-def reached(account: Path, point: str, before: dict[str, bytes]) -> bool:
-    """Whether a disconnection has come to this point, by what lies in the account's directory."""
-    journal = (account / NAME).exists()
-    changed = {
-        name
-        for name in ("profile.dare", "stores/MMM_Device.dcat")
-        if (account / name).read_bytes() != before[name]
-    }
-    return {
-        "signing": (account / "stores").exists(),
-        "written down": journal,
-        "profile": "profile.dare" in changed,
-        "catalog": "stores/MMM_Device.dcat" in changed and (account / "epochs").exists(),
-        "updates": any((account / "updates").glob("*.dare")),
-    }[point]
-
-
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("place", "moment", "decided"), POINTS)
 def test_a_disconnection_is_undone_or_carried_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, moment: int, *, decided: bool
 ) -> None:
     monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
     admin = Admin(tmp_path / "admin", Suite.S25519)
@@ -56,30 +48,10 @@ def test_a_disconnection_is_undone_or_carried_out(
     join(here, tablet, "tablet", "web")
     write(here.host, BEFORE)
     copy_stores(here.host, laptop.host)
-    account = here.directory.path
-    before = {str(path.relative_to(account)): path.read_bytes() for path in account.rglob("*.*")}
-
-    pins = tmp_path / "pins"
-    pins.write_text("a passphrase\n")
-    environment = os.environ | {"MESHHW_HOME": str(admin.host.home), "MESHHW_PIN_SOURCE": f"file:{pins}"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "meshhw", "account", "disconnect", "laptop", "--yes"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    if point == "signing":
-        time.sleep(0.7)
-    while process.poll() is None:
-        if reached(account, point, before):
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.0002)
-    process.wait()
+    killed_before(f"{here.directory.path}/{place}", lambda: leave(here, "laptop"), moment)
 
     again = authority(admin.host, ALICE, OPTIONS)
-    decided = left_over(again) is not None or again.profile.version == 2
-    resume(again)
+    assert resume(again) is decided
     assert left_over(again) is None
     write(admin.host, AFTER)
     assert read(admin.host) == {"before", "after"}
@@ -98,9 +70,17 @@ def test_a_disconnection_is_undone_or_carried_out(
     assert read(tablet.host) == {"before", "after"}
 
 
-@pytest.mark.parametrize("point", ["making", "accounts", "keys.sealed", "MMM_Device.dcat"])
+def meshhw(*arguments: str) -> None:
+    """The command line, in a process that is this command's alone."""
+    sys.argv = ["meshhw", *arguments]
+    run()
+
+
+@pytest.mark.parametrize(
+    "place", ["making/*", "accounts/*", "accounts/*/keys.sealed", "accounts/*/stores/MMM_Device.dcat"]
+)
 def test_a_recovery_that_was_killed_is_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
     admin = Admin(tmp_path / "admin", Suite.S25519)
@@ -110,34 +90,18 @@ def test_a_recovery_that_was_killed_is_repeated(
     codes.write_text("\n".join(sheet.code for sheet in sheets[:2]))
     saved = admin.host.home / "accounts" / admin.account.udf
     bare = tmp_path / "bare"
-    Host(bare)
+    host = Host(bare)
     [vault] = cheap_vault(bare, OPTIONS)
     pins = tmp_path / "pins"
     pins.write_text("a passphrase\n")
-    environment = os.environ | {"MESHHW_HOME": str(bare), "MESHHW_PIN_SOURCE": f"file:{pins}"}
+    monkeypatch.setenv("MESHHW_HOME", str(bare))
+    monkeypatch.setenv("MESHHW_PIN_SOURCE", f"file:{pins}")
     command = ["account", "recover", f"@{codes}", "--from", str(saved), "--on", str(vault)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "meshhw", *command],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while process.poll() is None:
-        if any(bare.rglob(point)):
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.0002)
-    process.wait()
-    host = Host(bare)
-    if not host.profiles("ProfileUser"):
-        again = subprocess.run(
-            [sys.executable, "-m", "meshhw", *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert again.returncode == 0, again.stderr
+    killed_before(f"{bare}/{place}", lambda: meshhw(*command))
+    assert not host.profiles("ProfileUser")  # it comes last
+    again = [sys.executable, "-m", "meshhw", *command]
+    done = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert host.profile(ALICE).udf == admin.account.udf
     assert read(host) == {"before"}
     token = registry.open_token(vault, OPTIONS)
