@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from meshhw.keystore.uri import TokenURI
+from meshhw.lab.fixtures_piv import PCSC_DIRECTORY
+from meshhw.lab.vpcd import PcscDaemon, lab_directory
 
 ONLY_ONE = ("opencryptoki",)
 """What a machine has once: tests that use it have a fixture or a parameter of that name."""
@@ -38,6 +43,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.xdist_group(only_one))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Name the socket of the lab's PC/SC service before the first test: the PC/SC library settles for one
+    when a process first calls it, and a look for any token calls it, in tests outside this directory too."""
+    here, config = Path(__file__).parent, session.config
+    if config.getoption("--token") or not any(item.path.is_relative_to(here) for item in session.items):
+        return
+    directory = config.stash[PCSC_DIRECTORY] = lab_directory()
+    os.environ.update(PcscDaemon(directory).environment())
+    config.add_cleanup(partial(shutil.rmtree, directory, ignore_errors=True))
+
+
 def _asked_for(item: pytest.Item) -> list[str]:
     """Names of the fixtures and parameters of a test."""
     values = getattr(item, "callspec", None)
@@ -46,8 +62,7 @@ def _asked_for(item: pytest.Item) -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def pcsc_before_anybody_asks(request: pytest.FixtureRequest) -> None:
-    """The PC/SC library settles for one service when a process first calls it, and a look for any token calls
-    it: so the lab's service runs before the first test. Tests of cards skip where it cannot."""
+    """The lab's service runs before the first test here. Tests of cards skip where it cannot."""
     if not request.config.getoption("--token"):
         with contextlib.suppress(pytest.skip.Exception):
             request.getfixturevalue("pcsc_lab")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,14 +21,17 @@ READERS = ("Lab Reader", "Yubico YubiKey CCID")
 """Two slots each; tools of the YubiKey's maker look at readers of the second kind of name alone."""
 
 InsertCard = Callable[..., "VirtualPivToken"]
+PCSC_DIRECTORY = pytest.StashKey[Path]()
+"""Where the session's pcscd will be, for those who name its socket before anybody calls the PC/SC library."""
 
 
 @pytest.fixture(scope="session")
-def pcsc_lab() -> Iterator[PcscDaemon]:
-    """The session's pcscd. The PC/SC library settles for one when it is first called, hence one a session."""
+def pcsc_lab(pytestconfig: pytest.Config) -> Iterator[PcscDaemon]:
+    """The session's pcscd. The PC/SC library settles for a socket when it is first called, hence one a
+    session."""
     from meshhw.lab.vpcd import PcscDaemon, lab_directory
 
-    directory = lab_directory()
+    directory = pytestconfig.stash.get(PCSC_DIRECTORY, None) or lab_directory()
     daemon = PcscDaemon(directory, READERS)
     or_skip(daemon.start)
     before = {name: os.environ.get(name) for name in daemon.environment()}
