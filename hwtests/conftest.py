@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hwtests.family import Unable
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.fixtures_piv import PCSC_DIRECTORY
 from meshhw.lab.vpcd import PcscDaemon, lab_directory
@@ -26,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--reports", metavar="DIR", type=Path, help="keep the conformance and fault reports there"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A family of tokens that cannot suffer a fault has no such test; the reason is told."""
+    try:
+        return (yield)
+    except Unable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

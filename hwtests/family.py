@@ -5,15 +5,18 @@ A family that cannot suffer a fault says why (`Unable`); the table in docs/relia
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from meshhw.algorithms import Algorithm, Operation
 from meshhw.conformance.independent import check_signature
+from meshhw.errors import IntegrityError, MeshError
 from meshhw.keystore.api import (
     Generates,
     Key,
@@ -43,13 +46,6 @@ class Subject:
     """What finds it again on the token opened anew."""
     key: Key | None = None
 
-    @property
-    def key_uri(self) -> str:
-        """The name of the key. Raises Unable where there is none."""
-        if self.key is None:
-            raise Unable("an authenticator seals secrets; it holds no key that a command names")
-        return str(self.key.uri)
-
 
 class Family(ABC):
     """One emulated token and its troubles."""
@@ -57,6 +53,8 @@ class Family(ABC):
     wrong_pin = "0000000"
     key_pin_policy = PinPolicy.DEFAULT
     algorithm = Algorithm.P256
+    opens_files = True
+    """Whether to open the token takes a file descriptor."""
 
     @property
     @abstractmethod
@@ -76,7 +74,7 @@ class Family(ABC):
     def person(self, pin: str | None = None) -> Scripted:
         """Somebody who knows the PIN (or only that other one)."""
         known = self.pin if pin is None else pin
-        return Scripted({PinKind.USER: known, PinKind.CONTEXT: known, PinKind.SO: known})
+        return Scripted(dict.fromkeys((PinKind.USER, PinKind.CONTEXT, PinKind.SO, PinKind.VAULT), known))
 
     def open(self, person: Scripted | None = None, **options: Any) -> Token:
         """The opened token."""
@@ -95,6 +93,11 @@ class Family(ABC):
         assert isinstance(token, Generates)
         spec = KeySpec(self.algorithm, "fault", frozenset({Operation.SIGN}), pin_policy=self.key_pin_policy)
         return token.generate(spec)
+
+    def key_name(self, subject: Subject) -> str:
+        """What a command calls the key."""
+        assert subject.key is not None
+        return str(subject.key.uri)
 
     def one_more(self, token: Token) -> None:
         """Ask for another key, such as a full token has no room for."""
@@ -132,6 +135,19 @@ class Family(ABC):
     def nearly_lock(self) -> None:
         """As if somebody else had spent every try but one."""
 
+    def tries_left(self) -> int | None:
+        """Tries of the PIN as the token itself counts; None where it counts none or never tells how many."""
+        return None
+
+    def names_cure(self, hint: str) -> bool:
+        """Whether a hint holds the exact command that ends a lock-out: its verb, and a name of this token."""
+        found = re.search("meshhw token unlock '([^']+)'", hint)
+        return found is not None and self._opens(found[1])
+
+    def _opens(self, name: str) -> bool:
+        with closing(open_token(TokenURI.parse(name))) as named, closing(self.open()) as own:
+            return named.info().uri == own.info().uri
+
     @abstractmethod
     def hang(self) -> None:
         """It takes commands and does not answer."""
@@ -151,6 +167,16 @@ class Family(ABC):
     @abstractmethod
     def handles(self) -> int:
         """How many are in use, by whichever program."""
+
+    def file(self) -> Path:
+        """The file that keeps the key, where it lies in one."""
+        raise Unable("this token keeps its keys itself, and not in files of ours")
+
+    def changed(self, whole: bytes) -> dict[bytes, type[MeshError]]:
+        """That file damaged, and as a later release may write it; what each is told as."""
+        middle = len(whole) // 2
+        cut, flipped = whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        return dict.fromkeys((b"", cut, flipped), IntegrityError)
 
     def held_by_another(self) -> AbstractContextManager[str]:
         """Another program holds the token alone; the name of that program, empty where nobody can know it."""

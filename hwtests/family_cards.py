@@ -6,23 +6,26 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from hwtests.family import MESSAGE, Family, Subject, signs_rightly
+from hwtests.family_vault import make_vault
 from meshhw.algorithms import Algorithm
 from meshhw.keystore.api import (
     Administers,
     EnrolsPresence,
     Generates,
     KeySpec,
+    OpenOptions,
     Seals,
     Token,
     TouchPolicy,
 )
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
 from meshhw.lab.ctap.card import CtapCard
@@ -137,6 +140,9 @@ class PivFamily(Family):
     def exhaust(self) -> AbstractContextManager[object]:
         return connections_taken(self._virtual.reader.name)
 
+    def tries_left(self) -> int:
+        return self._virtual.card.lasting.pin.left
+
     def handles(self) -> int:
         return connections_of(self._virtual.daemon)
 
@@ -190,6 +196,14 @@ class CtapFamily(Family):
             assert token.unseal(blob, b"fault") == MESSAGE
 
         return Subject(use, blob)
+
+    def key_name(self, subject: Subject) -> str:
+        """A key of the vault that the authenticator seals: every use of it has that opened."""
+        vault = TokenURI.make("software")
+        make_vault(vault, self.person())
+        with closing(open_token(vault, OpenOptions(self.person()))) as token:
+            assert isinstance(token, Generates)
+            return str(token.generate(KeySpec(self.algorithm, "sealed", place=str(self.uri))).uri)
 
     @property
     def uri(self) -> TokenURI:
@@ -257,12 +271,15 @@ class CtapFamily(Family):
         self._own.authenticator.context.lasting.capacity = CAPACITY
 
     def pins_received(self) -> int:
-        return self._before - self._tries()
+        return self._before - self.tries_left()
 
     def forget_pins(self) -> None:
-        self._before = self._tries()
+        self._before = self.tries_left()
 
-    def _tries(self) -> int:
+    def names_cure(self, hint: str) -> bool:
+        return "`fido2-token -R DEVICE`" in hint
+
+    def tries_left(self) -> int:
         left: int = self._virtual.card.authenticator.context.lasting.pin_retries
         return left
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +11,14 @@ from pathlib import Path
 
 import pytest
 from meshhw_pkcs11.modules import VARIABLE
+from meshhw_tpm.keyfile import LOADABLE
 
-from hwtests.family import Family, Unable
+from hwtests.family import Family
+from hwtests.family_vault import SMALL, limit_files
 from meshhw.algorithms import Algorithm
+from meshhw.errors import MeshError, NotSupported
 from meshhw.keystore.api import Key, PinPolicy, Signs, Token
+from meshhw.keystore.home import state_directory
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -163,7 +169,10 @@ class TpmFamily(Family):
         self._tpm.lock()
 
     def nearly_lock(self) -> None:
-        raise Unable("a TPM counts tries for all keys together and tells only the lock-out")
+        self._tpm.nearly_lock()
+
+    def tries_left(self) -> int:
+        return self._tpm.tries_left()
 
     def hang(self) -> None:
         self._tpm.proxy.inject(Fault(Hang()))
@@ -173,7 +182,21 @@ class TpmFamily(Family):
         return 0x9FF
 
     def fill(self) -> None:
-        raise Unable("a TPM's keys are files beside it: it is never full of them")
+        """A TPM's keys are files beside it, so it is full when their disk is."""
+        limit_files(SMALL)
+
+    def file(self) -> Path:
+        (found,) = (state_directory() / "tpm").glob("*/*.pem")
+        return found
+
+    def changed(self, whole: bytes) -> dict[bytes, type[MeshError]]:
+        label, pem = whole.split(b"-----BEGIN")
+        lines = pem.splitlines()
+        der = bytearray(base64.b64decode(b"".join(lines[1:-1])))
+        place = der.index(LOADABLE) + len(LOADABLE) - 1
+        der[place] = 0x7F  # a type of key file that there is not yet
+        later = b"\n".join((lines[0], base64.encodebytes(der).strip(), lines[-1], b""))
+        return super().changed(whole) | {label + b"-----BEGIN" + later: NotSupported}
 
     @contextmanager
     def exhaust(self) -> Iterator[None]:
@@ -185,6 +208,7 @@ class TpmFamily(Family):
         return self._tpm.loaded()
 
     def heal(self) -> None:
+        limit_files(resource.RLIM_INFINITY)
         self._tpm.proxy.clear_faults()
 
     def pins_received(self) -> int:
@@ -204,7 +228,9 @@ def nss(request: pytest.FixtureRequest) -> Family:
     """An NSS token."""
     token, trouble = request.getfixturevalue("troubled_nss")
     module = Path(token.module_path).read_text().split()[1]
-    return Pkcs11Family(token, trouble, shim.control_of(Path(module)))
+    family = Pkcs11Family(token, trouble, shim.control_of(Path(module)))
+    family.opens_files = False  # it keeps its database open
+    return family
 
 
 def swtpm(request: pytest.FixtureRequest) -> Family:

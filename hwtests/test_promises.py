@@ -5,6 +5,7 @@ The table in docs/reliability.md is made from this run (`--reports DIR`): a row 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from hwtests.families import FAMILIES
-from hwtests.family import Family, Subject, Unable
+from hwtests.family import Family, Subject
 from meshhw.errors import (
     Cancelled,
     OperationTimeout,
@@ -30,7 +31,6 @@ from meshhw.errors import (
     TokenFault,
     TokenFull,
     TokenMismatch,
-    TokenNotFound,
     TokenRemoved,
     TouchTimeout,
 )
@@ -65,30 +65,12 @@ def at_once(seconds: float = PROMPT) -> Iterator[None]:
     assert time.monotonic() - began < seconds
 
 
-@contextmanager
-def suffering(cause: object) -> Iterator[None]:
-    """A family that cannot suffer the fault skips, naming why."""
-    try:
-        assert callable(cause)
-        cause()
-    except Unable as reason:
-        pytest.skip(str(reason))
-    yield
-
-
-def name_of(subject: Subject) -> str:
-    try:
-        return subject.key_uri
-    except Unable as reason:
-        pytest.skip(str(reason))
-
-
 def test_pulled_before(family: Family) -> None:
     """Pulled before an operation: TokenRemoved within 2 s, and it works again after its return."""
     with opened(family) as (_, subject):
         subject.use()
         family.pull()
-        with at_once(), pytest.raises((TokenRemoved, TokenNotFound)):
+        with at_once(), pytest.raises(TokenRemoved):
             subject.use()
         family.put_back()
         subject.use()
@@ -123,7 +105,7 @@ def test_no_partial_file(family: Family, tmp_path: Path) -> None:
     message, out = place / "message", place / "signature"
     message.write_bytes(MESSAGE)
     with opened(family) as (_, subject):
-        uri = name_of(subject)
+        uri = family.key_name(subject)
         family.pull()
         done = run_command(family, ["key", "sign", uri, str(message), "--out", str(out)], tmp_path)
         family.put_back()
@@ -150,7 +132,7 @@ def test_swapped(family: Family) -> None:
         subject.use()
         family.swap()
         family.forget_pins()
-        with pytest.raises((TokenMismatch, TokenNotFound)):
+        with pytest.raises(TokenMismatch):
             subject.use()
         assert family.pins_received() == 0
         family.put_back()
@@ -158,16 +140,18 @@ def test_swapped(family: Family) -> None:
 
 
 def test_wrong_pin(family: Family) -> None:
-    """A wrong PIN: exactly one try is spent, and the wrong PIN is not kept."""
+    """A wrong PIN: exactly one try is spent, those left are told, and the wrong PIN is not kept."""
     with opened(family) as (_, subject):
         subject.use()  # a TPM asks for the first use after power-on to be repeated
     person = family.person(family.wrong_pin)
     token = family.open(person)
     try:
         family.forget_pins()
+        before = family.tries_left()
         with pytest.raises(PinIncorrect) as told:
             family.subject(token, subject).use()
         assert family.pins_received() == 1
+        assert told.value.retries_left == family.tries_left() == (None if before is None else before - 1)
         assert family.wrong_pin not in str(told.value)
         assert told.value.exit_status == 4
         person.pins = family.person().pins
@@ -181,31 +165,34 @@ def test_final_try(family: Family) -> None:
     with opened(family) as (_, subject):
         pass
     person = family.person()
-    with suffering(family.nearly_lock):
-        token = family.open(person)
-        try:
-            family.forget_pins()
-            with pytest.raises(PinFinalTry) as told:
-                family.subject(token, subject).use()
-            assert told.value.retries_left == 1
-            assert family.pins_received() == 0
-            person.allow_final_try = True
+    family.nearly_lock()
+    token = family.open(person)
+    try:
+        family.forget_pins()
+        with pytest.raises(PinFinalTry) as told:
             family.subject(token, subject).use()
-        finally:
-            token.close()
+        assert told.value.retries_left == 1
+        assert "--allow-final-try" in told.value.hint
+        assert family.pins_received() == 0
+        person.allow_final_try = True
+        family.subject(token, subject).use()
+    finally:
+        token.close()
 
 
 def test_locked(family: Family) -> None:
-    """A locked PIN: told with the exact command that unlocks it or the time to wait, exit status 4."""
+    """A locked PIN: told with the exact command that ends it, exit status 4, and no PIN is sent."""
     with opened(family) as (_, subject):
         pass
     family.lock()
+    family.forget_pins()
     token = family.open()
     try:
         with pytest.raises(PinLocked) as told:
             family.subject(token, subject).use()
         assert told.value.exit_status == 4
-        assert told.value.hint
+        assert family.names_cure(told.value.hint)
+        assert family.pins_received() == 0
     finally:
         token.close()
     family.heal()
@@ -226,11 +213,7 @@ def test_held(family: Family) -> None:
     """Held by another program: TokenBusy after a bounded wait, the holder named if it can be, not killed."""
     with opened(family) as (_, subject):
         subject.use()
-    try:
-        holding = family.held_by_another()
-    except Unable as reason:
-        pytest.skip(str(reason))
-    with holding as holder, at_once(8):
+    with family.held_by_another() as holder, at_once(8):
         with pytest.raises(TokenBusy) as told:
             use_anew(family, subject)
         assert told.value.exit_status == 7
@@ -251,18 +234,16 @@ def test_touch_not_given(family: Family) -> None:
     """A touch that does not come: announced within 1 s, TouchTimeout or the deadline, usable afterwards."""
     person = family.person()
     with opened(family, person=person, deadline=3) as (token, _):
-        with suffering(family.unwilling_finger):
-            family.heal()
-            subject = family.touch_key(token)
+        subject = family.touch_key(token)
+        subject.use()
+        person.touches.clear()
+        family.unwilling_finger()
+        watch = threading.Timer(1.0, lambda: announced.append(bool(person.touches)))
+        announced: list[bool] = []
+        watch.start()
+        with at_once(10), pytest.raises((TouchTimeout, OperationTimeout)):
             subject.use()
-            person.touches.clear()
-            family.unwilling_finger()
-            watch = threading.Timer(1.0, lambda: announced.append(bool(person.touches)))
-            announced: list[bool] = []
-            watch.start()
-            with at_once(10), pytest.raises((TouchTimeout, OperationTimeout)):
-                subject.use()
-            watch.join()
+        watch.join()
         assert announced == [True]
     family.heal()
     with opened(family) as (_, again):
@@ -272,8 +253,7 @@ def test_touch_not_given(family: Family) -> None:
 def test_cancelled_touch(family: Family) -> None:
     """Ctrl-C while a touch is awaited ends the wait, and leaves the token usable."""
     person = family.person()
-    with opened(family, person=person) as (token, _), suffering(family.unwilling_finger):
-        family.heal()
+    with opened(family, person=person) as (token, _):
         subject = family.touch_key(token)
         family.unwilling_finger()
         timer = threading.Timer(0.5, lambda: setattr(person, "stop", True))
@@ -290,12 +270,12 @@ def test_full(family: Family) -> None:
     """A full token: TokenFull, nothing is left half-made, and the keys in it work."""
     with opened(family) as (token, subject):
         before = names(token)
-        with suffering(family.fill):
-            with pytest.raises(TokenFull):
-                family.one_more(token)
-            subject.use()
-            family.heal()
-            assert names(token) == before
+        family.fill()
+        with pytest.raises(TokenFull):
+            family.one_more(token)
+        subject.use()
+        family.heal()
+        assert names(token) == before
 
 
 def names(token: Token) -> list[str]:
@@ -379,44 +359,11 @@ def test_many_threads(family: Family, seconds: float) -> None:
     assert wrong == []
 
 
-WORK = """
-import sys, time
-from meshhw.conformance.independent import check_signature
-from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.interaction import PinKind, Scripted
-from meshhw.keystore.registry import open_token
-from meshhw.keystore.uri import KeyURI
-
-uri = KeyURI.parse(sys.argv[1])
-pin = sys.stdin.readline().strip()
-person = Scripted({PinKind.USER: pin, PinKind.CONTEXT: pin})
-token = open_token(uri.token, OpenOptions(interaction=person))
-key, done = token.key(uri), 0
-until = time.monotonic() + float(sys.argv[2])
-while time.monotonic() < until:
-    check_signature(key.public, b"message", key.sign(b"message"))
-    done += 1
-token.close()
-print(done)
-"""
-
-
 @HOW_LONG
 def test_many_processes(family: Family, seconds: float) -> None:
     """4 processes on one token: every signature is right, and each process gets on."""
     with opened(family) as (_, subject):
-        uri = name_of(subject)
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORK, uri, str(seconds)],
-                env=os.environ | family.env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(4)
-        ]
+        processes = [start_worker(family, "many", family.key_name(subject), str(seconds)) for _ in range(4)]
         for process in processes:  # to all of them before one is waited for: they work at the same time
             assert process.stdin is not None
             process.stdin.write(f"{family.pin}\n")
@@ -425,3 +372,43 @@ def test_many_processes(family: Family, seconds: float) -> None:
     for process, (out, err) in zip(processes, ended, strict=True):
         assert process.returncode == 0, err
         assert int(out) > 0
+
+
+def start_worker(family: Family, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hwtests.worker", *arguments],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | family.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_descriptors_run_out(family: Family) -> None:
+    """A process with too few file descriptors: a clean error, none is lost, and it works again after."""
+    with opened(family) as (_, subject):
+        worker = start_worker(family, "few", family.key_name(subject))
+        out, err = worker.communicate(f"{family.pin}\n", timeout=120)
+    assert worker.returncode == 0, err
+    told = json.loads(out)
+    assert told["lost"] == 0
+    assert bool(told["errors"]) is family.opens_files
+    assert all("descriptor" in error or "Too many open files" in error for error in told["errors"])
+
+
+def test_damaged_or_newer(family: Family) -> None:
+    """A damaged or newer file of its keys: told, left as it is, and works once it is whole again."""
+    with opened(family) as (_, subject):
+        subject.use()
+    path = family.file()
+    whole = path.read_bytes()
+    for octets, refused in family.changed(whole).items():
+        path.write_bytes(octets)
+        with pytest.raises(refused) as told:
+            use_anew(family, subject)
+        assert told.value.hint
+        assert path.read_bytes() == octets
+    path.write_bytes(whole)
+    use_anew(family, subject)

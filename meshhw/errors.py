@@ -77,6 +77,12 @@ class NewerVersion(StateError):
     default_hint = "upgrade meshhw; the file was left as it is"
 
 
+class DiskFull(StateError):
+    """There is no room on the disk; what was there is untouched."""
+
+    default_hint = "make room on the disk and repeat"
+
+
 class TokenError(MeshError):
     """Any fault of a token."""
 

@@ -6,6 +6,7 @@ renaming it, so that a reader, or a machine that loses power, finds the old or t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -13,12 +14,16 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import IO
 
-from meshhw.errors import InsecurePermissions, StateError
+from meshhw.errors import DiskFull, InsecurePermissions, StateError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _POLL = 0.02
+_FEW = 8
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def private_directory(path: Path) -> Path:
@@ -78,7 +83,7 @@ def read_private(path: Path, limit: int) -> bytes | None:
 def replace(path: Path, data: bytes) -> None:
     """Put `data` into `path` (mode 0600) so that it is there whole or not at all, and stays.
 
-    Raises StateError when the disk refuses; the old file is then untouched.
+    Raises DiskFull, StateError when the disk refuses; the old file is then untouched.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
@@ -91,18 +96,18 @@ def replace(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
-        raise StateError(f"{path} cannot be written: {error.strerror}") from error
+        raise _refusal(path, error) from error
 
 
 def append(descriptor: int, path: Path, data: bytes) -> None:
-    """Add `data` to the end of an open file so that it stays. Raises StateError when the disk refuses."""
+    """Add `data` to the end of an open file so that it stays. Raises DiskFull, StateError."""
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
     except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}") from error
+        raise _refusal(path, error) from error
 
 
 def sync_directory(path: Path) -> None:
@@ -114,17 +119,61 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a file so that it stays away; absent is fine. Raises StateError."""
+    try:
+        path.unlink(missing_ok=True)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StateError(f"{path} cannot be removed: {error.strerror}") from error
+
+
 @contextmanager
 def locked(path: Path, timeout: float = 10.0) -> Iterator[None]:
     """Hold the lock of `path` (a file beside it), and clear away what an interrupted `replace` left.
 
-    The lock ends with the process, however that ends. Raises StateError after `timeout` seconds.
+    The lock ends with the process, however that ends. Raises StateError after `timeout` seconds, and where
+    the lock's file cannot be opened.
     """
-    with open(path.with_name(path.name + ".lock"), "ab", opener=_private_opener) as file:
+    with _lock_file(path) as file:
         lock(file.fileno(), path, timeout)
-        for left in path.parent.glob(f".{path.name}.*.new"):
-            left.unlink(missing_ok=True)
+        clear_away(path.parent, f".{path.name}.*.new")
         yield
+
+
+def names(directory: Path, pattern: str) -> list[str]:
+    """The sorted names in a directory that fit; none where there is no directory. Raises StateError."""
+    try:
+        return sorted(name for name in _listed(directory) if fnmatchcase(name, pattern))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StateError(f"{directory} cannot be listed: {error.strerror}") from error
+
+
+def _listed(directory: Path) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
+
+
+def clear_away(directory: Path, pattern: str) -> None:
+    """Remove the files that fit; what cannot be removed now is in nobody's way. Raises StateError."""
+    for name in names(directory, pattern):
+        with suppress(OSError):
+            (directory / name).unlink()
+
+
+def _lock_file(path: Path) -> IO[bytes]:
+    beside = path.with_name(path.name + ".lock")
+    try:
+        return open(beside, "ab", opener=_private_opener)
+    except OSError as error:
+        raise _refusal(beside, error) from error
+
+
+def _refusal(path: Path, error: OSError) -> StateError:
+    kind = DiskFull if error.errno in _NO_ROOM else StateError
+    return kind(f"{path} cannot be written: {error.strerror}")
 
 
 def lock(descriptor: int, path: Path, timeout: float) -> None:
@@ -140,6 +189,19 @@ def lock(descriptor: int, path: Path, timeout: float) -> None:
                     f"{path} is in use by another meshhw", hint="wait for it to end and repeat"
                 ) from error
         time.sleep(_POLL)
+
+
+def descriptors_left() -> bool:
+    """Whether this process may open the few files more that any use of a token takes."""
+    opened: list[int] = []
+    try:
+        opened += (os.open(os.devnull, os.O_RDONLY) for _ in range(_FEW))
+    except OSError:
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True
 
 
 def unlock(descriptor: int) -> None:

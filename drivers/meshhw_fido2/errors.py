@@ -28,7 +28,7 @@ from meshhw.errors import (
 )
 
 ERR = CtapError.ERR
-RESET_HINT = "only a reset helps, which erases it; whatever it sealed is then lost"
+RESET_HINT = "only a reset helps (`fido2-token -R DEVICE`), which erases it; whatever it sealed is then lost"
 REINSERT_HINT = "take the authenticator out, put it back, and repeat with the right PIN"
 
 _Make = Callable[[WireCode], MeshError]

@@ -125,7 +125,7 @@ class Module:
         self.generation = 0
         """Counts the initialisations: handles of an earlier one mean nothing."""
         self.stale = False
-        """Whether this is a child of fork, in which the module must be restarted first."""
+        """Whether it must be restarted first: in a child of fork, and when a restart failed half-way."""
         self._arguments = InitializeArguments(
             flags=CKF_OS_LOCKING_OK, pReserved=reserved.encode() if reserved else None
         )
@@ -156,6 +156,7 @@ class Module:
 
     def restart(self) -> None:
         """C_Finalize and C_Initialize: what a child of fork must do, and what finds new slots again."""
+        self.stale = True
         try:
             self.call("C_Finalize", None)
         except CryptokiError as error:

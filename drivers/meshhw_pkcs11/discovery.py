@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pkcs11.exceptions import PKCS11Error
 
-from meshhw.errors import Ambiguous, MeshError, OperationTimeout, TokenNotFound
+from meshhw.errors import Ambiguous, MeshError, OperationTimeout, TokenFault, TokenNotFound
 from meshhw.keystore.api import TokenInfo
 from meshhw.keystore.deadline import gather
 from meshhw.keystore.uri import TokenURI
@@ -142,6 +143,8 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
         if fitting or not _read_anew(uri):
             break
         fitting, reasons = _fitting(uri, seconds)
+    if reasons and not fitting and len(_specs(uri)) == 1:
+        raise reasons[0]
     if not fitting:
         raise TokenNotFound(f"no PKCS#11 token fits {_bare(uri)}", hint=_hint(reasons))
     if len(fitting) > 1:
@@ -157,7 +160,8 @@ def _read_anew(uri: TokenURI) -> bool:
     """Whether a module that may have missed the token was started anew.
 
     SoftHSM reads its tokens when it starts, and leaves out one whose file another process, which logs in at
-    that moment, is about to write. It cannot be started anew while this process has a session with it.
+    that moment, is about to write; one whose file it could not open once (no descriptor was left) it gives up
+    for good. It cannot be started anew while this process has a session with it.
     """
     anew = False
     for spec in _specs(uri):
@@ -166,7 +170,8 @@ def _read_anew(uri: TokenURI) -> bool:
             with known.lock:
                 if not known.users.total():
                     time.sleep(PAUSE_SECONDS)
-                    known.module.restart()
+                    with suppress(CryptokiError):  # it is started again when it is asked next
+                        known.module.restart()
                     anew = True
     return anew
 
@@ -183,7 +188,7 @@ def _fitting(uri: TokenURI, seconds: float | None) -> tuple[list[Found], list[Me
             reasons.append(answer)
         else:
             fitting += [found for found in answer if found.full_uri().fits(bare) and _usable(found, bare)]
-    if reasons and len(named) == 1:
+    if len(named) == 1 and reasons and not isinstance(reasons[0], TokenFault):
         raise reasons[0]
     return fitting, reasons
 

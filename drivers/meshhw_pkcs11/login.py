@@ -161,7 +161,8 @@ class Login:
         return 0
 
     def _locked(self, error: CryptokiError | None) -> PinLocked:
-        unlock = f"`meshhw token unlock '{TokenURI(self._uri.scheme, self._uri.path)}'`"
+        query = tuple(pair for pair in self._uri.query if pair[0] != "pin-source")
+        unlock = f"`meshhw token unlock '{TokenURI(self._uri.scheme, self._uri.path, query)}'`"
         code = fold(error, self.found.name).code if error is not None else None
         return PinLocked(f"{self.found.name}: the PIN is locked", unlock_hint=unlock, code=code)
 

@@ -35,12 +35,13 @@ class Drawer:
         head = DataHeader(self._vault.header().vault, name, private)
         boxed = box.pack(self._vault.key() if private else _OPEN_KEY, header.encode(head), data)
         with self._vault.lock():
-            files.replace(self._vault.file_of("data", _stem(name)), boxed)
+            self._vault.write(self._vault.file_of("data", _stem(name)), boxed)
 
     def load(self, name: str) -> bytes | None:
         """The octets, None if absent. Raises DecryptionFailed for a changed file."""
         found = self._vault.read("data", _stem(name))
         if found is None:
+            self._vault.require_present()
             return None
         head = header.expect(DataHeader, found.header, found.name)
         if head.name != name or head.vault != self._vault.header().vault:
@@ -49,12 +50,11 @@ class Drawer:
 
     def delete(self, name: str) -> None:
         """Remove; absent is fine."""
+        self._vault.require_present()
         if not self._vault.exists:
             return
         with self._vault.lock():
-            path = self._vault.file_of("data", _stem(name))
-            path.unlink(missing_ok=True)
-            files.sync_directory(path.parent)
+            files.remove(self._vault.file_of("data", _stem(name)))
 
     def names(self) -> list[str]:
         """The names in store, sorted."""

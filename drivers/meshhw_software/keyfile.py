@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from meshhw import files
 from meshhw.algorithms import Operation, PrivateKey
-from meshhw.errors import IntegrityError, KeyNotFound
+from meshhw.errors import IntegrityError
 from meshhw.keystore import box
 from meshhw.udf.key import fingerprint
 from meshhw_software import header
@@ -41,8 +41,7 @@ class KeyFiles:
 
     def headers(self) -> list[KeyHeader]:
         """The clear part of every key. Raises IntegrityError, which names the file."""
-        if not self._vault.exists:
-            return []
+        self._vault.require_present()
         found = (self._find(bytes.fromhex(stem)) for stem in self._vault.names("keys"))
         return [self._proved(*one) for one in found if one is not None]
 
@@ -82,21 +81,22 @@ class KeyFiles:
         )
         boxed = box.pack(key, header.encode(head), private.octets)
         with self._vault.lock():
-            files.replace(self._vault.file_of("keys", identifier.hex()), boxed)
+            self._vault.write(self._vault.file_of("keys", identifier.hex()), boxed)
         return head
 
     def delete(self, identifier: bytes) -> None:
         """Remove a key's file. Raises KeyNotFound."""
         path = self._vault.file_of("keys", identifier.hex())
         if not path.exists():
-            raise KeyNotFound(f"{self._vault.label} has no key {identifier.hex()}")
+            raise self._vault.absent(identifier)
         with self._vault.lock():
-            path.unlink(missing_ok=True)
-            files.sync_directory(path.parent)
+            files.remove(path)
         self._opened.pop(identifier, None)
 
     def secret(self, head: KeyHeader, *, keep: bool) -> Secret:
-        """The working private key. Raises KeyNotFound, PinIncorrect, DecryptionFailed, IntegrityError."""
+        """The working private key. Raises KeyNotFound, PinIncorrect, DecryptionFailed, IntegrityError,
+        TokenRemoved, TokenMismatch.
+        """
         stamp = self._stamp(head.id)
         known = self._opened.get(head.id)
         if known is not None and known.stamp == stamp:
@@ -143,7 +143,7 @@ class KeyFiles:
     def _require(self, identifier: bytes) -> tuple[KeyHeader, box.Box]:
         found = self._find(identifier)
         if found is None:
-            raise KeyNotFound(f"{self._vault.label} has no key {identifier.hex()}")
+            raise self._vault.absent(identifier)
         return found
 
     def _find(self, identifier: bytes) -> tuple[KeyHeader, box.Box] | None:
@@ -159,7 +159,7 @@ class KeyFiles:
         try:
             status = self._vault.file_of("keys", identifier.hex()).stat()
         except FileNotFoundError as error:
-            raise KeyNotFound(f"{self._vault.label} has no key {identifier.hex()} any longer") from error
+            raise self._vault.absent(identifier) from error
         return status.st_ino, status.st_mtime_ns, status.st_size
 
 

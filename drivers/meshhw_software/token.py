@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_bytes
-from shutil import rmtree
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, Tier
 from meshhw.errors import Ambiguous, KeyNotFound, NotSupported
@@ -188,10 +187,7 @@ class VaultToken:
         with self._lock:
             self.close()
             if self._vault.exists:
-                with self._vault.lock():
-                    self._vault.file.unlink(missing_ok=True)  # first: what is left of a crash opens nothing
-                    for kind in ("keys", "data"):
-                        rmtree(self._vault.path / kind, ignore_errors=True)
+                self._vault.erase()
 
     def _vault_tier(self) -> Tier:
         return tier_of(self._sealed_by())

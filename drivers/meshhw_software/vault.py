@@ -11,12 +11,24 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 from meshhw import files
-from meshhw.errors import FormatError, PinIncorrect, StateError, TokenNotFound, UsageError
+from meshhw.errors import (
+    FormatError,
+    KeyNotFound,
+    PinIncorrect,
+    StateError,
+    TokenError,
+    TokenMismatch,
+    TokenNotFound,
+    TokenRemoved,
+    UsageError,
+)
 from meshhw.keystore import box
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, PinRequest
+from meshhw.keystore.room import room
 from meshhw.keystore.uri import TokenURI
 from meshhw_software import header, kdf
 from meshhw_software.header import PassphraseHeader, SealedHeader
@@ -41,6 +53,8 @@ class Vault:
         self._options = options
         self._cost = cost
         self._key: bytearray | None = None
+        self._known: bytes | None = None
+        """The identifier of the vault that was found or made at this path."""
 
     @property
     def file(self) -> Path:
@@ -84,9 +98,13 @@ class Vault:
         self.sealers.close()
 
     def make(self) -> None:
-        """Make the vault unless it is there: under a new passphrase, or sealed by `new_sealed_by`."""
+        """Make the vault unless it is there: under a new passphrase, or sealed by `new_sealed_by`.
+
+        Raises TokenRemoved where it was there already: none is made in the place of one that was taken away.
+        """
         if self.exists:
             return
+        self.require_present()
         self._prepare()
         sealed_by = self.new_sealed_by
         identifier, key = secrets.token_bytes(IDENTIFIER_OCTETS), secrets.token_bytes(_KEY_OCTETS)
@@ -97,8 +115,8 @@ class Vault:
         )
         with self.lock():
             if not self.exists:  # else another process was first, and the passphrase must be that one's
-                files.replace(self.file, boxed)
-                self._key = bytearray(key)
+                self.write(self.file, boxed)
+                self._key, self._known = bytearray(key), identifier
 
     def change_passphrase(self) -> None:
         """Ask for the passphrase and for a new one, and put the vault's key under it, all or nothing."""
@@ -110,20 +128,47 @@ class Vault:
         with self.lock():
             if self._read()[0] != before:
                 raise StateError("the vault's passphrase was changed by somebody else meanwhile")
-            files.replace(self.file, boxed)
+            self.write(self.file, boxed)
+
+    def erase(self) -> None:
+        """Remove every file of it; a new vault may be made here afterwards."""
+        with self.lock():
+            self.file.unlink(missing_ok=True)  # first: what is left of a crash opens nothing
+            for kind in ("keys", "data"):
+                rmtree(self.path / kind, ignore_errors=True)
+        self._known = None
+
+    def require_present(self) -> None:
+        """Raises TokenRemoved when the vault was here and is not (its disk was taken away), TokenMismatch
+        when another one is in its place.
+        """
+        if self.exists:
+            self.header()
+        elif self._known is not None:
+            raise TokenRemoved(f"{self.label} is gone", hint="bring its disk back and repeat the command")
+
+    def absent(self, identifier: bytes) -> TokenError:
+        """The error for a key that is not in the vault. Raises TokenRemoved, TokenMismatch."""
+        self.require_present()
+        return KeyNotFound(f"{self.label} has no key {identifier.hex()}")
+
+    def write(self, path: Path, boxed: bytes) -> None:
+        """Replace a file, all or nothing. Raises TokenFull where there is no room for it, StateError."""
+        with room(self.label):
+            files.replace(path, boxed)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from writing, and clear away what interrupted ones left."""
         with files.locked(self.file, self._options.deadline or 10.0):
             for kind in ("keys", "data"):
-                for left in (self.path / kind).glob(".*.new"):
-                    left.unlink(missing_ok=True)
+                files.clear_away(self.path / kind, ".*.new")
             yield
 
     def names(self, kind: str) -> list[str]:
         """The stems of the vault's files in `keys` or `data`, sorted; other names are nobody's."""
-        return sorted(path.stem for path in (self.path / kind).glob("*.box") if _STEM.fullmatch(path.stem))
+        stems = (name.removesuffix(".box") for name in files.names(self.path / kind, "*.box"))
+        return [stem for stem in stems if _STEM.fullmatch(stem)]
 
     def file_of(self, kind: str, name: str) -> Path:
         """The file of that stem."""
@@ -144,11 +189,15 @@ class Vault:
     def _read(self) -> tuple[box.Box, PassphraseHeader | SealedHeader]:
         data = files.read_private(self.file, box.LONGEST)
         if data is None:
+            self.require_present()
             raise TokenNotFound(f"there is no vault at {self.path}")
         parsed = box.parse(data, str(self.file))
         head = header.decode(parsed.header, parsed.name)
         if not isinstance(head, PassphraseHeader | SealedHeader):
             raise FormatError(f"{self.file} is a file of another kind")
+        if self._known not in (None, head.vault):
+            raise TokenMismatch(f"another vault is where {self.label} was", hint="bring the right disk back")
+        self._known = head.vault
         return parsed, head
 
     def _open(self) -> bytes:

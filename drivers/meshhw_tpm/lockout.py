@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshhw.errors import MeshError, PinFinalTry, PinIncorrect, PinLocked
+from meshhw.keystore.uri import TokenURI
 from meshhw_tpm.context import Context
 
 _PERMANENT, _COUNTER, _COUNT = 0x200, 0x20E, 4
 _OWNER_AUTH_SET, _LOCKOUT_AUTH_SET, _IN_LOCKOUT = 1 << 0, 1 << 2, 1 << 9
-_UNLOCK = "`meshhw token unlock TOKEN`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Lockout:
     owner_auth_set: bool
     lockout_auth_set: bool
 
-    @property
-    def waiting(self) -> str:
-        """When it is worth trying again, as a sentence."""
+    def waiting(self, uri: TokenURI) -> str:
+        """When it is worth trying again, and the command that ends the wait, as a sentence."""
+        unlock = f"`meshhw token unlock '{uri}'`"
         if not self.interval:
-            return f"only {_UNLOCK} ends it"
-        return f"wait up to {_duration(self.interval)} for one more try, or {_UNLOCK}"
+            return f"only {unlock} ends it"
+        return f"wait up to {_duration(self.interval)} for one more try, or {unlock}"
 
 
 def read(context: Context) -> Lockout:
@@ -46,9 +46,9 @@ def read(context: Context) -> Lockout:
     )
 
 
-def locked(state: Lockout) -> PinLocked:
+def locked(state: Lockout, uri: TokenURI) -> PinLocked:
     """The error that says so, with the waiting time."""
-    return PinLocked("the TPM takes no PIN now, after too many wrong ones", unlock_hint=state.waiting)
+    return PinLocked("the TPM takes no PIN now, after too many wrong ones", unlock_hint=state.waiting(uri))
 
 
 def final_try() -> PinFinalTry:
@@ -56,11 +56,11 @@ def final_try() -> PinFinalTry:
     return PinFinalTry("one try of the TPM's PIN is left", retries_left=1)
 
 
-def explained(error: MeshError, state: Lockout) -> MeshError:
+def explained(error: MeshError, state: Lockout, uri: TokenURI) -> MeshError:
     """A PIN error of the fold table with what the TPM says of tries and waiting."""
     if isinstance(error, PinLocked):
-        return PinLocked(error.message, unlock_hint=state.waiting, code=error.code)
-    hint = state.waiting if state.locked else f"{state.tries_left} tries are left"
+        return PinLocked(error.message, unlock_hint=state.waiting(uri), code=error.code)
+    hint = state.waiting(uri) if state.locked else f"{state.tries_left} tries are left"
     return PinIncorrect(error.message, retries_left=state.tries_left, hint=hint, code=error.code)
 
 

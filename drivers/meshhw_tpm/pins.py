@@ -111,7 +111,7 @@ class Pins:
 
     def explained(self, error: MeshError) -> MeshError:
         """A refusal with the tries that are left, or the time to wait."""
-        return lockout.explained(error, self._connection.run(lockout.read))
+        return lockout.explained(error, self._connection.run(lockout.read), self._uri)
 
     def _tried(self, slot: bytes, value: bytes, use: Callable[[bytes], T]) -> T:
         try:
@@ -123,7 +123,7 @@ class Pins:
     def _may_try(self) -> None:
         state = self._connection.run(lockout.read)
         if state.locked:
-            raise lockout.locked(state)
+            raise lockout.locked(state, self._uri)
         if state.tries_left == 1:
             request = PinRequest(PinKind.USER, self._uri, self._label, retries_left=1)
             if not self._interaction.final_try(request):

@@ -9,6 +9,7 @@ from pathlib import Path
 from meshhw import files
 from meshhw.errors import FormatError, KeyNotFound, MeshError, NotSupported
 from meshhw.keystore.home import state_directory
+from meshhw.keystore.room import room
 from meshhw_tpm import keyfile
 from meshhw_tpm.keyfile import KeyFile
 
@@ -17,6 +18,7 @@ PIN_FILE = "pin.tss2"
 _NOTE = ".handle"
 _LIMIT = 2 * keyfile.MAX_OCTETS
 _IDENTITY_DIGITS = 32
+_PLACE = "the place of the TPM's key files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,10 @@ class Store:
         return read(self.path(name))
 
     def add(self, key: KeyFile) -> str:
-        """Keep a new key; the name is made of the object's own."""
+        """Keep a new key; the name is made of the object's own. Raises TokenFull where there is no room."""
         name = key.area.name.hex()[4:24]
-        files.replace(self._private() / f"{name}{SUFFIX}", keyfile.to_pem(key))
+        with room(_PLACE):
+            files.replace(self._private() / f"{name}{SUFFIX}", keyfile.to_pem(key))
         return name
 
     def rewrite(self, path: Path, key: KeyFile) -> None:
@@ -76,7 +79,8 @@ class Store:
     def write_pin(self, key: KeyFile) -> None:
         """Keep the object that knows the PIN."""
         self._private()
-        files.replace(self.pin_path(), keyfile.to_pem(key))
+        with room(_PLACE):
+            files.replace(self.pin_path(), keyfile.to_pem(key))
 
     def remove_pin(self) -> None:
         """Forget the object that knows the PIN; absent is fine."""

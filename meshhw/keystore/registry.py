@@ -12,7 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from meshhw.errors import Ambiguous, DriverUnavailable, KeyNotFound, MeshError, TokenNotFound
+from meshhw import files
+from meshhw.errors import (
+    Ambiguous,
+    DriverUnavailable,
+    KeyNotFound,
+    MeshError,
+    TokenError,
+    TokenFault,
+    TokenNotFound,
+)
 from meshhw.keystore.api import API, Driver, Key, OpenOptions, Token, TokenInfo
 from meshhw.keystore.deadline import gather
 from meshhw.keystore.plugins import Plugin, plugins
@@ -75,8 +84,19 @@ def discover(only: Iterable[str] | None = None) -> Found:
 
 
 def open_token(uri: TokenURI, options: OpenOptions | None = None) -> Token:
-    """Open the token of that URI. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
-    return driver(uri.scheme).open(uri, options or OpenOptions())
+    """Open the token of that URI. Raises TokenNotFound, Ambiguous, DriverUnavailable, TokenFault where this
+    process is out of file descriptors, whatever that looked like from below.
+    """
+    try:
+        return driver(uri.scheme).open(uri, options or OpenOptions())
+    except TokenError as error:
+        if files.descriptors_left():
+            raise
+        raise TokenFault(
+            f"{uri.scheme}: this process has no file descriptor left ({error.message})",
+            hint="raise the limit (`ulimit -n`) and repeat",
+            code=error.code,
+        ) from error
 
 
 def find_token(text: str) -> TokenURI:

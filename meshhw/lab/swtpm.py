@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import struct
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -139,8 +140,18 @@ class SoftwareTpm:
         """Dictionary-attack lock-out, as somebody's wrong tries would bring it."""
         self._send(tpm_wire.dictionary_attack_parameters(0, DEFAULT_RECOVERY))
 
+    def nearly_lock(self) -> None:
+        """Leave one try until lock-out, as somebody's wrong tries would."""
+        failed, _ = self._tries()
+        self._send(tpm_wire.dictionary_attack_parameters(failed + 1, DEFAULT_RECOVERY))
+
+    def tries_left(self) -> int:
+        """How many wrong tries it takes to lock it now."""
+        failed, limit = self._tries()
+        return max(0, limit - failed)
+
     def unlock(self) -> None:
-        """End the lock-out that `lock` made."""
+        """End the lock-out that `lock` made, or its nearness."""
         self._send(tpm_wire.dictionary_attack_parameters(DEFAULT_TRIES, DEFAULT_RECOVERY))
 
     def own(self, password: str) -> None:
@@ -177,6 +188,12 @@ class SoftwareTpm:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _tries(self) -> tuple[int, int]:
+        """Wrong tries so far, and how many lock the TPM."""
+        answer = self._send(tpm_wire.failed_tries())
+        _, failed, _, limit = struct.unpack(">IIII", answer[9:25])  # two pairs of property and value
+        return failed, limit
 
     def _send(self, message: bytes) -> bytes:
         return tpm_wire.transact(("127.0.0.1", self._port), message)

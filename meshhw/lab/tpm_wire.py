@@ -126,6 +126,11 @@ def transient_handles() -> bytes:
     return _message(NO_SESSIONS, 0x17A, struct.pack(">III", 1, 0x80000000, 64))
 
 
+def failed_tries() -> bytes:
+    """TPM2_GetCapability: the counter of wrong authorisations and how many it takes to lock."""
+    return _message(NO_SESSIONS, 0x17A, struct.pack(">III", 6, 0x20E, 2))
+
+
 def transact(address: tuple[str, int], message: bytes) -> bytes:
     """Send one command to a TPM and return the response's body. Raises TokenFault, TokenRemoved."""
     with socket.create_connection(address, timeout=10) as stream:
