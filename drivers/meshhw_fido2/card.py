@@ -13,6 +13,7 @@ from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no 
 
 from meshhw.errors import TokenBusy, WireCode
 from meshhw.keystore.holders import holder
+from meshhw.keystore.turns import Queue
 from meshhw.keystore.waiting import POLL_SECONDS, wait_for
 
 BUSY_SECONDS = 3.0
@@ -31,32 +32,42 @@ class _Handle:
 
     def __init__(self, reader: str) -> None:
         self._reader = reader
+        self._queue = Queue(reader)
         self._context = self._card = self._protocol = 0
 
     def open(self, end: float) -> None:
         """Connect, while somebody keeps the card to himself until `end`, and begin a transaction."""
         code, self._context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
         _check(code)
+        self._queue.join()
+        try:
+            self._connect(end)
+            _check(scard.SCardBeginTransaction(self._card))
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, end: float) -> None:
         while True:
             code, self._card, self._protocol = scard.SCardConnect(
                 self._context, self._reader, scard.SCARD_SHARE_SHARED, _ANY
             )
             if code & 0xFFFFFFFF != scard.SCARD_E_SHARING_VIOLATION or time.monotonic() > end:
-                break
+                return _check(code)
             time.sleep(POLL_SECONDS)
-        try:
-            _check(code)
-            self.begin()
-        except BaseException:
-            self.close()
-            raise
 
     def begin(self) -> None:
         """Waits, for ever if need be, until no other program is in a transaction."""
-        _check(scard.SCardBeginTransaction(self._card))
+        self._queue.join()
+        try:
+            _check(scard.SCardBeginTransaction(self._card))
+        except BaseException:
+            self._queue.leave()
+            raise
 
     def end(self) -> None:
         scard.SCardEndTransaction(self._card, scard.SCARD_LEAVE_CARD)
+        self._queue.leave()
 
     def transmit(self, command: list[int]) -> list[int]:
         code, answer = scard.SCardTransmit(self._card, _HEADERS[self._protocol], command)
@@ -71,6 +82,7 @@ class _Handle:
         if self._context:
             scard.SCardReleaseContext(self._context)
         self._context = self._card = 0
+        self._queue.leave()
 
 
 class Card:
