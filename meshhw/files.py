@@ -23,6 +23,8 @@ from meshhw.errors import DiskFull, InsecurePermissions, StateError
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _POLL = 0.02
 _FEW = 8
+NONE_LEFT = "this process has no file descriptor left"
+MORE = "raise the limit (`ulimit -n`) and repeat"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

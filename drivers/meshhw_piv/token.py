@@ -53,7 +53,7 @@ class PivToken:
             for operation in self._operations(algorithm, extensions)
         }
         seals_now = self._session.run("read its keys", self._sealing_key) is not None
-        return Capabilities(matrix, seals=seals_now, stores_data=True)
+        return Capabilities(matrix, seals=seals_now, stores_data=True, complete=self._tells_algorithms())
 
     def keys(self) -> Sequence[Key]:
         """The keys in all slots."""
@@ -232,6 +232,9 @@ class PivToken:
             known = {slots.ALGORITHMS[code] for code in identity.algorithms & slots.ALGORITHMS.keys()}
         known |= {found.algorithm for found in held}
         return [algorithm for algorithm in slots.CODES if algorithm in known - session.refused]
+
+    def _tells_algorithms(self) -> bool:
+        return self._session.identity.yubikey or self._session.identity.algorithms is not None
 
     def _extensions(self) -> tuple[Operation, ...]:
         """What the card does beyond the standard, asked of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from meshhw import errors
+from meshhw import errors, files
 from meshhw.errors import MeshError, TokenFault, WireCode
 from meshhw_pkcs11.cryptoki import CKR_CRYPTOKI_ALREADY_INITIALIZED, CryptokiError
 
@@ -109,4 +109,6 @@ def fold(error: Exception, token: str) -> MeshError:
     if code is None:
         return TokenFault(f"{token}: {type(error).__name__} {error}".rstrip())
     _, kind, text = _TABLE.get(code, ("", TokenFault, "the token answered with an unknown code"))
+    if kind is TokenFault and not files.descriptors_left():  # modules have no code for that
+        return kind(f"{token}: {text}; {files.NONE_LEFT}", hint=files.MORE, code=wire_code(code))
     return kind(f"{token}: {text}", code=wire_code(code))

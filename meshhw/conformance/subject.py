@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey
-from meshhw.conformance.model import NotApplicable
+from meshhw.conformance.model import Broken, NotApplicable
 from meshhw.errors import KeyNotFound, NotSupported, TokenFull
 from meshhw.keystore.api import (
     Agrees,
@@ -42,6 +42,9 @@ class Subject:
     rsa: dict[Algorithm, Key] = field(default_factory=dict)
     """RSA keys are slow to make: one of each size serves all checks, until `clear`."""
 
+    full_at: int | None = None
+    """With how many keys it was found to be really full."""
+
     opens: Callable[[OpenOptions], Token] | None = None
     """How the token is opened a second time, where its name is not enough."""
 
@@ -67,7 +70,11 @@ class Subject:
         try:
             key = self.token.generate(spec)
         except TokenFull:  # a card with few slots: what was kept to save time makes room
+            if not self.rsa:
+                raise
+            full = len(list(self.token.keys()))
             self.clear()
+            self._require_full_at(full, spec, self.token)
             key = self.token.generate(spec)
         try:
             yield key
@@ -102,6 +109,21 @@ class Subject:
         """Destroy the keys that were kept between checks."""
         while self.rsa:
             self.remove(self.rsa.popitem()[1])
+
+    def _require_full_at(self, full: int, spec: KeySpec, token: Generates) -> None:
+        """That a token which was full with so many keys takes no more than those. Raises Broken."""
+        if full == self.full_at:
+            return
+        extra: list[Key] = []
+        try:
+            with suppress(TokenFull):
+                while len(list(self.token.keys())) <= full:
+                    extra.append(token.generate(spec))
+                raise Broken(f"with {full} keys it said that it was full, and now it holds {full + 1}")
+        finally:
+            for key in extra:
+                self.remove(key)
+        self.full_at = full
 
     def _shared_rsa(self, token: Generates, algorithm: Algorithm) -> Key:
         if algorithm not in self.rsa:

@@ -14,7 +14,6 @@ from meshhw.keystore.api import (
     Administers,
     Agrees,
     Attests,
-    Deletes,
     Generates,
     Key,
     KeySpec,
@@ -26,6 +25,7 @@ from meshhw.keystore.api import (
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 
 _SIZES = (1, 32, 128, 129, 1000)
+_SHORT, _LONG = 64, 700
 
 
 def seals(subject: Subject) -> None:
@@ -49,7 +49,9 @@ def seals(subject: Subject) -> None:
 
 
 def stores(subject: Subject) -> None:
-    """Promise.STORES. A token with little room may refuse the longer octets, and keeps the others then."""
+    """Promise.STORES. A token with little room may refuse the longer octets, if it refuses them everywhere
+    and keeps the others.
+    """
     token = subject.token
     if not isinstance(token, StoresData) or not subject.capabilities.stores_data:
         raise NotApplicable("the token stores no data")
@@ -58,15 +60,32 @@ def stores(subject: Subject) -> None:
         kept = b"first"
         token.store_data(name, kept)
         _require_kept(token, name, kept)
-        with suppress(TokenFull):
-            longer = secrets.token_bytes(700)
+        longer = secrets.token_bytes(_LONG)
+        try:
             token.store_data(name, longer)
             kept = longer
+        except TokenFull:
+            _require_little_room(token)
         _require_kept(token, name, kept)
     finally:
         token.delete_data(name)
     if token.load_data(name) is not None:
         raise Broken("what was removed is still there")
+
+
+def _require_little_room(token: StoresData) -> None:
+    """Who refused longer octets has no room for such under another name either, but for short ones."""
+    name = f"conformance-{secrets.token_hex(4)}"
+    try:
+        short = secrets.token_bytes(_SHORT)
+        token.store_data(name, short)
+        _require_kept(token, name, short)
+        token.delete_data(name)
+        with suppress(TokenFull):
+            token.store_data(name, secrets.token_bytes(_LONG))
+            raise Broken(f"{_LONG} octets are refused in the place of others, though there is room for them")
+    finally:
+        token.delete_data(name)
 
 
 def _require_kept(token: StoresData, name: str, data: bytes) -> None:
@@ -94,7 +113,7 @@ def attests(subject: Subject) -> None:
 def honest(subject: Subject) -> None:
     """Promise.HONEST: generating what the matrix leaves out is refused as NotSupported.
 
-    A card that tells nothing of an algorithm until a key was made must tell it then.
+    A token that says that its matrix is not complete must tell the algorithm once a key was made.
     """
     token = subject.token
     if not isinstance(token, Generates):
@@ -109,9 +128,8 @@ def honest(subject: Subject) -> None:
         except MeshError as error:
             raise Broken(f"{algorithm}: {type(error).__name__} instead of NotSupported") from error
         told = token.capabilities().can(algorithm, Operation.GENERATE)
-        if isinstance(token, Deletes):
-            token.delete(key.uri)
-        if not told:
+        subject.remove(key)
+        if subject.capabilities.complete or not told:
             raise Broken(f"{algorithm} is not in the matrix, yet a key was made")
 
 

@@ -71,6 +71,9 @@ class Capabilities:
     matrix: Mapping[tuple[Algorithm, Operation], Tier] = field(default_factory=dict)
     seals: bool = False
     stores_data: bool = False
+    complete: bool = True
+    """False where the token does not tell which algorithms it has: some may work that are not in the matrix,
+    and stand in it once a key was made."""
 
     def tier(self, algorithm: Algorithm, operation: Operation) -> Tier | None:
         """How the token does it; None when it does not."""

@@ -93,8 +93,8 @@ def open_token(uri: TokenURI, options: OpenOptions | None = None) -> Token:
         if files.descriptors_left():
             raise
         raise TokenFault(
-            f"{uri.scheme}: this process has no file descriptor left ({error.message})",
-            hint="raise the limit (`ulimit -n`) and repeat",
+            f"{uri.scheme}: {files.NONE_LEFT} ({error.message})",
+            hint=files.MORE,
             code=error.code,
         ) from error
 

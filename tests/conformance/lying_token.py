@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, Tier
 from meshhw.conformance.model import Promise
-from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported
+from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported, TokenFull
 from meshhw.keystore.api import Capabilities, Key, KeySpec, Needs, Protection, TokenInfo
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.peer import checked_peer
@@ -125,6 +125,7 @@ class LyingToken:
         self._keys: dict[KeyURI, Private] = {}
         self._data: dict[str, bytes] = {}
         self._sealed: dict[bytes, tuple[bytes, bytes]] = {}
+        self._unlisted: set[Algorithm] = set()
 
     def extra(self, promise: Promise) -> bytes:
         return b"!" if self.lie is promise else b""
@@ -148,7 +149,10 @@ class LyingToken:
 
     def capabilities(self) -> Capabilities:
         matrix = {(algorithm, use): Tier.SOFTWARE for algorithm, uses in CAN.items() for use in uses}
-        return Capabilities(matrix, seals=True, stores_data=True)
+        if self.lies(Promise.HONEST, "told late"):
+            matrix |= {(algorithm, Operation.GENERATE): Tier.SOFTWARE for algorithm in self._unlisted}
+        incomplete = self.lies(Promise.HONEST, "never told")
+        return Capabilities(matrix, seals=True, stores_data=True, complete=not incomplete)
 
     def keys(self) -> Sequence[Key]:
         return [self.key(uri) for uri in self._keys]
@@ -175,6 +179,8 @@ class LyingToken:
         self._keys.clear()
 
     def generate(self, spec: KeySpec) -> Key:
+        if self._says_it_is_full(spec):
+            raise TokenFull("no room")
         if spec.algorithm is Algorithm.X25519:
             return self._keep(spec, x25519.X25519PrivateKey.generate())
         if spec.algorithm is Algorithm.ED25519:
@@ -182,6 +188,7 @@ class LyingToken:
         if spec.algorithm is Algorithm.RSA2048:
             return self._keep(spec, RSA)
         if spec.algorithm is Algorithm.P256 or self.lie is Promise.HONEST:
+            self._unlisted.add(spec.algorithm)
             return self._keep(spec, ec.generate_private_key(ec.SECP256R1()))
         raise NotSupported(f"no {spec.algorithm} here")
 
@@ -218,6 +225,13 @@ class LyingToken:
         return secret[:128] if self.lies(Promise.SEALS, "cut") else secret
 
     def store_data(self, name: str, data: bytes, *, private: bool = True) -> None:
+        if len(data) > (32 if self.lies(Promise.STORES, "tiny") else 4096):
+            raise TokenFull("no room")
+        if name in self._data and self.lies(Promise.STORES, "full for others"):
+            raise TokenFull("no room")
+        if name in self._data and self.lies(Promise.STORES, "lost"):
+            del self._data[name]
+            raise TokenFull("no room")
         if not (name in self._data and self.lies(Promise.STORES, "kept")):
             self._data[name] = data
 
@@ -242,6 +256,10 @@ class LyingToken:
         if uri not in self._keys:
             raise KeyNotFound("no such key")
         return self._keys[uri]
+
+    def _says_it_is_full(self, spec: KeySpec) -> bool:
+        """With one key in it, which is no reason."""
+        return self._how == "full" and spec.algorithm is Algorithm.X25519 and RSA in self._keys.values()
 
     def _keep(self, spec: KeySpec, private: Private) -> Key:
         name = spec.label if self.lie is Promise.DUPLICATES else f"{spec.label}-{secrets.token_hex(4)}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from meshhw.algorithms import Operation
+from meshhw.algorithms import Algorithm, Operation
 from meshhw.conformance.model import Outcome, Promise, Report
 from meshhw.conformance.run import check_token
-from meshhw.keystore.api import OpenOptions
+from meshhw.errors import TokenFull
+from meshhw.keystore.api import Capabilities, Key, KeySpec, OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from tests.conformance.lying_pin import PIN, Counter, PinToken
 from tests.conformance.lying_token import LyingToken
@@ -20,7 +22,8 @@ WAYS = {
     Promise.DECRYPTS: ("oaep-sha256", "oaep-sha1", "nothing"),
     Promise.DELETES: ("", "cached"),
     Promise.SEALS: ("purpose", "blob", "cut"),
-    Promise.STORES: ("kept", "stays"),
+    Promise.STORES: ("kept", "stays", "full for others", "lost", "tiny"),
+    Promise.HONEST: ("", "told late", "never told"),
     Promise.ATTESTS: ("another key", "no chain"),
 }
 """Promises that can be broken in several ways; the others in one."""
@@ -45,6 +48,59 @@ def test_an_honest_token_breaks_nothing() -> None:
 def test_a_lie_is_noticed(lie: Promise, how: str) -> None:
     report = check_token(LyingToken(lie, how))
     assert lie in {verdict.promise for verdict in report.broken}
+
+
+def test_a_token_that_says_it_is_full_and_is_not_is_noticed() -> None:
+    report = check_token(LyingToken(how="full"))
+    assert report.broken
+    assert all("it said that it was full" in verdict.detail for verdict in report.broken)
+
+
+class SmallToken(LyingToken):
+    """Has room for so many keys."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def generate(self, spec: KeySpec) -> Key:
+        if len(self.keys()) == self._room:
+            raise TokenFull("no room")
+        return super().generate(spec)
+
+
+@pytest.mark.parametrize("room", [2, 3])
+def test_a_token_with_room_for_few_keys_breaks_nothing(room: int) -> None:
+    assert check_token(SmallToken(room)).broken == []
+
+
+class ShortToken(LyingToken):
+    """Keeps few octets under a name."""
+
+    def store_data(self, name: str, data: bytes, *, private: bool = True) -> None:
+        if len(data) > 128:
+            raise TokenFull("no room")
+        super().store_data(name, data, private=private)
+
+
+def test_a_token_with_room_for_few_octets_breaks_nothing() -> None:
+    assert check_token(ShortToken()).broken == []
+
+
+class SilentToken(LyingToken):
+    """Tells of one algorithm only once it has a key of it, and says that its matrix is not complete."""
+
+    def capabilities(self) -> Capabilities:
+        told = super().capabilities()
+        seen = any(key.algorithm is Algorithm.ED25519 for key in self.keys())
+        matrix = {
+            pair: tier for pair, tier in told.matrix.items() if seen or pair[0] is not Algorithm.ED25519
+        }
+        return replace(told, matrix=matrix, complete=False)
+
+
+def test_a_token_that_tells_once_a_key_was_made_breaks_nothing() -> None:
+    assert check_token(SilentToken()).broken == []
 
 
 def report_of(how: str) -> Report:
