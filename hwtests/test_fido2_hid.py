@@ -138,7 +138,7 @@ def test_another_one_in_its_place_gets_no_pin(hid_authenticator: VirtualHidToken
 def test_no_touch_ends_at_the_deadline_and_it_works_again(
     hid_authenticator: VirtualHidToken, program: Remote
 ) -> None:
-    program.run(f"token = opened({str(hid_authenticator.uri)!r}, 1.0)")
+    program.run(f"token = opened({str(hid_authenticator.uri)!r}, 3.0)")
     hid_authenticator.device.finger.willing = False
     with pytest.raises(RemoteError) as untouched:
         program.ask("token.seal(b'secret', b'test')")
@@ -160,7 +160,7 @@ def test_a_person_can_stop_the_waiting(hid_authenticator: VirtualHidToken, progr
 
 
 def test_one_that_hangs_is_left(hid_authenticator: VirtualHidToken, program: Remote) -> None:
-    program.run(f"token = opened({str(hid_authenticator.uri)!r}, 1.0)")
+    program.run(f"token = opened({str(hid_authenticator.uri)!r}, 2.0)")
     hid_authenticator.device.faults.plan(Kind.HANG, ins=CBOR)
     before = time.monotonic()
     with pytest.raises(RemoteError) as hung:

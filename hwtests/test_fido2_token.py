@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from meshhw_software.kdf import Cost
 
 from hwtests import fido2_lab
 from hwtests.fido2_lab import DIGEST, PIN, PURPOSE, OpenToken, listed, set_pin
+from hwtests.piv_cards import wait_until_empty
 from meshhw.algorithms import Algorithm, Operation, Tier
 from meshhw.conformance.run import check_token
 from meshhw.errors import (
@@ -102,7 +102,7 @@ def test_two_of_one_model_are_told_apart_by_their_place(
 
 def test_an_absent_one_is_asked_for(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:
     ctap_card.pull()
-    time.sleep(1.0)  # pcscd looks every 0.4 s
+    wait_until_empty(ctap_card.reader.name)
     with pytest.raises(TokenNotFound):
         open_token(ctap_card)
 
@@ -288,7 +288,7 @@ def test_a_software_key_behind_it_is_sealed(with_pin: VirtualCtapToken, open_tok
     assert with_pin.card.finger.waits == waits + 3
     vault.close()
     with_pin.pull()
-    time.sleep(1.0)
+    wait_until_empty(with_pin.reader.name)
     with pytest.raises(TokenNotFound):
         key.sign(b"message")
     vault.close()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hwtests.patience import until
 from hwtests.remote import Remote, RemoteError
 from meshhw.errors import DriverUnavailable, NotSupported, OperationTimeout
 from meshhw.lab.client import Lab
 from meshhw.lab.faults import Fault
 from meshhw.lab.part import Order
 from meshhw.lab.shim import Control
+from tests.patience import until
 
 ALL = set(Fault)
 REFUSED = {

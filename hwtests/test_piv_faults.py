@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -125,7 +124,7 @@ def test_the_person_is_asked_for_the_absent_card(piv_card: VirtualPivToken) -> N
     token = opened(piv_card, Scripted(FACTORY, inserts=insert))
     key = make_key(token)
     piv_card.pull()
-    time.sleep(0.8)  # the PC/SC service looks for cards every 0.4 s
+    wait_until_empty(piv_card.reader.name)
     assert key.sign(b"after the card was put back")
     token.close()
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,6 +30,7 @@ from meshhw.lab.fixtures_piv import InsertCard
 from meshhw.lab.piv.keys import GENERATED, PIN_ONCE, TOUCH_NEVER, SlotKey, generate
 from meshhw.lab.piv.personality import P256
 from meshhw.lab.piv.token import FACTORY, VirtualPivToken
+from tests.patience import until
 
 
 @pytest.fixture
@@ -168,16 +168,19 @@ def test_a_forked_child_finds_the_card_by_itself(piv_card: VirtualPivToken) -> N
 def test_comings_and_goings_are_told(pcsc_lab: object, insert_card: InsertCard) -> None:
     watcher = driver("yubikey")
     assert isinstance(watcher, PivDriver)
-    seen: list[tuple[str, bool]] = []
+    there, coming = insert_card("5.7"), []
+    there.card.log.clear()
 
-    def watch() -> None:
-        seen.extend((str(event.uri), event.present) for event in watcher.events(4.0))
+    def plug() -> None:
+        until(lambda: there.card.log)  # the watch has begun with a look at what is there
+        coming.append(insert_card("5.7"))
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=plug)
     thread.start()
-    time.sleep(0.5)
-    virtual = insert_card("5.7")
-    time.sleep(1.0)
-    virtual.pull()
+    events = watcher.events(60)
+    plugged = next(events)
     thread.join()
-    assert seen == [(str(virtual.uri), True), (str(virtual.uri), False)]
+    assert (plugged.uri, plugged.present) == (coming[0].uri, True)
+    coming[0].pull()
+    pulled = next(events)
+    assert (pulled.uri, pulled.present) == (coming[0].uri, False)

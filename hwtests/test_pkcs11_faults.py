@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from hwtests.patience import until
 from meshhw.algorithms import Algorithm
 from meshhw.errors import (
     Ambiguous,
@@ -40,6 +39,7 @@ from meshhw.lab import shim
 from meshhw.lab.fixtures_pkcs11 import NewToken
 from meshhw.lab.pkcs11_token import Pkcs11Token
 from meshhw.lab.shim import Control, State, Trouble
+from tests.patience import until
 
 Troubled = tuple[Pkcs11Token, Trouble]
 
@@ -198,11 +198,11 @@ def test_a_process_with_a_hung_token_ends(troubled_softhsm: Troubled) -> None:
 
 def test_a_slow_token_is_waited_for(troubled_softhsm: Troubled) -> None:
     trouble = troubled_softhsm[1]
-    token, key = opened(troubled_softhsm, deadline=5.0)
+    token, key = opened(troubled_softhsm, deadline=10.0)
     trouble.delay(0.1, "C_Sign")
     began = time.monotonic()
     key.sign(b"message")
-    assert 0.1 <= time.monotonic() - began < 3
+    assert 0.1 <= time.monotonic() - began < 8
     token.close()
 
 
@@ -443,7 +443,7 @@ def test_many_threads_notice_a_removal_and_find_the_token_again(troubled_softhsm
     time.sleep(0.02)
     trouble.put_back()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert outcomes
     assert all(outcomes)

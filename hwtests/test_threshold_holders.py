@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from itertools import combinations
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,18 +59,18 @@ def test_a_decryption_costs_one_agreement_a_holder(lab: Watched, suite: Suite, t
         assert certain["C_DeriveKey"] == 2 * threshold
 
 
-def test_three_holders_of_50_ms_take_little_longer_than_one(lab: Watched) -> None:
+def test_three_slow_holders_take_little_longer_than_one(lab: Watched) -> None:
     loaded = lab.provision(Request(3, lab.uris, Suite.S25519, signs=False))
     envelope = lab.envelope(loaded)
     with OpenTokens(lab.options) as tokens:
         ring = KeyRing([ThresholdPrivateKey(loaded, tokens)])
         assert open_envelope(envelope, ring).payload == PAYLOAD  # logs in everywhere
         for trouble in lab.troubles:
-            trouble.delay(0.05, "C_DeriveKey")
-        together = median(timed(lambda: open_envelope(envelope, ring)) for _ in range(7))
+            trouble.delay(0.25, "C_DeriveKey")
+        together = min(timed(lambda: open_envelope(envelope, ring)) for _ in range(3))
         for trouble in lab.troubles:
             trouble.clear()
-    assert 0.05 <= together < 0.15, f"{together * 1000:.1f} ms: the holders were asked one after another"
+    assert 0.25 <= together < 0.6, f"{together * 1000:.1f} ms: the holders were asked one after another"
 
 
 def timed(call: object) -> float:

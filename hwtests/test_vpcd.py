@@ -26,7 +26,7 @@ import sys, time
 from smartcard.System import readers
 from smartcard.Exceptions import NoCardException
 name, command = sys.argv[1], list(bytes.fromhex(sys.argv[2]))
-end = time.monotonic() + 5
+end = time.monotonic() + 30
 while True:
     try:
         connection = [r for r in readers() if r.name == name][0].createConnection()
@@ -147,9 +147,9 @@ def owned(directory: Path, prefix: list[str]) -> tuple[subprocess.Popen[str], in
 
 
 def ends(pid: int) -> bool:
-    """Whether the process is gone, or about to be (a zombie that its reaper has not met), within 2 s."""
+    """Whether the process is gone, or about to be (a zombie that its reaper has not met), within 30 s."""
     status = Path(f"/proc/{pid}/stat")
-    end = time.monotonic() + 2
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
             if status.read_text().rpartition(")")[2].split()[0] == "Z":

@@ -17,12 +17,12 @@ LOOK_SECONDS = 2.0
 def watch(timeout: float) -> Iterator[TokenEvent]:
     """Each card that comes or goes, until the time is over. Raises DriverUnavailable."""
     end = time.monotonic() + timeout
-    present = _present()
     try:
         context = Context()
         try:
             known = [(name, 0) for name in context.readers()]
             _, known = context.changes(known, 0)
+            present = _present()  # after the states: what comes or goes during the look is a change of them
             while (left := end - time.monotonic()) > 0:
                 changed, known = context.changes(known, left)
                 if changed:

@@ -30,6 +30,7 @@ from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid, StateError
 from meshhw.jsonbcd import canonical, encode_base64url
+from tests.patience import until
 
 SHORT_AND_LONG = pytest.mark.parametrize("run", ["short", pytest.param("long", marks=pytest.mark.fuzz)])
 """A hundred examples in every check, many in `./dev fuzz`."""
@@ -314,6 +315,8 @@ def test_kill_9_while_appending(tmp_path: Path) -> None:
         )
         assert child.stdout
         assert child.stdout.readline() == "ready\n"
+        size = path.stat().st_size
+        until(lambda size=size: path.stat().st_size > size)
         time.sleep(0.01 + attempt * 0.007)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()

@@ -39,7 +39,7 @@ def test_a_hung_call_is_left_and_its_token_is_not_asked_again() -> None:
         limit.run(lambda: release.wait(10))
     with pytest.raises(OperationTimeout):
         limit.run(lambda: asked.append(1))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     assert limit.poisoned
     release.set()
     limit.close()
@@ -53,7 +53,7 @@ def test_what_was_left_is_put_away_when_its_late_answer_comes() -> None:
     limit.leave(put_away.set)
     assert not put_away.wait(0.05)
     release.set()
-    assert put_away.wait(5)
+    assert put_away.wait(30)
 
 
 def test_gather_keeps_order_errors_and_time() -> None:
@@ -67,8 +67,8 @@ def test_gather_keeps_order_errors_and_time() -> None:
         return number * 10
 
     began = time.monotonic()
-    results = gather(range(4), work, 0.2)
-    assert time.monotonic() - began < 2
+    results = gather(range(4), work, 1.0)
+    assert time.monotonic() - began < 8
     release.set()
     assert [number for number, _ in results] == [0, 1, 2, 3]
     assert results[0][1] == 0

@@ -191,5 +191,5 @@ def test_a_lock_that_is_held_is_told(home: Path) -> None:
     start = time.monotonic()
     with files.locked(home / "vault" / "vault.box"), pytest.raises(StateError, match="in use"):
         hasty.store_data("b", b"2")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert hasty.load_data("b") is None

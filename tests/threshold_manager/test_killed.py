@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,7 @@ from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.succession import Succession, succeed
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
+from tests.patience import until
 from tests.threshold_manager.conftest import PASSPHRASE, NewVault
 
 PAYLOAD = b"only together"
@@ -78,7 +80,18 @@ def kill_when(store: KeyStore, point: str, arguments: list[str], *, whole_group:
             break
         time.sleep(0.0005)
     process.wait()
-    time.sleep(0.3)  # a helper that was left alone undoes what it did
+    until(lambda: not members(process.pid))  # a helper that was left alone undoes what it did
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a process group."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, leads = status.read_text().rpartition(")")[2].split()[:3]
+            if int(leads) == group and state != "Z":
+                found.append(int(status.parent.name))
+    return found
 
 
 def held(vaults: list[TokenURI], options: OpenOptions) -> int:
