@@ -118,8 +118,12 @@ def _asked(session: CardSession, reference: int) -> dict[int, bytes]:
 
 
 def _from_metadata(session: CardSession, slot: int) -> KeyFacts | None:
-    fields = _asked(session, slot) if tells_metadata(session) else {}
-    if not session.metadata:
+    if session.identity.yubikey:
+        tells_metadata(session)
+    fields = _asked(session, slot) if session.metadata is not False else {}
+    if session.metadata is None and ALGORITHM in fields:
+        session.metadata = True  # as the key itself shows
+    if not tells_metadata(session):
         return _from_certificate(session, slot)
     algorithm = slots.ALGORITHMS.get(fields.get(ALGORITHM, b"\0")[0])
     told = fields.get(POLICIES, b"\0\0")

@@ -1,7 +1,8 @@
 """Who a card is: by its serial number, else by the GUID of its CHUID, else by its reader alone.
 
-The management application is asked first: on a YubiKey its one answer holds version and serial number, and
-that a card has none says that it is no YubiKey, whatever version its PIV applet claims.
+The management application is asked where the ATR or the PIV application's template is a YubiKey's: its one
+answer holds version and serial number, and that a card has none says that it is no YubiKey, whatever version
+its PIV applet claims.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ TAG_SERIAL, TAG_VERSION = 0x02, 0x05
 CHUID, TAG_GUID = 0x5FC102, 0x34
 TAG_ALGORITHMS, TAG_ALGORITHM = 0xAC, 0x80
 NO_VERSION = Version(0, 0, 0)
-WHOLE_NAMES = (bytes.fromhex("a00000030800001000"), bytes.fromhex("a000000308000010000100"))
-"""The name without and with its version (SP 800-73-4 part 1, 2.2), for cards that take no shorter one."""
+NAMES = (bytes.fromhex("a000000308000010000100"), bytes.fromhex("a00000030800001000"), AID.PIV)
+"""The application's name with its version, which every card takes, and without (SP 800-73-4 part 1, 2.2)."""
+YUBIKEY_ATR = b"yubikey"
+"""In the historical characters of every YubiKey's answer to reset, in one case or the other."""
+YUBIKEY_TEMPLATE = bytes.fromhex("61114f0600001000010079074f05a000000308")
+"""What every YubiKey answers to SELECT: the two objects that the standard demands, and nothing of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Identity:
     version: Version = NO_VERSION
     yubikey: bool = False
     algorithms: frozenset[int] | None = None
+    imitates: bool = False
+    """Whether it is none of the YubiKeys, but says at first that it is."""
 
     @property
     def uri(self) -> TokenURI:
@@ -65,22 +72,28 @@ class Identity:
         return all(mine.get(name, "").lower() == (uri.get(name) or "").lower() for name, _ in uri.path)
 
 
-def identify(protocol: SmartCardProtocol, reader: str) -> Identity:
+def identify(protocol: SmartCardProtocol, reader: str, atr: bytes) -> Identity:
     """Ask the card; PIV is the selected application afterwards. Raises NotSupported for other cards."""
-    yubikey = _ask_management(protocol)
-    template = select_piv(protocol)
+    said, template = YUBIKEY_ATR in atr.lower(), b""
+    if not said:
+        template = select_piv(protocol)
+        said = template == YUBIKEY_TEMPLATE
+    yubikey = _ask_management(protocol) if said else None
+    if said:
+        template = select_piv(protocol)
     if yubikey is not None:
         serial, version = yubikey
         protocol.configure(version)
         return Identity(reader, serial or _serial(protocol), version=version, yubikey=True)
     guid = _guid(protocol)
-    return Identity(reader, "" if guid else _serial(protocol), guid, algorithms=_listed(template))
+    serial = "" if guid else _serial(protocol)
+    return Identity(reader, serial, guid, algorithms=_listed(template), imitates=said)
 
 
 def select_piv(protocol: SmartCardProtocol) -> bytes:
     """Select the PIV application; its property template. Raises NotSupported where there is none."""
     refusal: Exception | None = None
-    for name in (AID.PIV, *WHOLE_NAMES):
+    for name in NAMES:
         try:
             return protocol.select(name)
         except (ApplicationNotAvailableError, ApduError) as error:

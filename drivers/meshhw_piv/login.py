@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from yubikit.core import Tlv
-from yubikit.core.smartcard import ApduError
+from yubikit.core.smartcard import AID, ApduError
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 
 from meshhw.errors import PinFinalTry, PinIncorrect, PinLocked, WireCode
@@ -19,7 +20,7 @@ from meshhw_piv.session import CardSession
 PIN_LENGTH = 8
 SHORTEST_PIN, SHORTEST_ELSEWHERE = 6, 4
 """Of YubiKeys and the standard; cards of other makers are known whose PIN may be shorter."""
-DISCOVERY, TAG_PIN_USAGE = 0x7E, 0x5F2F
+DISCOVERY, TAG_AID, TAG_PIN_USAGE = 0x7E, 0x4F, 0x5F2F
 SATISFIED_BY_GLOBAL, PRIMARY_IS_GLOBAL = 0x20, 0x20
 """The first and the second octet of the PIN usage policy (SP 800-73-4 part 1, 3.3.2)."""
 ADMIN_DATA, PRINTED = 0x5FFF00, 0x5FC109
@@ -50,12 +51,13 @@ class Login:
 
     def retries(self) -> int | None:
         """Tries that the PIN has left; None while it is verified and the card tells no more."""
-        self._session.settle()
-        left = self._counter(PIN) if self._session.identity.yubikey else None
+        left = self._told() if self._session.identity.yubikey else None
         if left is not None:
             return left
+        reference = self.reference()
+        self._session.settle()
         try:
-            self._session.send(VERIFY, 0, self.reference())
+            self._session.send(VERIFY, 0, reference)
         except ApduError as error:
             return retries_of(error.sw)
         return None
@@ -189,18 +191,44 @@ class Login:
             return retries_of(status)
         return self.puk_retries() if kind is PinKind.PUK else self.retries()
 
+    def _told(self) -> int | None:
+        """The PIN's tries as a YubiKey's metadata have them, which no other application tells."""
+        session = self._session
+        if not facts.tells_metadata(session):
+            return None
+        if not session.fresh:
+            with suppress(ApduError):  # of whatever application another program has left selected
+                left = self._counter(PIN)
+                if left is not None:
+                    session.proven()
+                    return left
+            session.settle()
+        return self._counter(PIN)
+
     def _counter(self, reference: int) -> int | None:
         retries = facts.metadata(self._session, reference).get(0x06, b"")
         return retries[1] if len(retries) == 2 else None
 
     def _prefers_global(self) -> bool:
+        session = self._session
+        found: dict[int, bytes] = {}
+        asked_more = session.identity.imitates or not session.identity.guid or session.metadata
+        if asked_more and not session.fresh:  # such a card is spared the selection: the object names PIV
+            found = self._discovery()
+            if found.get(TAG_AID, b"").startswith(AID.PIV):
+                session.proven()
+        if not session.fresh or not found:
+            session.settle()
+            found = self._discovery()
+        usage = found.get(TAG_PIN_USAGE, b"")
+        return len(usage) == 2 and bool(usage[0] & SATISFIED_BY_GLOBAL) and usage[1] == PRIMARY_IS_GLOBAL
+
+    def _discovery(self) -> dict[int, bytes]:
         name = Tlv(0x5C, bytes([DISCOVERY]))
         try:
-            discovery = tlv.unwrap(DISCOVERY, self._session.send(GET_DATA, 0x3F, 0xFF, name))
-            usage = tlv.unwrap(TAG_PIN_USAGE, discovery)
+            return tlv.fields(tlv.unwrap(DISCOVERY, self._session.send(GET_DATA, 0x3F, 0xFF, name)))
         except (ApduError, ValueError):
-            return False
-        return len(usage) == 2 and bool(usage[0] & SATISFIED_BY_GLOBAL) and usage[1] == PRIMARY_IS_GLOBAL
+            return {}
 
     def _protected_key(self) -> bytes | None:
         """The management key out of the printed-information object, as YubiKey tools keep it there."""

@@ -126,13 +126,19 @@ class CardSession:
 
     def renew(self) -> None:
         """Select and identify again, forgetting what the card was thought to know."""
-        self._check(identify(self.protocol, self.identity.reader))
+        connection = self._connected()
+        self._check(identify(self.protocol, self.identity.reader, connection.atr))
 
     def settle(self) -> None:
         """Make sure that PIV is selected before a secret is sent: another program may have selected else."""
         if not self._fresh:
             select_piv(self.protocol)
             self.protocol.configure(self.identity.version)
+            self.proven()
+
+    def proven(self) -> None:
+        """What was answered only PIV answers: it is selected until the transaction ends, by whomever."""
+        if not self._fresh:
             self.verified = self.managed = False
             self._fresh = True
 
@@ -344,7 +350,7 @@ def identified(reader: str) -> tuple[Identity, Connection]:
         connection.close()
         raise
     try:
-        return identify(SmartCardProtocol(connection), reader), connection
+        return identify(SmartCardProtocol(connection), reader, connection.atr), connection
     except BaseException:
         connection.drop()
         raise

@@ -15,7 +15,8 @@ AID = bytes.fromhex("a00000030800001000")
 WHOLE_NAME = AID + b"\x01\x00"
 PREFIX = AID[:5]
 TEMPLATE = tlv(0x61, tlv(0x4F, bytes.fromhex("000010000100")) + tlv(0x79, tlv(0x4F, PREFIX)))
-"""Application property template (SP 800-73-4 part 2, table 3)."""
+"""Application property template (SP 800-73-4 part 2, table 3), as YubiKeys have it."""
+LABEL = tlv(0x50, b"PIV")
 
 Instruction = Callable[[Context, Command], bytes]
 
@@ -44,13 +45,15 @@ class PivApplet:
         """Start a new session."""
         self.context.session = Session()
         personality = self.context.lasting.personality
-        if not personality.lists_algorithms:
+        if personality.management_applet:
             return TEMPLATE
+        if not personality.lists_algorithms:
+            return tlv(0x61, unwrap(0x61, TEMPLATE) + (b"" if personality.ways.says_yubikey else LABEL))
         ways = personality.ways
         codes = [tlv(0x80, bytes([code])) for code in (*ways.also_listed, *sorted(personality.algorithms))]
         lists = codes if ways.lists_each else [b"".join(codes)]
         listed = b"".join(tlv(0xAC, one + tlv(0x06, b"\0")) for one in lists)
-        return tlv(0x61, unwrap(0x61, TEMPLATE) + listed)
+        return tlv(0x61, unwrap(0x61, TEMPLATE) + LABEL + listed)
 
     def process(self, command: Command) -> bytes:
         """The data of the answer. Raises CardError with the status word."""

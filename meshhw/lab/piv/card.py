@@ -36,7 +36,8 @@ class PivCard(FaultyCard):
     """A virtual PIV card to be put into a reader (`CardLink`), or driven directly by `transmit`.
 
     `personality` is a name of `PERSONALITIES`, or one of one's own.
-    `log` holds the instruction octet of every APDU received.
+    `log` holds the instruction octet of every APDU received; `asked_again` counts those to which a card that
+    wants to be told the answer's length told it instead.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PivCard(FaultyCard):
         self._contactless = contactless
         self._chaining = Chaining()
         self._kept = NOTHING
+        self.asked_again = 0
         self._piv = PivApplet(Context(self.lasting, self.finger))
         self._applications: list[tuple[bytes, Application]] = [(PREFIX, self._piv)]
         if self.personality.management_applet:
@@ -69,7 +71,7 @@ class PivCard(FaultyCard):
     @property
     def atr(self) -> bytes:
         """The answer to reset."""
-        if not self.personality.management_applet:
+        if not (self.personality.management_applet or self.personality.ways.says_yubikey):
             return ATR_PLAIN
         return ATR_NFC if self._contactless else ATR_USB
 
@@ -110,6 +112,7 @@ class PivCard(FaultyCard):
         exact = self.personality.ways.exact_le and 0 < len(data) < apdu.SHORT_RESPONSE
         if exact and apdu.expected(octets) not in (None, len(data)):
             self._kept = (octets[:-1], data)
+            self.asked_again += 1
             return (apdu.EXACT_LENGTH | len(data)).to_bytes(2, "big")
         return self._chaining.cut(data, command.extended)
 

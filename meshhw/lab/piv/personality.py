@@ -104,6 +104,7 @@ PERSONALITIES = {
             longest_eddsa=32,
             lists_algorithms=True,
             chuid=True,
+            ways=Ways(says_yubikey=True),
         ),
         Personality(
             "applet",

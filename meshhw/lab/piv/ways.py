@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 class Ways:
     """How a card says what it says. The defaults are a YubiKey's."""
 
+    says_yubikey: bool = False
+    """Whether its answer to reset is a YubiKey's, though it is none."""
     lists_each: bool = False
     """Whether the property template has an object for each algorithm, instead of one for all."""
     also_listed: tuple[int, ...] = ()
