@@ -17,6 +17,7 @@ from meshhw.dare.ahead import made_ahead
 from meshhw.dare.archive_entry import Entry, EntryKind, link_target, scan
 from meshhw.dare.archive_progress import Meter, Progress, Watched
 from meshhw.dare.bodies import LARGEST, SMALLEST, BodyMaker, open_plain, read_plain
+from meshhw.dare.digests import SHA256, digest_name
 from meshhw.dare.exchange import KeyFinder, RecipientKey
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.heads import HEAD_TYPE, seal_head
@@ -53,7 +54,7 @@ def make_archive(
         raise StateError(f"{path} is there already", hint="--update adds to it what has changed")
     beside = path.with_name(f".{path.name}.part")
     beside.unlink(missing_ok=True)
-    create(beside, Creation(content_type=CONTENT_TYPE, policy=session_policy(readers)))
+    create(beside, Creation(content_type=CONTENT_TYPE, policy=session_policy(readers), dig=SHA256))
     try:
         with SequenceWriter(beside, readers, keeps_positions=False) as writer:
             count = _add(writer, scan(root), {}, told, progress)
@@ -121,7 +122,8 @@ def _add(
         if not same:
             changed.append((path, entry))
     meter = Meter(progress, sum(entry.size for _, entry in changed))
-    bodies = BodyMaker(writer.begin_session() if changed and writer.is_encrypting else b"")
+    seed = writer.begin_session() if changed and writer.is_encrypting else b""
+    bodies = BodyMaker(seed, digest_name(writer.first.header))
     with made_ahead(changed, _is_made_ahead, lambda item: bodies.make(item[0], item[1].size)) as pairs:
         for (path, entry), made in pairs:
             told(entry.unique_id)

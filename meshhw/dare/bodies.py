@@ -33,15 +33,15 @@ class MadeBody(NamedTuple):
 class BodyMaker:
     """Makes bodies under one session's seed, or in clear without one. Safe in several threads."""
 
-    def __init__(self, seed: bytes) -> None:
-        self._seed = seed
+    def __init__(self, seed: bytes, digest: str = "sha512") -> None:
+        self._seed, self._digest = seed, digest
         self._spare: list[Memory] = []
 
     def make(self, path: str, length: int) -> MadeBody:
         """The body of a file of this length. Raises OSError, StateError when it has another."""
         memory = self._spare.pop() if self._spare else Memory(LARGEST // (BATCH * SEGMENT))
         salt = secrets.token_bytes(SALT_OCTETS)
-        digest, pieces, rest = hashlib.sha512(), list[Octets](), self._stored(length)
+        digest, pieces, rest = hashlib.new(self._digest), list[Octets](), self._stored(length)
         with open_plain(path) as file:
             for piece in self._pieces(file, salt, memory):
                 rest -= len(piece)

@@ -29,7 +29,6 @@ from meshhw.errors import FormatError, SignatureInvalid
 from meshhw.jsonbcd import canonical
 from meshhw.udf import Era, fingerprint
 
-DIGESTS = {None: "sha512", "S512": "sha512", "SHA2": "sha512", "S256": "sha256"}
 _TRAILER_MEMBERS = frozenset(("signatures", "PayloadDigest"))
 
 
@@ -58,14 +57,6 @@ class Claims:
     def is_ours(self) -> bool:
         """Whether its signatures are of our form."""
         return bool(self.header.signers) or any(e.alg == SignatureForm.HEADER_AND_BODY for e in self.entries)
-
-
-def digest_name(header: Header) -> str:
-    """hashlib's name of the body's digest. Raises FormatError."""
-    try:
-        return DIGESTS[header.dig if header.dig != "none" else None]
-    except KeyError:
-        raise FormatError(f"the digest {str(header.dig)[:20]!r} is not known here") from None
 
 
 def gather(members: Members, header: Header, cipher: Cipher, trailer_members: Members | None) -> Claims:

@@ -11,7 +11,8 @@ from typing import BinaryIO
 from meshhw.algorithms import PublicKey
 from meshhw.dare import cbc, eds, segments
 from meshhw.dare.background import KEEP, BackgroundDigest, Beside
-from meshhw.dare.checks import SignatureCheck, check_signatures, digest_name, gather
+from meshhw.dare.checks import SignatureCheck, check_signatures, gather
+from meshhw.dare.digests import digest_name
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder, KeyRing, unwrap_seed
 from meshhw.dare.findings import Finding

@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from meshhw.dare.digests import SHA512
 from meshhw.dare.eds import encrypt_eds, prefixes
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.kdf import SALT_OCTETS, body_key, header_mac
@@ -34,6 +35,7 @@ class RunningSession:
 
     exchange: Exchange = field(repr=False)
     exchange_index: int
+    dig: str = SHA512
 
     @staticmethod
     def takes(outline: Outline, payload: bytes) -> bool:
@@ -54,7 +56,7 @@ class RunningSession:
             f'{{"Salt":"{encode_base64url(salt)}",'
             f'"SequenceInfo":{{"ExchangePosition":{self.exchange_index},"Index":{index}'
         )
-        back = f'}}{cloaked},"dig":"S512","enc":"A256GCM-S"'
+        back = f'}}{cloaked},"dig":"{self.dig}","enc":"A256GCM-S"'
         authenticated = f'{front}{back},"kid":"{kid}"}}'.encode()
         mac = encode_base64url(header_mac(seed, salt, authenticated))
         header = f'{front},"TreePosition":{pointer}{back},"hmac":"{mac}","kid":"{kid}"}}'.encode()

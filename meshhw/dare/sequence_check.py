@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from meshhw.dare import merkle
 from meshhw.dare.apextree import PUBLISHED, ancestors
+from meshhw.dare.digests import digest_function
 from meshhw.dare.ending import Ending
 from meshhw.dare.header import UNAUTHENTICATED, Members, authenticated_octets, to_members
 from meshhw.dare.segments import Octets
@@ -63,7 +64,7 @@ def check_sequence(
     report = SequenceReport(torn_at=sequence.torn_at)
     digests = _OurDigests(sequence) if sequence.is_ours else _PublishedDigests(sequence)
     for frame in sequence.frames():
-        payload_digest = _digest_of(sequence.body(frame, keep=0))
+        payload_digest = _digest_of(sequence, frame)
         if sequence.is_ours:
             _require_ours(sequence, frame)
         state = digests.state(frame, payload_digest)
@@ -154,6 +155,8 @@ def _require_ours(sequence: SequenceFile, frame: Frame) -> None:
     if canonical(to_members(frame.trailer)) != canonical(frame.trailer_members):
         raise FormatError(f"frame {frame.index}'s trailer is not spelled as ours are")
     info = frame.header.sequence_info
+    if frame.header.dig != sequence.first.header.dig:
+        raise IntegrityError(f"frame {frame.index} has another digest than the sequence")
     if info is None or info.index != frame.index:
         raise IntegrityError(f"frame {frame.index} does not say its index")
     expected = sequence.positions[merkle.previous(frame.index)] if frame.index else None
@@ -166,9 +169,9 @@ def _stored(frame: Frame, name: str) -> bytes | None:
     return next((found for members in held if (found := octets_in(members, name)) is not None), None)
 
 
-def _digest_of(pieces: Iterable[Octets]) -> bytes:
-    digest = hashlib.sha512()
-    for piece in pieces:
+def _digest_of(sequence: SequenceFile, frame: Frame) -> bytes:
+    digest = digest_function(frame.header)() if sequence.is_ours else hashlib.sha512()
+    for piece in sequence.body(frame, keep=0):
         digest.update(piece)
     return digest.digest()
 

@@ -6,7 +6,8 @@ import io
 from dataclasses import replace
 
 from meshhw.dare.background import KEEP, BackgroundDigest
-from meshhw.dare.checks import check_signatures, digest_name, gather
+from meshhw.dare.checks import check_signatures, gather
+from meshhw.dare.digests import digest_name
 from meshhw.dare.exchange import KeyFinder, KeyRing
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.prepare import Cipher

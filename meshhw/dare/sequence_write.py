@@ -6,7 +6,6 @@ the later ones point to it, so that a reader's token is asked once a session.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +18,11 @@ from meshhw import files
 from meshhw.dare import merkle
 from meshhw.dare.background import KEEP, BackgroundDigest
 from meshhw.dare.bodies import MadeBody
+from meshhw.dare.digests import SHA512, digest_function, digest_name
 from meshhw.dare.ending import Ending, ending_of
 from meshhw.dare.exchange import Readers
 from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
-from meshhw.dare.header import ContentMeta, Members, authenticated_octets
+from meshhw.dare.header import ContentMeta, Members, authenticated_octets, parse_header
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
 from meshhw.dare.running import RunningSession
 from meshhw.dare.segments import Octets
@@ -43,6 +43,8 @@ class Creation:
     content_type: str = ""
     policy: dict[str, Value] = field(default_factory=dict)
     """Kept in the first frame for whoever appends; it decides nothing on reading."""
+    dig: str = SHA512
+    """The digest of its bodies, where the kind has one."""
     merkle: Tree = CURRENT
     """How the frames of type Merkle are hashed."""
 
@@ -56,7 +58,7 @@ def create(path: Path, creation: Creation | None = None) -> None:
     """Make the file with its first frame; it is there whole or not at all. Raises StateError if it exists."""
     creation = creation or Creation()
     members = _first_members(creation)
-    empty = hashlib.sha512().digest()
+    empty = digest_function(parse_header(members))().digest()
     _, trailer = Ending(creation.kind, creation.tree).after(authenticated_octets(members), empty)
     octets = frame(canonical(members), b"", canonical(trailer))
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -118,11 +120,11 @@ class SequenceWriter(SequenceFile):
         if running is not None and running.takes(outline, payload):
             pointer = self.positions[merkle.previous(index)]
             header, authenticated, body = running.seal(index, pointer, outline.content, payload)
-            ending, trailer = self._ending.after(authenticated, hashlib.sha512(body).digest())
+            ending, trailer = self._ending.after(authenticated, self._digest(body).digest())
         else:
             prepared = self._prepared(outline, index, in_clear=in_clear)
             header, body = canonical(prepared.members), prepared.small_body(payload)
-            ending, trailer = self._after(prepared, hashlib.sha512(body).digest())
+            ending, trailer = self._after(prepared, self._digest(body).digest())
         octets = frame(header, body, canonical(trailer))
         self.positions.append(self.end + len(self._pending))
         self._pending += octets
@@ -137,7 +139,7 @@ class SequenceWriter(SequenceFile):
         prepared = self._prepared(_unsigned(outline), self._next_index())
         stored = prepared.body_length(length) or 0
         return self._append_large(
-            prepared, stored, lambda: _write_body(self._descriptor, prepared.body(source, keep=KEEP), stored)
+            prepared, stored, lambda: self._write_body(prepared.body(source, keep=KEEP), stored)
         )
 
     def append_made(self, made: MadeBody, outline: Outline | None = None) -> int:
@@ -220,7 +222,7 @@ class SequenceWriter(SequenceFile):
         self.flush()
         index = len(self)
         before = record(canonical(prepared.members)) + record_head(stored)
-        after = len(record(canonical(self._after(prepared, bytes(64))[1])))
+        after = len(record(canonical(self._after(prepared, bytes(self._digest().digest_size))[1])))
         head = frame_head(len(before) + stored + after)
         with self._undone_on_error():
             _write_all(self._descriptor, head + before)
@@ -230,6 +232,20 @@ class SequenceWriter(SequenceFile):
         self.end += len(before) + stored + after + 2 * len(head)
         self._ending = ending
         return index
+
+    def _write_body(self, pieces: Iterable[Octets], length: int) -> bytes:
+        """Write a body of this length and tell its digest. Raises StateError when it has another."""
+        with BackgroundDigest(digest_name(self.first.header)) as digest:
+            for piece in digest.through(pieces):
+                length -= len(piece)
+                if length < 0:
+                    break
+                _write_all(self._descriptor, piece)
+            if length:
+                raise StateError(
+                    "the file changed while it was read", hint="repeat when nothing writes to it"
+                )
+            return digest.digest()
 
     def _next_index(self) -> int:
         if self._broken:
@@ -246,6 +262,8 @@ class SequenceWriter(SequenceFile):
             self.torn_at = None
         os.lseek(self._descriptor, self.end, os.SEEK_SET)
         self._ending = ending_of(self)
+        self.dig = self.first.header.dig or SHA512
+        self._digest = digest_function(self.first.header)
 
     def _prepared(
         self, outline: Outline, index: int, *, in_clear: bool = False, salt: bytes = b""
@@ -258,7 +276,7 @@ class SequenceWriter(SequenceFile):
             info["ExchangePosition"] = self._exchange_index
         extra: dict[str, Value] = {**outline.extra, "SequenceInfo": info}
         if self.kind.has_digest:
-            extra["dig"] = "S512"
+            extra["dig"] = self.dig
         fitted = Outline(
             (), outline.signers, outline.content, outline.annotations, outline.envelope_id, extra=extra
         )
@@ -271,11 +289,12 @@ class SequenceWriter(SequenceFile):
             span = span_at(view, at, len(octets))
             found = frame_at(view, index, span)
             position, length = span.records[1] if len(span.records) > 1 else (0, 0)
-            payload_digest = hashlib.sha512(octets[position : position + length]).digest()
+            payload_digest = self._digest(octets[position : position + length]).digest()
             ending, expected = self._ending.after(authenticated_octets(found.members), payload_digest)
             info = found.header.sequence_info
             pointer = self.positions[merkle.previous(index)] if self.kind.has_pointers else None
-            if not found.exact or info is None or info.index != index or info.tree_position != pointer:
+            fits = found.exact and found.header.dig == self.first.header.dig
+            if not fits or info is None or info.index != index or info.tree_position != pointer:
                 raise IntegrityError(f"frame {index} as it was sent does not continue this sequence")
             if {name: found.trailer_members.get(name) for name in expected} != expected:
                 raise IntegrityError(f"frame {index} as it was sent has the wrong digests")
@@ -298,7 +317,7 @@ class SequenceWriter(SequenceFile):
         if self._exchange is None or index == self._exchange_index or self.kind is not SequenceKind.MERKLE:
             return None
         if self._running is None:
-            self._running = RunningSession(self._exchange, self._exchange_index)
+            self._running = RunningSession(self._exchange, self._exchange_index, self.dig)
         return self._running
 
     def _after(self, prepared: Prepared, payload_digest: bytes) -> tuple[Ending, Members]:
@@ -352,7 +371,7 @@ def _first_members(creation: Creation) -> Members:
     if creation.tree is not None:
         members["tree"] = creation.tree.NAME
     if creation.kind.has_digest:
-        members["dig"] = "S512"
+        members["dig"] = creation.dig
     if creation.content_type:
         content = ContentMeta(content_type=creation.content_type)
         members["ContentMetaData"] = encode_base64url(content.octets())
@@ -373,19 +392,6 @@ def _unsigned(outline: Outline | None) -> Outline:
     if outline is not None and outline.signers:
         raise UsageError("a streamed frame is not signed itself: sign the sequence's head")
     return outline or Outline()
-
-
-def _write_body(descriptor: int, pieces: Iterable[Octets], length: int) -> bytes:
-    """Write a body of this length and tell its digest. Raises StateError when it has another."""
-    with BackgroundDigest() as digest:
-        for piece in digest.through(pieces):
-            length -= len(piece)
-            if length < 0:
-                break
-            _write_all(descriptor, piece)
-        if length:
-            raise StateError("the file changed while it was read", hint="repeat when nothing writes to it")
-        return digest.digest()
 
 
 def _write_all(descriptor: int, octets: Octets) -> None:

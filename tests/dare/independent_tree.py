@@ -113,12 +113,14 @@ def framed(*records: bytes) -> bytes:
 
 def write(case: dict[str, Any]) -> bytes:
     """A Merkle sequence of a case: in clear, or encrypted for one X25519 reader."""
+    dig = case.get("dig", "S512")
+    digest_of = {"S512": sha, "S256": lambda octets: hashlib.sha256(octets).digest()}[dig]
     positions: list[int] = []
     leaves: list[bytes] = []
     octets = b""
     canonical = envelope.canonical
     for n, payload in enumerate([b"", *map(bytes.fromhex, case["payloads"])]):
-        header: dict[str, Any] = {"dig": "S512", "SequenceInfo": {"Index": n}}
+        header: dict[str, Any] = {"dig": dig, "SequenceInfo": {"Index": n}}
         body = payload
         if n == 0:
             header |= {"SequenceId": b64(bytes.fromhex(case["sequence_id"])), "tree": TREE.decode()}
@@ -142,10 +144,10 @@ def write(case: dict[str, Any]) -> bytes:
             mac_key = envelope.derive(seed, salt, b"meshhw/header/1", 64)
             header["hmac"] = b64(hmac.digest(mac_key, covered, "sha512")[:32])
             body = envelope.segments(envelope.derive(seed, salt, b"meshhw/body/1", 32), payload)
-        leaves.append(leaf(header, sha(body)))
+        leaves.append(leaf(header, digest_of(body)))
         complete = (n + 1) & -(n + 1)
         trailer = {
-            "PayloadDigest": b64(sha(body)),
+            "PayloadDigest": b64(digest_of(body)),
             "TreeDigest": b64(root(leaves)),
             "TreeNode": b64(root(leaves[-complete:])),
         }
@@ -161,7 +163,9 @@ def vectors() -> list[dict[str, Any]]:
     secret = plain | {"sequence_id": envelope.fixed("secret id", 16)}
     secret |= {"seed": envelope.fixed("sequence seed", 32), "reader": reader}
     found: list[dict[str, Any]] = []
-    for name, case in (("in clear", plain), ("encrypted", secret)):
+    quick = secret | {"sequence_id": envelope.fixed("quick id", 16), "dig": "S256"}
+    quick |= {"seed": envelope.fixed("quick seed", 32)}
+    for name, case in (("in clear", plain), ("encrypted", secret), ("encrypted, SHA-256", quick)):
         found.append({"id": name, **case, "file": write(case).hex()})
     sizes = (1, 2, 3, 7, 8, 11, 100)
     for size in sizes:

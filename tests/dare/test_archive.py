@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.archive import make_archive, read_index, update_archive
+from meshhw.dare.archive import CONTENT_TYPE, make_archive, read_index, update_archive
 from meshhw.dare.archive_entry import Entry, safe_name, safe_target
 from meshhw.dare.archive_extract import choose, extract
+from meshhw.dare.digests import SHA256, SHA512
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.heads import sealed_head
@@ -105,6 +107,39 @@ def test_an_update_appends_what_changed(tree: Path, tmp_path: Path) -> None:
     assert unpack(path, tmp_path / "out") == contents(tree)
     with SequenceFile(path) as archive:
         assert sealed_head(archive)
+
+
+def test_an_archive_has_sha_256_and_an_older_one_keeps_its_digest(tree: Path, tmp_path: Path) -> None:
+    for name, dig in (("new", SHA256), ("old", SHA512)):
+        path = tmp_path / name
+        create(path, Creation(content_type=CONTENT_TYPE, policy=session_policy(READERS), dig=dig))
+        with SequenceWriter(path, READERS):
+            pass
+        (tree / "a" / "small").write_bytes(name.encode())
+        assert update_archive(tree, path, RING, [SIGNER]) == 8
+        (tree / "none").write_bytes(os.urandom(1_000_000) + name.encode())
+        assert update_archive(tree, path, RING, [SIGNER]) == 1
+        assert unpack(path, tmp_path / f"{name}.out") == contents(tree)
+        with SequenceFile(path, keeps_positions=False) as archive:
+            check_sequence(archive, SequenceReader(archive, RING))
+            digests = {
+                (frame.header.dig, len(frame.trailer.payload_digest or b"")) for frame in archive.frames()
+            }
+            assert digests == {(dig, 32 if dig == SHA256 else 64)}
+    make_archive(tree, tmp_path / "made")
+    with SequenceFile(tmp_path / "made", keeps_positions=False) as archive:
+        assert archive.first.header.dig == SHA256
+
+
+def test_a_frame_with_another_digest_than_the_sequence_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sequence"
+    create(path, Creation(dig=SHA256))
+    with SequenceWriter(path) as writer:
+        writer.append(b"one")
+        writer.dig, writer._digest = SHA512, hashlib.sha512
+        writer.append(b"two")
+    with SequenceFile(path) as sequence, pytest.raises(IntegrityError, match="frame 2 has another digest"):
+        check_sequence(sequence)
 
 
 def test_an_interrupted_update_loses_nothing(tree: Path, tmp_path: Path) -> None:
