@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,8 +22,11 @@ from meshhw.dare.digests import SHA256, digest_name
 from meshhw.dare.exchange import KeyFinder, RecipientKey
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.heads import HEAD_TYPE, seal_head
+from meshhw.dare.helper import in_two
 from meshhw.dare.policy import readers_of, session_policy
 from meshhw.dare.prepare import Outline
+from meshhw.dare.running import Sealed, pack, unpack
+from meshhw.dare.segments import SEGMENT
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
@@ -31,6 +35,8 @@ from meshhw.errors import FormatError, StateError
 
 CONTENT_TYPE = "application/mmm-archive"
 INDEX_TYPE = "application/mmm/sequence-index"
+_TOGETHER = 32
+"""Small entries that are handed between two processes at once."""
 Told = Callable[[str], object]
 """Hears the name of each entry that is written."""
 
@@ -122,18 +128,33 @@ def _add(
         if not same:
             changed.append((path, entry))
     meter = Meter(progress, sum(entry.size for _, entry in changed))
+    first = len(writer)
     seed = writer.begin_session() if changed and writer.is_encrypting else b""
     bodies = BodyMaker(seed, digest_name(writer.first.header))
-    with made_ahead(changed, _is_made_ahead, lambda item: bodies.make(item[0], item[1].size)) as pairs:
+
+    def content(entry: Entry) -> ContentMeta:
+        return entry.content("Update" if entry.unique_id in known else "New")
+
+    def seal(numbers: Sequence[int]) -> bytes:
+        return pack([_sealed(writer, first + number, *changed[number], content) for number in numbers])
+
+    small = _sealed_apart(writer, changed)
+    with (
+        in_two([small[at : at + _TOGETHER] for at in range(0, len(small), _TOGETHER)], seal) as packed,
+        made_ahead(changed, _is_made_ahead, lambda item: bodies.make(item[0], item[1].size)) as pairs,
+    ):
+        sealed = chain.from_iterable(map(unpack, packed))
         for (path, entry), made in pairs:
             told(entry.unique_id)
-            outline = Outline(content=entry.content("Update" if entry.unique_id in known else "New"))
-            if made is None:
-                index = _append(writer, path, entry, outline, meter)
-            else:
-                index = writer.append_made(made, outline)
-                meter.count(entry.size)
+            number = len(writer) - first
+            if made is not None:
+                index = writer.append_made(made, Outline(content=content(entry)))
                 bodies.leave(made)
+            elif number and small and entry.size <= SEGMENT:
+                index = writer.append_sealed(next(sealed))
+            else:
+                index = _append(writer, path, entry, Outline(content=content(entry)), meter)
+            meter.count(entry.size if entry.size <= LARGEST else 0)  # more is counted while it is read
             entries[entry.unique_id] = _at(entry, index)
     gone = known.keys() - entries.keys()
     for name in gone:
@@ -141,6 +162,22 @@ def _add(
     if changed or gone or not known:
         _append_index(writer, entries)
     return len(changed) + len(gone)
+
+
+def _sealed_apart(writer: SequenceWriter, changed: Sequence[tuple[str, Entry]]) -> list[int]:
+    """The entries, by their number, that are sealed before their turn: all small ones of a session that is
+    encrypted, but for its first frame, which has the recipients."""
+    if not writer.is_encrypting:
+        return []
+    return [number for number, (_, entry) in enumerate(changed) if number and entry.size <= SEGMENT]
+
+
+def _sealed(
+    writer: SequenceWriter, index: int, path: str, entry: Entry, content: Callable[[Entry], ContentMeta]
+) -> Sealed:
+    session = writer.running_session(index)
+    assert session is not None
+    return session.seal(index, content(entry), _payload(path, entry))
 
 
 def _is_made_ahead(item: tuple[str, Entry]) -> bool:
@@ -154,16 +191,17 @@ def _seal(writer: SequenceWriter, signers: Sequence[Signer], *, sync: bool) -> N
 
 
 def _append(writer: SequenceWriter, path: str, entry: Entry, outline: Outline, meter: Meter) -> int:
-    if entry.kind == EntryKind.DIRECTORY:
-        return writer.append(b"", outline)
-    if entry.kind == EntryKind.SYMLINK:
-        return writer.append(link_target(path), outline)
     if entry.size > LARGEST:
         with open_plain(path) as file:
             return writer.append_stream(cast("BinaryIO", Watched(file, meter)), entry.size, outline)
-    payload = read_plain(path, entry.size)
-    meter.count(len(payload))
-    return writer.append(payload, outline)
+    return writer.append(_payload(path, entry), outline)
+
+
+def _payload(path: str, entry: Entry) -> bytes:
+    """What a frame of a small entry holds."""
+    if entry.kind == EntryKind.DIRECTORY:
+        return b""
+    return link_target(path) if entry.kind == EntryKind.SYMLINK else read_plain(path, entry.size)
 
 
 def _append_index(writer: SequenceWriter, entries: Mapping[str, Entry]) -> None:

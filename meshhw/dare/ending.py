@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from meshhw.dare import merkle
@@ -27,21 +28,28 @@ class Ending:
         canonical(header)."""
         if not self.kind.has_digest:
             return self, {}
-        trailer = {"PayloadDigest": payload_digest}
-        ending = self
-        if self.kind is SequenceKind.CHAIN:
-            ending = Ending(self.kind, chain=PUBLISHED.node(self.chain, payload_digest))
-            trailer["ChainDigest"] = ending.chain
         if self.tree is not None:
-            growth = (self.growth or self.tree.begin()).grow(self.tree.leaf(authenticated, payload_digest))
-            ending = Ending(self.kind, self.tree, growth=growth)
-            trailer |= growth.trailer()
-        return ending, {name: encode_base64url(digest) for name, digest in trailer.items()}
+            return self.after_leaf(self.tree.leaf(authenticated, payload_digest), payload_digest)
+        if self.kind is not SequenceKind.CHAIN:
+            return self, _trailer({"PayloadDigest": payload_digest})
+        ending = Ending(self.kind, chain=PUBLISHED.node(self.chain, payload_digest))
+        return ending, _trailer({"ChainDigest": ending.chain, "PayloadDigest": payload_digest})
+
+    def after_leaf(self, leaf: bytes, payload_digest: bytes) -> tuple[Ending, Members]:
+        """The same for the leaf of a frame of a Merkle sequence."""
+        assert self.tree is not None
+        growth = (self.growth or self.tree.begin()).grow(leaf)
+        ending = Ending(self.kind, self.tree, growth=growth)
+        return ending, _trailer({"PayloadDigest": payload_digest} | growth.trailer())
 
     @property
     def head(self) -> merkle.Head | None:
         """The head of a Merkle sequence."""
         return self.growth.head if self.growth is not None else None
+
+
+def _trailer(digests: Mapping[str, bytes]) -> Members:
+    return {name: encode_base64url(digest) for name, digest in digests.items()}
 
 
 def ending_of(sequence: SequenceFile) -> Ending:

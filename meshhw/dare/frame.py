@@ -96,9 +96,14 @@ def record(data: bytes) -> bytes:
 
 def frame(*data: bytes) -> bytes:
     """A frame of these records."""
-    records = b"".join(map(record, data))
-    head = frame_head(len(records))
-    return head + records + head[::-1]
+    parts, length = [b""], 0
+    for octets in data:
+        start = record_head(len(octets))
+        parts += (start, octets)
+        length += len(start) + len(octets)
+    parts[0] = head = frame_head(length)
+    parts.append(head[::-1])
+    return b"".join(parts)
 
 
 def span_at(view: FileView, position: int, size: int) -> Span:

@@ -16,7 +16,6 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Protocol
 
 from meshhw.errors import IntegrityError
@@ -24,6 +23,7 @@ from meshhw.errors import IntegrityError
 NAME = "meshhw/tree/2"
 MAX_PROOF = 64
 DIGEST = 64
+_sha512 = hashlib.sha512
 ZEROS = bytes(DIGEST)
 _LEAF = NAME.encode() + b"\x00"
 _NODE = NAME.encode() + b"\x01"
@@ -194,7 +194,10 @@ def _past_lone(at: int, last: int) -> tuple[int, int]:
 
 def _joined(peaks: Sequence[bytes]) -> bytes:
     """The root over complete sub-trees, the largest first."""
-    return reduce(lambda right, left: node(left, right), reversed(peaks))
+    value = peaks[-1]
+    for left in peaks[-2::-1]:
+        value = _sha512(_NODE + left + value).digest()  # `node`, which every append does for each peak
+    return value
 
 
 def _root(first: int, stop: int, digests: Digests) -> bytes:

@@ -6,8 +6,11 @@ What is written is octet for octet what `prepare` and `canonical` give, in a thi
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from meshhw.dare.digests import SHA512
 from meshhw.dare.eds import encrypt_eds, prefixes
@@ -15,18 +18,46 @@ from meshhw.dare.header import ContentMeta
 from meshhw.dare.kdf import SALT_OCTETS, body_key, header_mac
 from meshhw.dare.prepare import Exchange, Outline
 from meshhw.dare.segments import SEGMENT, encrypt_one
+from meshhw.dare.trees import Tree
 from meshhw.jsonbcd import encode_base64url
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _PREFIX = prefixes(1)[0]
 _NO_CONTENT = ContentMeta()
 
 
 class Sealed(NamedTuple):
-    """The first two records of a frame, and what its trailer is formed over."""
+    """A frame but for the place where it comes to stand."""
 
-    header: bytes
-    authenticated: bytes
+    number: int
+    """Its index."""
+    front: bytes
+    """Its header before the TreePosition."""
+    back: bytes
+    """And after it."""
     body: bytes
+    payload_digest: bytes
+    leaf: bytes
+
+    def header(self, pointer: int) -> bytes:
+        """The header, whose TreePosition is `pointer`."""
+        return b'%b,"TreePosition":%d%b' % (self.front, pointer, self.back)
+
+
+def pack(frames: list[Sealed]) -> bytes:
+    """Sealed frames as octets, between processes of ours."""
+    return _PACKER.encode(frames)
+
+
+def unpack(octets: bytes) -> list[Sealed]:
+    """And back."""
+    return _UNPACKER.decode(octets)
+
+
+_PACKER = msgspec.msgpack.Encoder()
+_UNPACKER = msgspec.msgpack.Decoder(list[Sealed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +66,8 @@ class RunningSession:
 
     exchange: Exchange = field(repr=False)
     exchange_index: int
+    tree: Tree
+    digest: Callable[..., _Hash]
     dig: str = SHA512
 
     @staticmethod
@@ -43,11 +76,11 @@ class RunningSession:
         special = outline.signers or outline.annotations or outline.extra or outline.envelope_id is not None
         return not special and len(payload) <= SEGMENT
 
-    def seal(self, index: int, pointer: int, content: ContentMeta, payload: bytes) -> Sealed:
-        """The frame of this index, whose TreePosition is `pointer`."""
-        return self._sealed(secrets.token_bytes(SALT_OCTETS), index, pointer, content, payload)
+    def seal(self, index: int, content: ContentMeta, payload: bytes) -> Sealed:
+        """The frame of this index."""
+        return self._sealed(secrets.token_bytes(SALT_OCTETS), index, content, payload)
 
-    def _sealed(self, salt: bytes, index: int, pointer: int, content: ContentMeta, payload: bytes) -> Sealed:
+    def _sealed(self, salt: bytes, index: int, content: ContentMeta, payload: bytes) -> Sealed:
         seed, kid = self.exchange.seed, self.exchange.kid
         cloaked = ""
         if content != _NO_CONTENT:
@@ -59,5 +92,9 @@ class RunningSession:
         back = f'}}{cloaked},"dig":"{self.dig}","enc":"A256GCM-S"'
         authenticated = f'{front}{back},"kid":"{kid}"}}'.encode()
         mac = encode_base64url(header_mac(seed, salt, authenticated))
-        header = f'{front},"TreePosition":{pointer}{back},"hmac":"{mac}","kid":"{kid}"}}'.encode()
-        return Sealed(header, authenticated, encrypt_one(body_key(seed, salt), payload))
+        body = encrypt_one(body_key(seed, salt), payload)
+        digest = self.digest(body).digest()
+        back = f'{back},"hmac":"{mac}","kid":"{kid}"}}'
+        return Sealed(
+            index, front.encode(), back.encode(), body, digest, self.tree.leaf(authenticated, digest)
+        )

@@ -85,9 +85,9 @@ def encrypt_one(key: bytes, plain: bytes) -> bytes:
 
 
 def decrypt_stream(key: bytes, pieces: Iterable[Octets], *, keep: int | None = None) -> Iterator[Octets]:
-    """The plaintext of a stored body that comes in pieces of any length, each good until the second one after
-    it. What was yielded has passed its tag; whether the body is whole is known at the end alone. `keep` is as
-    in `encrypt_stream`.
+    """The plaintext of a stored body that comes in pieces, none of them empty, each good until the second one
+    after it. What was yielded has passed its tag; whether the body is whole is known at the end alone. `keep`
+    is as in `encrypt_stream`.
 
     Raises DecryptionFailed, FormatError for a body that is too long.
     """

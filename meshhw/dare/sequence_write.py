@@ -24,12 +24,13 @@ from meshhw.dare.exchange import Readers
 from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
 from meshhw.dare.header import ContentMeta, Members, authenticated_octets, parse_header
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
-from meshhw.dare.running import RunningSession
+from meshhw.dare.running import RunningSession, Sealed
 from meshhw.dare.segments import Octets
 from meshhw.dare.sequence import Frame, SequenceFile, SequenceKind, frame_at
 from meshhw.dare.trees import CURRENT, Tree
 from meshhw.errors import FormatError, IntegrityError, StateError, UsageError
 from meshhw.jsonbcd import Value, canonical, encode_base64url
+from meshhw.jsonbcd.canonical import quickly
 
 _BUFFER = 1 << 20
 _LOCK_SECONDS = 10.0
@@ -116,22 +117,22 @@ class SequenceWriter(SequenceFile):
         disk refuses, and what signers raise; nothing is added then.
         """
         index, outline = self._next_index(), outline or Outline()
-        running = None if in_clear else self._running_session(index)
+        running = None if in_clear else self.running_session(index)
         if running is not None and running.takes(outline, payload):
-            pointer = self.positions[merkle.previous(index)]
-            header, authenticated, body = running.seal(index, pointer, outline.content, payload)
-            ending, trailer = self._ending.after(authenticated, self._digest(body).digest())
-        else:
-            prepared = self._prepared(outline, index, in_clear=in_clear)
-            header, body = canonical(prepared.members), prepared.small_body(payload)
-            ending, trailer = self._after(prepared, self._digest(body).digest())
-        octets = frame(header, body, canonical(trailer))
-        self.positions.append(self.end + len(self._pending))
-        self._pending += octets
-        self._ending = ending
-        if len(self._pending) >= _BUFFER:
-            self.flush()
-        return index
+            return self.append_sealed(running.seal(index, outline.content, payload))
+        prepared = self._prepared(outline, index, in_clear=in_clear)
+        body = prepared.small_body(payload)
+        ending, trailer = self._after(prepared, self._digest(body).digest())
+        return self._append_octets(frame(canonical(prepared.members), body, canonical(trailer)), ending)
+
+    def append_sealed(self, sealed: Sealed) -> int:
+        """The same for the next frame of a running session, which was sealed before. Raises as that."""
+        index = self._next_index()
+        if sealed.number != index:
+            raise StateError(f"frame {sealed.number} is not the next one")
+        header = sealed.header(self.positions[merkle.previous(index)])
+        ending, trailer = self._ending.after_leaf(sealed.leaf, sealed.payload_digest)
+        return self._append_octets(frame(header, sealed.body, quickly(trailer) or canonical(trailer)), ending)
 
     def append_stream(self, source: BinaryIO, length: int, outline: Outline | None = None) -> int:
         """The same for a payload of any size, in constant memory. Raises StateError when `source` does not
@@ -216,6 +217,23 @@ class SequenceWriter(SequenceFile):
                     self.flush()
             finally:
                 self._release()
+
+    def running_session(self, index: int) -> RunningSession | None:
+        """The session under way, if frame `index` will be one of those whose headers are all alike."""
+        if self._exchange is None or index <= self._exchange_index or self.tree is None:
+            return None
+        if self._running is None:
+            exchange = self._exchange.continued()
+            self._running = RunningSession(exchange, self._exchange_index, self.tree, self._digest, self.dig)
+        return self._running
+
+    def _append_octets(self, octets: bytes, ending: Ending) -> int:
+        self.positions.append(self.end + len(self._pending))
+        self._pending += octets
+        self._ending = ending
+        if len(self._pending) >= _BUFFER:
+            self.flush()
+        return len(self) - 1
 
     def _append_large(self, prepared: Prepared, stored: int, body: Callable[[], bytes]) -> int:
         """Add a frame whose body of this length `body` writes; it gives the digest."""
@@ -311,14 +329,6 @@ class SequenceWriter(SequenceFile):
             self._exchange, self._exchange_index = Exchange.fresh(self._readers), index
             return self._exchange
         return self._exchange if index == self._exchange_index else self._exchange.continued()
-
-    def _running_session(self, index: int) -> RunningSession | None:
-        """The session under way, where its later frames are all alike."""
-        if self._exchange is None or index == self._exchange_index or self.kind is not SequenceKind.MERKLE:
-            return None
-        if self._running is None:
-            self._running = RunningSession(self._exchange, self._exchange_index, self.dig)
-        return self._running
 
     def _after(self, prepared: Prepared, payload_digest: bytes) -> tuple[Ending, Members]:
         """What the sequence ends with after this frame, and the frame's trailer."""

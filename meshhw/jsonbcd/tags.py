@@ -36,7 +36,8 @@ def head(family: int, length: int) -> bytes:
     """The tag and the shortest length of a token of `length` octets."""
     if length < 1 << 8:
         return bytes((family, length))
-    for selector in range(1, 3):
-        if length < 1 << (8 << selector):
-            return bytes([family + selector]) + length.to_bytes(1 << selector, "big")
+    if length < 1 << 16:
+        return bytes((family + 1, length >> 8, length & 0xFF))
+    if length < 1 << 32:
+        return bytes([family + 2]) + length.to_bytes(4, "big")
     return bytes([family + 3]) + length.to_bytes(8, "big")

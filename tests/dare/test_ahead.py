@@ -3,6 +3,7 @@ made so, and the headers of a session that is under way."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from io import BytesIO
@@ -14,6 +15,7 @@ from meshhw.dare import merkle
 from meshhw.dare.ahead import made_ahead
 from meshhw.dare.archive import make_archive, read_index
 from meshhw.dare.bodies import LARGEST, SMALLEST, BodyMaker, read_plain
+from meshhw.dare.digests import SHA256
 from meshhw.dare.exchange import RecipientKey
 from meshhw.dare.header import ContentMeta
 from meshhw.dare.kdf import body_key
@@ -127,13 +129,15 @@ def test_an_archive_of_files_of_every_size(tmp_path: Path, encrypted: bool) -> N
 @pytest.mark.parametrize("size", [0, 7, 65_536])
 def test_headers_of_a_running_session_are_spelled_as_all_are(content: ContentMeta, size: int) -> None:
     exchange = Exchange.fresh([RecipientKey(KEY.public)]).continued()
-    session, salt, payload = RunningSession(exchange, 1), bytes(range(16)), os.urandom(size)
-    sealed = session._sealed(salt, 12, 345, content, payload)
+    session = RunningSession(exchange, 1, merkle, hashlib.sha256, SHA256)
+    salt, payload = bytes(range(16)), os.urandom(size)
+    sealed = session._sealed(salt, 12, content, payload)
     info = {"Index": 12, "TreePosition": 345, "ExchangePosition": 1}
-    outline = Outline(content=content, extra={"SequenceInfo": info, "dig": "S512"})
+    outline = Outline(content=content, extra={"SequenceInfo": info, "dig": SHA256})
     prepared = prepare(outline, exchange, salt=salt)
-    assert sealed.header == canonical(prepared.members)
-    assert sealed.authenticated == prepared.authenticated
+    assert sealed.header(345) == canonical(prepared.members)
+    assert sealed.payload_digest == hashlib.sha256(sealed.body).digest()
+    assert sealed.leaf == merkle.leaf(prepared.authenticated, sealed.payload_digest)
     assert sealed.body == b"".join(prepared.body(BytesIO(payload)))
 
 
