@@ -126,11 +126,12 @@ def safe_target(name: PurePosixPath, target: str) -> str:
     return target
 
 
-def apply(path: Path, entry: Entry) -> None:
-    """Give a file its mode (without set-user-ID and the like) and times."""
-    if entry.kind != EntryKind.SYMLINK:
-        path.chmod(entry.mode & _KEPT_MODES)
+def apply(place: Path | int, entry: Entry) -> None:
+    """Give a file, by its path or open, its mode (without set-user-ID and the like) and times."""
+    is_link = entry.kind == EntryKind.SYMLINK
+    if not is_link:
+        os.chmod(place, entry.mode & _KEPT_MODES)  # noqa: PTH101 - it may be open
     seconds, _, fraction = entry.last_write_time.partition(".")
     if seconds.lstrip("-").isdigit() and fraction.isdigit():
         at = int(seconds) * 10**9 + int(fraction)
-        os.utime(path, ns=(at, at), follow_symlinks=False)
+        os.utime(place, ns=(at, at), follow_symlinks=not is_link)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -13,12 +15,16 @@ from meshhw.dare.archive_entry import Entry, EntryKind, apply, safe_name, safe_t
 from meshhw.dare.archive_progress import Meter, Progress
 from meshhw.dare.bodies import SMALLEST
 from meshhw.dare.header import ContentMeta
-from meshhw.dare.output import replacing
-from meshhw.dare.read import Heading, Sink
+from meshhw.dare.helper import in_two
+from meshhw.dare.output import replacing, write_all
+from meshhw.dare.read import Heading, Opened, Sink
+from meshhw.dare.segments import SEGMENT
 from meshhw.dare.sequence import Frame, SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError
 
+_TOGETHER = 32
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _EXTRACTED_AHEAD = 1 << 26
 """Above, a file is told of while it is written, and not afterwards."""
 
@@ -36,29 +42,78 @@ def extract(
     """
     ordered = sorted(entries, key=lambda entry: (entry.kind == EntryKind.SYMLINK, entry.unique_id))
     names = [(entry, safe_name(entry.unique_id)) for entry in ordered]
-    target.mkdir(parents=True, exist_ok=True)
     meter = Meter(progress, sum(entry.size for entry, _ in names))
-    directories: list[tuple[Path, Entry]] = []
+    directories = _make_directories(names, target)
+    small = [entry for entry, _ in names if entry.kind == EntryKind.FILE and entry.size <= SEGMENT]
+    _extract_small(archive, reader, small, target, meter)
 
-    def write(place: _Place, over: Callable[[Sink], Sink] = lambda sink: sink) -> bool:
+    def write(
+        place: _Place, over: Callable[[Sink], Sink] = lambda sink: sink, *, beside: bool = False
+    ) -> bool:
         with replacing(place.path, private=True) as file:
-            opened = reader.stream(place.frame, over(file.write), heading=place.heading)
+            opened = reader.stream(place.frame, over(file.write), heading=place.heading, beside=beside)
             _require_named(opened.content, place.entry)
         apply(place.path, place.entry)
         return True
 
-    with made_ahead(
-        _places(archive, reader, names, target, directories), _is_extracted_ahead, write
-    ) as places:
+    with made_ahead(_places(archive, reader, names, target), _is_extracted_ahead, write) as places:
         for place, written in places:
             if written:
                 meter.count(place.entry.size)
             elif place.entry.kind == EntryKind.SYMLINK:
                 _make_link(place, reader)
             else:
-                write(place, meter.over)
+                write(place, meter.over, beside=True)
     for path, entry in reversed(directories):  # last, since what is written in them changes their times
         apply(path, entry)
+
+
+def _extract_small(
+    archive: SequenceFile, reader: SequenceReader, entries: Sequence[Entry], target: Path, meter: Meter
+) -> None:
+    """Write files of one segment, in two processes."""
+    asked = os.getpid()
+    parts = [entries[at : at + _TOGETHER] for at in range(0, len(entries), _TOGETHER)]
+    if len(parts) > 1:
+        reader.learn(_index_in(archive, entry) for entry in entries)
+
+    def write(part: Sequence[Entry]) -> bytes:
+        if os.getpid() != asked:
+            reader.ask_nobody()  # tokens answer the process that opened them
+        for entry in part:
+            pieces, opened = _opened(reader, archive.frame(_index_in(archive, entry)))
+            _require_named(opened.content, entry)
+            _write_whole(f"{target}/{entry.unique_id}", pieces, entry)
+        return b""
+
+    with in_two(parts, write) as done:
+        for part, _ in zip(parts, done, strict=True):
+            meter.count(sum(entry.size for entry in part))
+
+
+def _opened(reader: SequenceReader, frame: Frame) -> tuple[list[bytes], Opened]:
+    pieces: list[bytes] = []
+    return pieces, reader.stream(frame, lambda piece: pieces.append(bytes(piece)))
+
+
+def _write_whole(path: str, octets: Sequence[bytes], entry: Entry) -> None:
+    """A small file, whole or not at all, with its mode and times. Raises MeshError."""
+    directory, _, name = path.rpartition("/")
+    beside = f"{directory}/.{name[:40]}.{secrets.token_hex(8)}.part"
+    try:
+        descriptor = os.open(beside, _NEW, 0o600)
+        try:
+            for piece in octets:
+                write_all(descriptor, piece)
+            apply(descriptor, entry)
+            os.rename(beside, path)  # noqa: PTH104 - what a Path costs is seen in ten thousand files
+        except BaseException:
+            os.unlink(beside)  # noqa: PTH108
+            raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise MeshError(f"{path} cannot be written: {error.strerror}") from error
 
 
 class _Place(NamedTuple):
@@ -70,24 +125,34 @@ class _Place(NamedTuple):
     heading: Heading
 
 
+def _make_directories(names: Iterable[tuple[Entry, PurePosixPath]], target: Path) -> list[tuple[Path, Entry]]:
+    """Make the directories among the entries, and those that any of them is in."""
+    target.mkdir(parents=True, exist_ok=True)
+    made: set[Path] = {target}
+    known: set[str] = set()
+    directories: list[tuple[Path, Entry]] = []
+    for entry, name in names:
+        parent = entry.unique_id.rpartition("/")[0]
+        if parent not in known:
+            known.add(parent)
+            _make_parents(target / name, made)
+        if entry.kind == EntryKind.DIRECTORY:
+            _make_directory(target / name)
+            directories.append((target / name, entry))
+    return directories
+
+
 def _places(
     archive: SequenceFile,
     reader: SequenceReader,
     names: Iterable[tuple[Entry, PurePosixPath]],
     target: Path,
-    directories: list[tuple[Path, Entry]],
 ) -> Iterator[_Place]:
-    """All but the directories, which are made and told of."""
-    made = {target}
+    """All but the directories and the small files."""
     for entry, name in names:
-        path = target / name
-        _make_parents(path, made)
-        if entry.kind == EntryKind.DIRECTORY:
-            _make_directory(path)
-            directories.append((path, entry))
-        else:
-            frame = _frame_of(archive, entry)
-            yield _Place(path, entry, frame, reader.heading(frame))
+        if entry.kind == EntryKind.SYMLINK or (entry.kind != EntryKind.DIRECTORY and entry.size > SEGMENT):
+            frame = archive.frame(_index_in(archive, entry))
+            yield _Place(target / name, entry, frame, reader.heading(frame))
 
 
 def _is_extracted_ahead(place: _Place) -> bool:
@@ -103,10 +168,10 @@ def _make_link(place: _Place, reader: SequenceReader) -> None:
     apply(place.path, place.entry)
 
 
-def _frame_of(archive: SequenceFile, entry: Entry) -> Frame:
+def _index_in(archive: SequenceFile, entry: Entry) -> int:
     if not 0 < entry.index < len(archive):
         raise IntegrityError("the archive's index points outside of it")
-    return archive.frame(entry.index)
+    return entry.index
 
 
 def _require_named(content: ContentMeta, entry: Entry) -> None:

@@ -25,8 +25,9 @@ class Beside:
     the work raises is raised by the next call.
     """
 
-    def __init__(self, work: Callable[[Octets], object]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[Octets], object], *, threaded: bool = True) -> None:
+        """Not `threaded`, it is done at once: who works on several files has a thread for each."""
+        self._work, self._threaded = work, threaded
         self._queue: Queue[Octets | None]
         self._thread: Thread | None = None
         self._error: Exception | None = None
@@ -42,7 +43,7 @@ class Beside:
     def hand_over(self, piece: Octets) -> None:
         """One piece more."""
         if self._thread is None:
-            if len(piece) < _WORTH_A_THREAD:
+            if len(piece) < _WORTH_A_THREAD or not self._threaded:
                 self._work(piece)
                 return
             self._queue = Queue(AHEAD)
@@ -78,9 +79,9 @@ class Beside:
 class BackgroundDigest(Beside):
     """SHA-512 (or another digest) of octets that are handed over in pieces: it is slower than the cipher."""
 
-    def __init__(self, algorithm: str = "sha512") -> None:
+    def __init__(self, algorithm: str = "sha512", *, threaded: bool = True) -> None:
         self._digest = hashlib.new(algorithm)
-        super().__init__(self._digest.update)
+        super().__init__(self._digest.update, threaded=threaded)
 
     def update(self, piece: Octets) -> None:
         """Add octets."""

@@ -16,6 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from meshhw.dare.output import write_all
+
 AHEAD = 2
 """Parts that the helper is given before it is done with the first."""
 _KEPT = 16
@@ -143,9 +145,9 @@ def _serve(
             try:
                 octets = work(parts[int.from_bytes(number, "big")])
             except Exception:  # it is met again by the other process, and told there
-                _write(answers, _FAILED.to_bytes(8, "big"))
+                write_all(answers, _FAILED.to_bytes(8, "big"))
             else:
-                _write(answers, len(octets).to_bytes(8, "big") + octets)
+                write_all(answers, len(octets).to_bytes(8, "big") + octets)
     finally:
         os._exit(0)
 
@@ -171,9 +173,3 @@ def _read(descriptor: int, count: int) -> bytes:
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
-
-
-def _write(descriptor: int, octets: bytes) -> None:
-    rest = memoryview(octets)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

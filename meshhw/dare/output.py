@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from meshhw.dare.segments import Octets
 from meshhw.errors import MeshError
 from meshhw.files import sync_directory
 
@@ -20,7 +21,7 @@ def replacing(path: Path, *, private: bool = False, sync: bool = False) -> Itera
 
     Raises MeshError when the directory or disk refuses.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     try:
         with open(beside, "xb", opener=_private if private else None) as file:
             yield file
@@ -35,6 +36,13 @@ def replacing(path: Path, *, private: bool = False, sync: bool = False) -> Itera
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def write_all(descriptor: int, octets: Octets) -> None:
+    """Write all of these octets. Raises OSError."""
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _private(path: str, flags: int) -> int:

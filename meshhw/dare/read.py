@@ -232,7 +232,9 @@ def _stored(stream: EnvelopeStream, heading: Heading, detached: BinaryIO | None)
     yield from iter(lambda: detached.read(1 << 20), b"")
 
 
-def pour(heading: Heading, pieces: Iterator[Octets], sink: Sink | None) -> DecryptionFailed | None:
+def pour(
+    heading: Heading, pieces: Iterator[Octets], sink: Sink | None, *, beside: bool = True
+) -> DecryptionFailed | None:
     """Decrypt into the sink. A fault of the form without a MAC is kept back until the signatures were
     checked: told first, it would answer a forger's questions about the padding."""
     if sink is None:
@@ -240,10 +242,10 @@ def pour(heading: Heading, pieces: Iterator[Octets], sink: Sink | None) -> Decry
             pass
         return None
     try:
-        with Beside(sink) as beside:
-            for plain in heading.plain(pieces, keep=KEEP):
-                beside.hand_over(plain)
-            beside.join()
+        with Beside(sink, threaded=beside) as writer:
+            for plain in heading.plain(pieces, keep=KEEP if beside else 0):
+                writer.hand_over(plain)
+            writer.join()
     except DecryptionFailed as error:
         if heading.cipher is not Cipher.CBC:
             raise

@@ -84,6 +84,11 @@ def encrypt_one(key: bytes, plain: bytes) -> bytes:
     return AESGCM(key).encrypt(_ONLY, plain, None)
 
 
+def decrypt_one(key: bytes, stored: bytes) -> bytes:
+    """The plaintext of a stored body of one segment. Raises DecryptionFailed."""
+    return decrypt_segment(AESGCM(key), 0, stored, last=True)
+
+
 def decrypt_stream(key: bytes, pieces: Iterable[Octets], *, keep: int | None = None) -> Iterator[Octets]:
     """The plaintext of a stored body that comes in pieces, none of them empty, each good until the second one
     after it. What was yielded has passed its tag; whether the body is whole is known at the end alone. `keep`

@@ -23,6 +23,7 @@ from meshhw.dare.ending import Ending, ending_of
 from meshhw.dare.exchange import Readers
 from meshhw.dare.frame import OctetsView, frame, frame_head, record, record_head, span_at
 from meshhw.dare.header import ContentMeta, Members, authenticated_octets, parse_header
+from meshhw.dare.output import write_all
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
 from meshhw.dare.running import RunningSession, Sealed
 from meshhw.dare.segments import Octets
@@ -149,7 +150,7 @@ class SequenceWriter(SequenceFile):
 
         def write() -> bytes:
             for piece in made.pieces:
-                _write_all(self._descriptor, piece)
+                write_all(self._descriptor, piece)
             return made.digest
 
         return self._append_large(prepared, sum(map(len, made.pieces)), write)
@@ -176,7 +177,7 @@ class SequenceWriter(SequenceFile):
         then ends as it did after the last flush, and this writer is done."""
         if self._pending:
             with self._undone_on_error():
-                _write_all(self._descriptor, self._pending)
+                write_all(self._descriptor, self._pending)
             self.end += len(self._pending)
             self._pending = bytearray()
         if sync:
@@ -243,9 +244,9 @@ class SequenceWriter(SequenceFile):
         after = len(record(canonical(self._after(prepared, bytes(self._digest().digest_size))[1])))
         head = frame_head(len(before) + stored + after)
         with self._undone_on_error():
-            _write_all(self._descriptor, head + before)
+            write_all(self._descriptor, head + before)
             ending, trailer = self._after(prepared, body())
-            _write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
+            write_all(self._descriptor, record(canonical(trailer)) + head[::-1])
         self.positions.append(self.end)
         self.end += len(before) + stored + after + 2 * len(head)
         self._ending = ending
@@ -258,7 +259,7 @@ class SequenceWriter(SequenceFile):
                 length -= len(piece)
                 if length < 0:
                     break
-                _write_all(self._descriptor, piece)
+                write_all(self._descriptor, piece)
             if length:
                 raise StateError(
                     "the file changed while it was read", hint="repeat when nothing writes to it"
@@ -402,12 +403,6 @@ def _unsigned(outline: Outline | None) -> Outline:
     if outline is not None and outline.signers:
         raise UsageError("a streamed frame is not signed itself: sign the sequence's head")
     return outline or Outline()
-
-
-def _write_all(descriptor: int, octets: Octets) -> None:
-    rest = memoryview(octets)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _private(path: str, flags: int) -> int:

@@ -26,7 +26,8 @@ from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import IntegrityError, KeyNotFound, StateError, UsageError
 
-KEY = LocalKey(PrivateKey(Algorithm.X25519, bytes(range(32))))
+PRIVATE = PrivateKey(Algorithm.X25519, bytes(range(32)))
+KEY = LocalKey(PRIVATE)
 SIGNER = LocalKey(PrivateKey(Algorithm.ED25519, bytes(range(32))))
 RING = KeyRing([KEY])
 READERS = [RecipientKey(KEY.public)]
