@@ -16,6 +16,7 @@ from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
+from meshhw.lab.piv.personality import PERSONALITIES
 from meshhw.lab.piv.tlv import tlv
 from meshhw.lab.piv.token import PIN, PUK
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -26,7 +27,6 @@ PKCS11_OVER_CARDS = {
 }
 CERTIFIED = (("9a", Operation.SIGN, 0x5FC105), ("9d", Operation.AGREE, 0x5FC10B))
 """Slots, their use, and the objects that hold their certificates (SP 800-73-4, table 3)."""
-PERSONALITIES = ["4.3", "5.4", "5.7", "plain", "imitator"]
 
 
 @dataclass(frozen=True)
