@@ -390,4 +390,13 @@ def test_killed_at_a_change_of_a_file_the_earlier_account_stays_or_the_new_one_i
         if done:
             assert family.tablet.device.udf in pending_updates(family.host.home, found.udf)
         assert read(family.host) == {"before"}
+        if not done:
+            record = succeed(family.host, "laptop")
+            assert record.udf != found.udf
+        assert kept_accounts(family.host) == {family.old, standing(family.host, ALICE).udf}
     assert not seen
+
+
+def kept_accounts(host: Host) -> set[str]:
+    """All that is in the directory of accounts, hidden files too."""
+    return {path.name for path in (host.home / "accounts").iterdir()}

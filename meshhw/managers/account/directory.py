@@ -6,14 +6,15 @@ are sealed to a token.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from meshhw import files
 from meshhw.dare.envelope import Envelope
-from meshhw.errors import KeyNotFound
+from meshhw.errors import KeyNotFound, StateError
 from meshhw.keystore.api import OpenOptions, Token
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account.sealedfile import sealed, sealed_long, sealer_of, unsealed
@@ -29,6 +30,34 @@ KEYS = "keys.sealed"
 GRANTED = "granted.dare"
 EPOCHS = "epochs"
 _LIMIT = 1 << 20
+_MARK = ".making"
+
+
+def sweep(home: Path, known: Callable[[], Collection[str]]) -> list[str]:
+    """Remove what killed processes have left of accounts that were never made: nobody knows of them, and a
+    sealed seed may be in them. Their UDFs. `known` tells the accounts that are made; it is asked anew for
+    each one, when whoever was making it has ended."""
+    gone = []
+    for mark in (home / "accounts").glob(f".*{_MARK}"):
+        udf = mark.name[1 : -len(_MARK)]
+        with suppress(StateError), _held(mark):
+            directory = mark.with_name(udf)
+            if udf not in known() and not (directory / CATALOGED).exists() and directory.exists():
+                shutil.rmtree(directory)
+                gone.append(udf)
+            mark.unlink(missing_ok=True)
+    return gone
+
+
+@contextmanager
+def _held(mark: Path) -> Iterator[None]:
+    """The mark, locked until the end. Raises StateError while another process holds it."""
+    descriptor = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        files.lock(descriptor, mark, 0)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class AccountDirectory:
@@ -55,6 +84,19 @@ class AccountDirectory:
             if fresh:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
+
+    @contextmanager
+    def founding(self) -> Iterator[None]:
+        """Make the directory of a new account. It goes again when the block raises; when the process is
+        killed meanwhile, `sweep` finds it by the mark beside it, whose lock ends with the process."""
+        accounts = files.private_directory(self.path.parent)
+        mark = accounts / f".{self._udf}{_MARK}"
+        with _held(mark):
+            try:
+                with self.making():
+                    yield
+            finally:
+                mark.unlink(missing_ok=True)
 
     def write_profile(self, envelope: bytes) -> None:
         """Keep the signed profile."""

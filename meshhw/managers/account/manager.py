@@ -24,7 +24,7 @@ from meshhw.keystore.placement import Plan
 from meshhw.managers.account.administrators import listed
 from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
-from meshhw.managers.account.directory import AccountDirectory
+from meshhw.managers.account.directory import AccountDirectory, sweep
 from meshhw.managers.account.founding import founder_entry, founder_roles
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.quorums import quorum, words
@@ -171,6 +171,7 @@ class AccountManager:
         left. Raises what the tokens raise."""
         seed = new.request.seed
         label = f"mesh {new.address}".strip()
+        sweep(self._host.home, lambda: {record.udf for record in self._host.profiles(KIND)})
         if new.predecessor is not None and seed is not None:
             new.predecessor.state(LocalKey(seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT])))
         with self._maker.making(new.plan, _derive(new), label) as made, ExitStack() as signers:
@@ -182,7 +183,7 @@ class AccountManager:
             record = _signed_record(made, new, sign[ROOT])
             directory = AccountDirectory(self._host.home, record.udf)
             self._refuse_twin(record.udf)
-            with directory.making():
+            with directory.founding():
                 sealer = self._sealer(new)
                 if seed is not None:
                     directory.write_seed(sealer, seed)
