@@ -9,6 +9,7 @@ the device's tokens, so that nothing of them is published (rule R10).
 from __future__ import annotations
 
 import hmac
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +84,16 @@ def preconfigure(host: Host, record: ProfileRecord, maker: str, directory: Path,
     uri = connection_uri(maker, key)
     name = symmetric_key_id(key)
     profile: Enveloped[ProfileDevice] = Enveloped(Envelope.parse(record.envelope).array())
-    _keep(host, record, name, Code(device=record.udf, uri=uri), options)
     public = DevicePreconfigurationPublic(enveloped_profile_device=profile)
     content = ContentMeta(message_type=type(public).__name__, content_type=CONTENT_TYPE)
     letter = seal(encode(public), Outline(readers=[key], content=content))
-    with replacing(publication(directory, name)) as target:
-        target.write(letter.octets())
+    path = _keep(host, record, name, Code(device=record.udf, uri=uri), options)
+    try:
+        with replacing(publication(directory, name)) as target:
+            target.write(letter.octets())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return uri
 
 
@@ -178,22 +183,18 @@ def _earl_key(uri: str) -> UDF:
     return key
 
 
-def _keep(host: Host, record: ProfileRecord, name: str, code: Code, options: OpenOptions) -> None:
-    """Seal the code to the token of the device's encryption key, or to the vault where that seals nothing."""
+def _keep(host: Host, record: ProfileRecord, name: str, code: Code, options: OpenOptions) -> Path:
+    """Seal the code to the token of the device's encryption key, or to the vault where that seals nothing;
+    where it is kept."""
     path = files.private_directory(host.home / "preconfigured") / f"{name}.sealed"
     private = msgspec.json.encode(code)
-    token = registry.open_token(record.key("encryption").key_uri.token, options)
-    try:
+    with closing(registry.open_token(record.key("encryption").key_uri.token, options)) as token:
         if isinstance(token, Seals):
             files.replace(path, sealed(token, private, _purpose(name)))
-            return
-    finally:
-        token.close()
-    vault = registry.open_token(VAULT, options)
-    try:
+            return path
+    with closing(registry.open_token(VAULT, options)) as vault:
         files.replace(path, sealed(vault, private, _purpose(name)))
-    finally:
-        vault.close()
+    return path
 
 
 def _purpose(name: str) -> str:
