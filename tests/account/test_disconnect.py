@@ -41,7 +41,8 @@ from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import opened_store
 from meshhw.managers.account.updates import update_path
 from meshhw.managers.host import Host
-from meshhw.schema.entry import CatalogedCredential
+from meshhw.schema.capability import AccessCapability, CapabilityDecryptPartial
+from meshhw.schema.entry import CatalogedAccess, CatalogedCredential
 from meshhw.udf import fingerprint
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
 
@@ -161,6 +162,33 @@ def test_the_profile_is_raised_and_the_device_is_gone(here: Authority, laptop: P
     assert not update_path(here.directory.path, laptop.device.udf).exists()
     names = Names.of(standing(here.host, ALICE), OPTIONS)
     assert [item.name for item in names.all() if item.name] == ["tablet"]
+
+
+def test_what_a_service_does_for_the_lost_device_ends_and_nothing_else(
+    here: Authority, laptop: Phone, tablet: Phone
+) -> None:
+    def capabilities() -> dict[str, bool | None]:
+        with opened_store(here.host, "MMM_Access", OPTIONS) as store:
+            return {
+                key: entry.capability.active for key, entry in store.all(CatalogedAccess) if entry.capability
+            }
+
+    connection = membership(laptop.host).entry
+    with opened_store(here.host, "MMM_Access", OPTIONS, writable=True) as store:
+        for key, capability in {
+            "by device": AccessCapability(udf=laptop.device.udf, active=True),
+            "by authentication": AccessCapability(udf=connection.udf, active=True),
+            "by grantee": CapabilityDecryptPartial(udf="M", grantee_udf=laptop.device.udf, active=True),
+            "of another": CapabilityDecryptPartial(udf="M", grantee_udf=tablet.device.udf, active=True),
+        }.items():
+            store.put(key, CatalogedAccess(capability=capability))
+    leave(here, "laptop")
+    assert capabilities() == {
+        "by device": False,
+        "by authentication": False,
+        "by grantee": False,
+        "of another": True,
+    }
 
 
 def test_a_device_without_common_keys_costs_no_root_signature(here: Authority, tmp_path: Path) -> None:

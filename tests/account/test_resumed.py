@@ -16,8 +16,10 @@ from meshhw.managers.account.complete import receive
 from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.journal import left_over, resume
 from meshhw.managers.account.membership import membership
+from meshhw.managers.account.names import Names
 from meshhw.managers.account.preconfigured import preconfigure, published
 from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.standing import standing
 from meshhw.managers.account.updates import pending_updates
 from tests.account.killing import killed_everywhere
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
@@ -133,6 +135,8 @@ def test_a_connected_administrators_disconnection_is_undone_or_carried_out(
         assert left_over(authority(desk.host, ALICE, OPTIONS)) is None
         write(desk.host, AFTER)
         assert read(desk.host) == {"before", "after"}
+        named = Names.of(standing(desk.host, ALICE), OPTIONS).all()
+        assert {item.name for item in named if item.name} == {"desk", "tablet"}
     with opened_devices(desk.host, OPTIONS) as devices:
         assert {item.local_name for item in devices.devices()} == {None, "desk", "tablet"}
     assert seen == {True, False}

@@ -101,10 +101,12 @@ def _change_catalog(found: Authority, keys: ActivationCommon, journal: Journal) 
         lost = before.get(journal.removed) if journal.removed else None
         if lost is not None:
             _deactivate(found, keys, lost)
-            devices.remove(journal.removed)
             if store_path(found.directory.path, APPLICATIONS).exists():
                 rings = {APPLICATIONS: store_ring(keys, APPLICATIONS)}
                 Names(standing(found.host, found.udf), rings).withdraw(journal.removed)
+            devices.remove(
+                journal.removed
+            )  # last: whoever goes on after a crash sees by it what is left to do
         devices.store.catalog.flush(sync=True)
 
 
