@@ -114,7 +114,7 @@ class Family(ABC):
 
     def pull_during(self) -> threading.Timer:
         """Take the token away in the middle of the signature that is asked for next."""
-        self.slow_down(0.8)
+        self.slow_down(0.6)
         timer = threading.Timer(0.2, self.pull)
         timer.start()
         return timer

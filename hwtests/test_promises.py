@@ -258,7 +258,7 @@ def test_cancelled_touch(family: Family) -> None:
         family.unwilling_finger()
         timer = threading.Timer(0.5, lambda: setattr(person, "stop", True))
         timer.start()
-        with at_once(4), pytest.raises(Cancelled):
+        with at_once(8), pytest.raises(Cancelled):
             subject.use()
         timer.join()
         family.heal()

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
@@ -70,8 +71,9 @@ class Connection:
             self._turn.release()
 
     def close(self) -> None:
-        """Flush, disconnect. A TPM that hangs is left as it is. Closing twice is fine."""
+        """Flush, disconnect; a TPM that hangs when it answers after all. Closing twice is fine."""
         if self._limit.poisoned:
+            self._limit.leave(self._drop_quietly)
             return
         self._limit.run(self._drop)
         self._limit.close()
@@ -168,6 +170,10 @@ class Connection:
     def _release(self) -> None:
         if self._context is not None:
             self._context.release()
+
+    def _drop_quietly(self) -> None:
+        with suppress(tss().TSS2_Exception):
+            self._drop()
 
     def _drop(self) -> None:
         _open.discard(self)
