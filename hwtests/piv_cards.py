@@ -43,7 +43,7 @@ def within(seconds: float) -> Iterator[None]:
     assert time.monotonic() - start < seconds
 
 
-def wait_until_empty(reader: str, seconds: float = 10.0) -> None:
+def wait_until_empty(reader: str, seconds: float = 30.0) -> None:
     """Until PC/SC has seen that no card is in that reader."""
     end = time.monotonic() + seconds
     context = Context()
@@ -61,7 +61,7 @@ from smartcard.scard import *
 _, context = SCardEstablishContext(SCARD_SCOPE_USER)
 what, reader = sys.argv[1:]
 mode = SCARD_SHARE_EXCLUSIVE if what == "exclusive" else SCARD_SHARE_SHARED
-end = time.monotonic() + 10  # whoever looked at the card a moment ago may not have let it go yet
+end = time.monotonic() + 30  # whoever looked at the card a moment ago may not have let it go yet
 while True:
     result, card, protocol = SCardConnect(context, reader, mode, SCARD_PROTOCOL_T0 | SCARD_PROTOCOL_T1)
     if result != SCARD_E_SHARING_VIOLATION or time.monotonic() > end:
@@ -95,5 +95,5 @@ def start_another(virtual: VirtualPivToken, what: str) -> subprocess.Popen[str]:
 
 def another_program(virtual: VirtualPivToken, what: str) -> None:
     process = start_another(virtual, what)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0

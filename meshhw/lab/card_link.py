@@ -18,6 +18,10 @@ ABSENCE_SECONDS = 0.8
 """pcscd looks for cards every 0.4 s; one that is away for less is not seen to leave, nor powered again."""
 
 
+NOTICED_SECONDS = 20.0
+"""How long a reader may take to listen, and to find its card, on a busy machine."""
+
+
 class CardGone(Exception):
     """Raised by a card within `transmit`: it leaves the reader, with a last answer or without one."""
 
@@ -64,7 +68,7 @@ class CardLink:
         """True while the reader sees a card."""
         return self._socket is not None
 
-    def insert(self, seconds: float = 5.0) -> None:
+    def insert(self, seconds: float = NOTICED_SECONDS) -> None:
         """Put the card into the reader. Raises ConnectionRefusedError if none listens in time."""
         if self._socket is not None:
             return
@@ -75,7 +79,7 @@ class CardLink:
         self._thread = threading.Thread(target=self._serve, args=(connection,), name="card", daemon=True)
         self._thread.start()
 
-    def wait_powered(self, seconds: float = 5.0) -> bool:
+    def wait_powered(self, seconds: float = NOTICED_SECONDS) -> bool:
         """Whether the reader has found the card and powered it, within that time."""
         return self._powered.wait(seconds)
 

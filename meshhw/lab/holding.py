@@ -11,12 +11,12 @@ from typing import Self
 
 from meshhw.errors import TokenBusy
 
-PATIENCE = 15.0
+PATIENCE = 25.0
 _HOLD = """
 import sys, time
 from smartcard.scard import *
 _, context = SCardEstablishContext(SCARD_SCOPE_SYSTEM)
-end = time.monotonic() + 10
+end = time.monotonic() + 20
 while True:
     code, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_ANY)
     if code == 0 or time.monotonic() > end:
@@ -31,7 +31,7 @@ class CardHolder:
     """It holds the card in a reader until `release`."""
 
     def __init__(self, reader: str, env: Mapping[str, str]) -> None:
-        """Raises TokenBusy when it does not get the card within ten seconds or so."""
+        """Raises TokenBusy when it does not get the card within twenty seconds or so."""
         arguments = [sys.executable, "-c", _HOLD, reader]
         self._process = subprocess.Popen(
             arguments, env=os.environ | env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

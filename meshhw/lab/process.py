@@ -13,7 +13,7 @@ from typing import Self
 
 from meshhw.errors import DriverUnavailable, OperationTimeout, TokenFault
 
-STOP_SECONDS = 3.0
+START_SECONDS, STOP_SECONDS = 30.0, 3.0
 
 
 def find_program(name: str, package: str) -> str:
@@ -65,7 +65,7 @@ class Daemon:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Wait for `ready()`. Raises TokenFault with the log's end if the daemon ends, OperationTimeout."""
         limit = time.monotonic() + seconds
         while not ready():

@@ -27,7 +27,6 @@ DRIVERS = (
     Path("/usr/local/lib/pcsc/drivers/serial/libifdvpcd.so"),
 )
 SYSTEM_SOCKET = Path("/run/pcscd/pcscd.comm")
-START_SECONDS = 10.0
 ATTEMPTS = 4
 LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path holds 108 octets, the last one zero
 
@@ -146,7 +145,7 @@ class PcscDaemon:
         self._log.unlink(missing_ok=True)
         daemon = self._daemon = Daemon(self._command(), self._log)
         try:
-            daemon.wait_until(lambda: _answers(self.socket), START_SECONDS)
+            daemon.wait_until(lambda: _answers(self.socket))
         except (TokenFault, OperationTimeout):
             return False
         return "Address already in use" not in self._said()
