@@ -315,6 +315,26 @@ def test_cards_without_any_name_are_named_by_their_reader(insert_card: InsertCar
     assert virtual.uri.get("reader") == virtual.reader.name
 
 
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_card_that_turns_x25519_round_keeps_no_such_key(insert_card: InsertCard, *, imported: bool) -> None:
+    claims = PERSONALITIES["imitator"]
+    virtual = insert_card(PivCard(replace(claims, ways=replace(claims.ways, turns_x25519=True))))
+    token = opened(virtual)
+    spec, private = KeySpec(Algorithm.X25519), PrivateKey(Algorithm.X25519, bytes(range(32)))
+    with pytest.raises(NotSupported, match="RFC 7748"):
+        token.import_key(private, spec) if imported else token.generate(spec)
+    assert not token.keys()
+    assert not token.capabilities().can(Algorithm.X25519, Operation.GENERATE)
+    token.close()
+
+
+def test_a_card_that_does_not_is_trusted_with_one(insert_card: InsertCard) -> None:
+    token = opened(insert_card("imitator"))
+    made = token.generate(KeySpec(Algorithm.X25519))
+    assert [key.uri for key in held(token)] == [made.uri]
+    token.close()
+
+
 def long_signer() -> PivCard:
     """An imitator without the limit on EdDSA."""
     return PivCard(replace(PERSONALITIES["imitator"], longest_eddsa=None))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
     decode_dss_signature,
@@ -276,6 +277,14 @@ def handle(session: CardSession, login: Login, key: KeyFacts) -> PivKey:
     """The handle of the class that fits the key's algorithm."""
     uri = session.identity.uri.key(slot=slots.name(key.slot))
     return _CLASSES.get(key.algorithm, RsaKey)(session, login, uri, key)
+
+
+def agrees_rightly(key: X25519Key) -> bool:
+    """Whether it agrees on the same as a key of this program does with its public key."""
+    ours = x25519.X25519PrivateKey.generate()
+    theirs = x25519.X25519PublicKey.from_public_bytes(key.public.octets)
+    result = key.agree(PublicKey(Algorithm.X25519, ours.public_key().public_bytes_raw()))
+    return hmac.compare_digest(result, ours.exchange(theirs))
 
 
 def _not_trivial(result: bytes) -> bytes:

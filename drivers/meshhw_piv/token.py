@@ -15,7 +15,7 @@ from meshhw_piv import eddsa, facts, seals, slots
 from meshhw_piv.admin import Administration
 from meshhw_piv.discovery import describe
 from meshhw_piv.facts import KeyFacts
-from meshhw_piv.keys import handle
+from meshhw_piv.keys import X25519Key, agrees_rightly, handle
 from meshhw_piv.login import Login
 from meshhw_piv.making import Maker
 from meshhw_piv.session import CardSession
@@ -185,7 +185,29 @@ class PivToken:
         return self._session.run(doing, lambda: self._session.steady(work))
 
     def _changed(self, doing: str, work: Callable[[], KeyFacts]) -> Key:
-        return handle(self._session, self._login, self._run(doing, work))
+        key = handle(self._session, self._login, self._run(doing, work))
+        if isinstance(key, X25519Key) and not self._session.identity.yubikey:
+            self._check_agreement(key)
+        return key
+
+    def _check_agreement(self, key: X25519Key) -> None:
+        """Delete a key that does not agree as everybody's do, before anything is encrypted to it.
+
+        Cards of other makers are known that have the octets of X25519 the wrong way round.
+        """
+        try:
+            right = agrees_rightly(key)
+        except BaseException:
+            self.delete(key.uri)
+            raise
+        if not right:
+            self._session.refused.add(key.algorithm)
+            self.delete(key.uri)
+            raise NotSupported(
+                f"{self._session.identity.label} agrees with X25519 keys otherwise than RFC 7748 says; "
+                "the new key was deleted",
+                hint="make a P-256 key on it",
+            )
 
     def _slot(self, uri: KeyURI) -> int:
         """The slot of a key of this card. Raises TokenMismatch, KeyNotFound, InvalidURI."""

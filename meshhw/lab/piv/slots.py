@@ -8,7 +8,7 @@ from meshhw.lab.piv import apdu, auth, keys
 from meshhw.lab.piv.apdu import CardError, Command
 from meshhw.lab.piv.context import Context
 from meshhw.lab.piv.keys import SlotKey
-from meshhw.lab.piv.personality import Personality
+from meshhw.lab.piv.personality import X25519, Personality
 from meshhw.lab.piv.state import ATTESTATION_SLOT, DEFAULT_MANAGEMENT_KEY, Reference
 from meshhw.lab.piv.tlv import fields, tlv, unwrap
 
@@ -63,7 +63,8 @@ def authenticate(context: Context, command: Command) -> bytes:
         key.touched = time.monotonic()
     asked = fields(unwrap(auth.DYNAMIC, command.data))
     if EXPONENTIATION in asked:
-        result = key.agree(asked[EXPONENTIATION], whole=ways.bare_answers)
+        turn = -1 if ways.turns_x25519 and key.algorithm == X25519 else 1
+        result = key.agree(asked[EXPONENTIATION][::turn], whole=ways.bare_answers)[::turn]
     else:
         result = key.raw(asked.get(auth.CHALLENGE, b""), context.lasting.personality)
     return tlv(auth.DYNAMIC, tlv(auth.RESPONSE, result))

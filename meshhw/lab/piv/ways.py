@@ -48,5 +48,7 @@ class Ways:
     """Whether SELECT takes nothing but the application's name with its version."""
     bare_answers: bool = False
     """Public keys without their template, signatures as two numbers, agreements as whole points."""
+    turns_x25519: bool = False
+    """Whether the octets of X25519's coordinates are the wrong way round."""
     padded_objects: bool = False
     """Whether values are filled up with octets 00."""
