@@ -137,6 +137,15 @@ def test_erased_tokens_are_empty(home: Home) -> None:
     assert home.json("token", "keys", "softhsm-1") == []
 
 
+def test_attestations_are_checked_up_to_the_labs_own_root(home: Home) -> None:
+    home.run("lab", "up", "--piv", "2")
+    home.use_lab()
+    for token in ("piv-1", "piv-2"):
+        key = home.json("key", "generate", "--on", token, "--algorithm", "P-256")["uri"]
+        checked = home.json("key", "attest", key, "--root", home.env["MESHHW_LAB_PIV_ROOT"])
+        assert checked["facts"]["generated_inside"] is True, checked
+
+
 def test_what_cannot_befall_and_who_is_not_there(home: Home) -> None:
     home.run("lab", "up", "--softhsm", "1")
     assert home.run("lab", "fault", "softhsm-1", "notouch").returncode == 5

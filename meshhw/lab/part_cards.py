@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meshhw import files
 from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.faults import SLOW_SECONDS, Fault
 from meshhw.lab.holding import CardHolder
 from meshhw.lab.part import LabToken, Order, impossible
+from meshhw.lab.piv.attestation import Authority
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.token import PIN, PUK, VirtualPivToken
@@ -20,6 +22,8 @@ from meshhw.lab.vpcd import LONGEST_SOCKET_PATH, PcscDaemon, VirtualReader, lab_
 
 VirtualCard = VirtualPivToken | VirtualCtapToken
 FOR_EVER = 1 << 30
+ROOT_VARIABLE, ROOT_FILE = "MESHHW_LAB_PIV_ROOT", "piv-root.pem"
+"""Where a program finds the root certificate of the PIV cards' attestations."""
 FACTORY_MANAGEMENT_KEY = "010203040506070801020304050607080102030405060708"
 
 
@@ -30,12 +34,14 @@ class CardsPart:
         """Start pcscd and put the cards in. Raises DriverUnavailable."""
         self._held: dict[str, _Card] = {}
         self._told: list[LabToken] = []
+        self._authority, self._root = Authority(), directory / ROOT_FILE
         self._directory = _short(directory / "pcsc")
         names = [f"Lab Reader {number}" for number in range((order.piv + order.fido2 + 1) // 2)]
         self._daemon = PcscDaemon(self._directory, names)
         try:
             self._daemon.start()
             self._insert(order)
+            files.replace(self._root, self._authority.root_pem)
         except BaseException:
             self.close()
             raise
@@ -47,8 +53,8 @@ class CardsPart:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The socket of the private pcscd."""
-        return self._daemon.environment()
+        """The socket of the private pcscd, and the cards' maker's certificate."""
+        return {**self._daemon.environment(), ROOT_VARIABLE: str(self._root)}
 
     def fault(self, name: str, fault: Fault) -> None:
         """Let a fault befall a card. Raises NotSupported."""
@@ -66,11 +72,12 @@ class CardsPart:
         self._held.clear()
         self._daemon.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+        self._root.unlink(missing_ok=True)
 
     def _insert(self, order: Order) -> None:
         free = iter(self._daemon.readers)
         for number in range(1, order.piv + 1):
-            piv = VirtualPivToken.insert(PivCard("5.7"), self._daemon, next(free))
+            piv = VirtualPivToken.insert(PivCard("5.7", authority=self._authority), self._daemon, next(free))
             secrets = f"{PIN}\npuk={PUK}\nmanagement={FACTORY_MANAGEMENT_KEY}\n"
             self._keep(f"piv-{number}", "piv", piv, secrets)
         for number in range(1, order.fido2 + 1):

@@ -43,6 +43,11 @@ class Authority:
         """The root certificate, DER."""
         return self._certificate.public_bytes(Encoding.DER)
 
+    @property
+    def root_pem(self) -> bytes:
+        """The root certificate as a file for other programs, PEM."""
+        return self._certificate.public_bytes(Encoding.PEM)
+
     def equip(self, lasting: Lasting) -> None:
         """Give a card its attestation key (slot F9) and certificate, as its maker would."""
         key = ec.generate_private_key(ec.SECP256R1())
