@@ -31,6 +31,7 @@ EXTENSIONS = {
     "ProfileAccount": {
         "AdministratorSignatures",
         "ConnectionPolicy",
+        "FurtherRoots",
         "PreviousEncryptions",
         "RemovedAdministrators",
     },

@@ -16,6 +16,7 @@ from meshhw.cli.account_disconnect import disconnect
 from meshhw.cli.account_names import list_names, rename
 from meshhw.cli.account_pins import pin, pins
 from meshhw.cli.account_policy import policy
+from meshhw.cli.account_root import root
 from meshhw.cli.account_succeed import succeed
 from meshhw.cli.account_sync import sync
 from meshhw.cli.common import context, verbs
@@ -41,6 +42,7 @@ app.command("succeed")(succeed)
 app.command("name")(rename)
 app.command("names")(list_names)
 app.add_typer(admin, name="admin")
+app.add_typer(root, name="root")
 
 
 @app.command("create")
@@ -51,7 +53,11 @@ def create(
         list[str] | None, typer.Option(metavar="TOKEN", help="Where the keys go; in order of preference.")
     ] = None,
     root_on: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="Where the root key goes; a token kept offline.")
+        list[str] | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="Where the root key goes; a token kept offline. With --native several have one each.",
+        ),
     ] = None,
     root_threshold: Annotated[
         str | None, typer.Option(metavar="NAME", help="The threshold key that is the root.")
@@ -72,12 +78,13 @@ def create(
     """Make an account: root, administrator, common and escrow keys, and the keys of its stores."""
     from meshhw.keystore.registry import find_token
     from meshhw.managers.account.roles import ADMINISTRATOR
+    from meshhw.managers.account.rooting import root_roles
     from meshhw.managers.profilemaking import ROOT, ProfileRequest
 
     named = {ROOT: root_threshold, ADMINISTRATOR: admin_threshold}
     request = ProfileRequest(
         tokens=[find_token(name) for name in on or []],
-        assigned={ROOT: find_token(root_on)} if root_on else {},
+        assigned=root_roles([find_token(name) for name in root_on or []]),
         suite=suite,
         require_hardware=require_hardware,
     )

@@ -14,6 +14,7 @@ from meshhw.schema import (
     message,
     profile,
     protocol,
+    roots,
     succession,
     sync,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "message",
     "profile",
     "protocol",
+    "roots",
     "succession",
     "sync",
     "to_members",

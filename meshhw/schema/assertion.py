@@ -21,14 +21,17 @@ from meshhw.dare.prepare import Outline
 from meshhw.dare.read import Opened, open_envelope
 from meshhw.dare.signing import Signer
 from meshhw.dare.write import seal
-from meshhw.errors import IntegrityError, SignatureInvalid
+from meshhw.errors import FormatError, IntegrityError, SignatureInvalid
 from meshhw.schema.codec import decode, encode, encode_binary
-from meshhw.schema.core import MeshObject
+from meshhw.schema.core import Enveloped, MeshObject
+from meshhw.schema.key import KeyData
 from meshhw.schema.keydata import public_key
-from meshhw.schema.profile import Profile
+from meshhw.schema.profile import Profile, ProfileAccount
+from meshhw.schema.roots import FurtherRoot
 from meshhw.udf import fingerprint
 
 CONTENT_TYPE = "application/mmm/object"
+MAX_FURTHER_ROOTS = 4
 T = TypeVar("T", bound=MeshObject)
 P = TypeVar("P", bound=Profile)
 
@@ -91,18 +94,46 @@ def open_assertion(
 
 
 def open_profile(envelope: Envelope, expected: type[P]) -> Verified[P]:
-    """The profile in an envelope, signed by the very key that it names as its ProfileSignature.
+    """The profile in an envelope, signed by the very key that it names as its ProfileSignature, or by a
+    further root of an account.
 
     Raises SignatureInvalid, FormatError, IntegrityError.
     """
     claimed = decode(envelope.body, expected)
-    root = public_key(claimed.profile_signature, "ProfileSignature")
+    roots = roots_of(claimed)
     try:
-        return open_assertion(envelope, expected, [root])
+        return open_assertion(envelope, expected, roots)
     except SignatureInvalid as error:
         raise SignatureInvalid(
             f"the {type(claimed).__name__} is not signed by its own key: {error.message}"
         ) from error
+
+
+def roots_of(profile: Profile) -> list[PublicKey]:
+    """The keys that may sign a profile: its ProfileSignature, then an account's further roots. Raises as
+    `root_keys`."""
+    further = profile.further_roots if isinstance(profile, ProfileAccount) else ()
+    return root_keys(profile.profile_signature, further)
+
+
+def root_keys(first: KeyData | None, further: Sequence[Enveloped[FurtherRoot]]) -> list[PublicKey]:
+    """A ProfileSignature and the roots that were added to it, each by one that stands before it; the added
+    key has signed, too, so that nobody can claim another's.
+
+    Raises FormatError, IntegrityError for a statement about another account, SignatureInvalid.
+    """
+    if len(further) > MAX_FURTHER_ROOTS:
+        raise FormatError(f"the profile has more than {MAX_FURTHER_ROOTS} further roots")
+    found = [public_key(first, "ProfileSignature")]
+    for item in further:
+        envelope = Envelope.from_array(item.array)
+        said = decode(envelope.body, FurtherRoot)
+        added = public_key(said.root_signature, "RootSignature")
+        if said.account_udf != fingerprint(found[0]) or added in found:
+            raise IntegrityError("the statement about a further root is not of this profile")
+        open_assertion(envelope, FurtherRoot, [(earlier, added) for earlier in found])
+        found.append(added)
+    return found
 
 
 def profile_udf(profile: Profile) -> str:

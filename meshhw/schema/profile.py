@@ -9,6 +9,7 @@ from meshhw.schema.core import Enveloped, MeshObject, Tagged
 
 if TYPE_CHECKING:
     from meshhw.schema.key import KeyData
+    from meshhw.schema.roots import FurtherRoot
     from meshhw.schema.succession import Succession
 
 
@@ -104,6 +105,8 @@ class ProfileAccount(Profile):
     """Extension: keys that were CommonEncryption earlier; letters to them are still read."""
     removed_administrators: tuple[AdministratorRemoved, ...] = ()
     """Extension: who may administer no more, and up to where in the device catalog their signatures count."""
+    further_roots: tuple[Enveloped[FurtherRoot], ...] = ()
+    """Extension: keys that sign the profile as ProfileSignature does, each named by an earlier root."""
 
 
 class ProfileUser(ProfileAccount):

@@ -14,6 +14,7 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.piv.attestation import Authority as Maker
+from meshhw.managers.account.addroot import NewRoot
 from meshhw.managers.account.administrators import administrators, profile_of
 from meshhw.managers.account.authority import Founder, authority
 from meshhw.managers.account.complete import complete
@@ -144,6 +145,13 @@ def test_a_native_account_with_a_quorum_has_no_seed(tmp_path: Path) -> None:
     record = board.account(Suite.P256, ROOT, native=True)
     assert record.suite is Suite.P256
     assert board.founder.directory.seed(OPTIONS) is None
+
+
+def test_no_one_token_is_a_root_beside_a_quorum(tmp_path: Path) -> None:
+    board = Board(tmp_path, Suite.S25519)
+    board.account(Suite.S25519, ROOT)
+    with pytest.raises(NotSupported, match="worthless"):
+        NewRoot(board.founder, board.desk)
 
 
 def test_what_a_quorum_means_is_said_and_others_are_refused(tmp_path: Path) -> None:

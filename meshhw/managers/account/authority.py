@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from msgspec.structs import replace
 
@@ -16,7 +16,7 @@ from meshhw.algorithms import PublicKey, Suite
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
-from meshhw.errors import KeyNotFound, NotSupported
+from meshhw.errors import KeyNotFound, NotSupported, TokenNotFound, TokenRemoved
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.keystore.uri import TokenURI
@@ -28,6 +28,7 @@ from meshhw.managers.account.granted import merged, private_data, store_ring
 from meshhw.managers.account.membership import Membership, install, membership
 from meshhw.managers.account.profiles import require_newer
 from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
+from meshhw.managers.account.rooting import root_handles
 from meshhw.managers.account.stores import store_in
 from meshhw.managers.account.succession import made_on
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord
@@ -35,7 +36,7 @@ from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT
 from meshhw.managers.threshold.signer import find_signer
 from meshhw.schema.activation import ActivationCommon
-from meshhw.schema.assertion import open_profile
+from meshhw.schema.assertion import open_profile, roots_of
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.key import KeyData
@@ -169,13 +170,13 @@ class Founder(Authority):
         return list(dict.fromkeys([*super().tokens(), self.directory.keys_token()]))
 
     def root_token(self, token: TokenURI | None) -> TokenURI | None:
-        """The token of the root's handle."""
-        handle = self.record.key(ROOT)
+        """The token of the root's handle that is here."""
+        handle = self._root_here()
         return token if token is not None or handle.is_shared else handle.key_uri.token
 
     def root_touches(self) -> bool:
         """By the root's handle."""
-        return self.record.key(ROOT).touch_policy in _TOUCHES
+        return self._root_here().touch_policy in _TOUCHES
 
     @contextmanager
     def administrator(self) -> Iterator[Signer]:
@@ -226,13 +227,22 @@ class Founder(Authority):
 
     @contextmanager
     def root(self, token: TokenURI | None = None) -> Iterator[Signer]:
-        """The root key by its handle."""
+        """The root key by its handle; of several the first whose token is here."""
         if token is not None:
             with _on_token(token, self.profile, self.options) as signer:
                 yield signer
             return
-        with signing(self.record.key(ROOT), self.host.home, self.options) as signer:
+        with signing(self._root_here(), self.host.home, self.options) as signer:
             yield signer
+
+    def _root_here(self) -> KeyHandle:
+        """Of several roots the first whose token is here, else the first. Asks for no PIN."""
+        handles = root_handles(self.record.keys)
+        for handle in handles if len(handles) > 1 else ():
+            with suppress(TokenNotFound, TokenRemoved):
+                registry.open_token(handle.key_uri.token, self.options).close()
+                return handle
+        return handles[0]
 
 
 class ConnectedAdministrator(Authority):
@@ -354,12 +364,12 @@ def common_of(seed: Seed, suite: Suite) -> dict[str, KeyData]:
 
 @contextmanager
 def _on_token(token: TokenURI, profile: ProfileUser, options: OpenOptions) -> Iterator[Signer]:
-    """The root key of this profile on a token. Raises KeyNotFound."""
-    wanted = public_key(profile.profile_signature, "ProfileSignature")
+    """A root key of this profile on a token. Raises KeyNotFound."""
+    wanted = roots_of(profile)
     found = registry.open_token(token, options)
     try:
         for key in found.keys():  # noqa: SIM118  # a token is no mapping
-            if key.public == wanted and isinstance(key, Signs):
+            if key.public in wanted and isinstance(key, Signs):
                 yield key
                 return
         raise KeyNotFound(f"{found.info().label or token} does not hold the account's root key")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from meshhw.dare.signing import Signer
 from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION, ESCROW
+from meshhw.managers.account.rooting import root_handles
 from meshhw.managers.host import ProfileRecord, now
 from meshhw.managers.profilemaking import ROOT
 from meshhw.schema.assertion import sign_assertion
@@ -26,7 +27,8 @@ def founder_roles(record: ProfileRecord, *, seed: bool) -> tuple[str, ...]:
     if handles[ROOT].is_shared:  # no one machine holds the root
         return ("admin", "web")
     tokens = {role: handle.key_uri.token for role, handle in handles.items() if not handle.is_shared}
-    if seed or tokens.get(ADMINISTRATOR) in (tokens[ROOT], tokens[ESCROW]):
+    apart = {tokens[ESCROW], *(handle.key_uri.token for handle in root_handles(record.keys))}
+    if seed or tokens.get(ADMINISTRATOR) in apart:
         return ("super",)
     return ("admin", "web")
 

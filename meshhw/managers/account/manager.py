@@ -37,6 +37,14 @@ from meshhw.managers.account.roles import (
     ROLES,
     SEED_NAMES,
 )
+from meshhw.managers.account.rooting import (
+    ONE_ROOT,
+    SEVERAL_ROOTS,
+    further_roles,
+    is_root,
+    root_handles,
+    stated,
+)
 from meshhw.managers.account.stores import store_in
 from meshhw.managers.account.succession import made_on
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord, now
@@ -58,11 +66,8 @@ _SEED_OF_COMMON_KEYS = (
 )
 _NATIVE = (
     "no seed: nothing brings these keys back when their token is lost or broken; "
-    "name a second token as administrator, and keep the root on a token of its own",
-    "when the root's token is lost, nobody can change the list of administrators again; with "
-    "--root-threshold NAME any quorum of several tokens is the root, and losing one loses nothing",
+    "name a second token as administrator, and keep the root on a token of its own"
 )
-_SIGNING = (ROOT, ADMINISTRATOR)
 _ADDRESS = re.compile(r"[a-z0-9](?:[a-z0-9._+-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.ASCII)
 
 
@@ -114,7 +119,16 @@ class NewAccount:
     @property
     def told(self) -> tuple[str, ...]:
         """What a person must know before relying on it."""
-        return (*self.plan.told, *self.quorums, *(_NATIVE if self.request.seed is None else (self._seed,)))
+        way_back = (_NATIVE, *self._roots) if self.request.seed is None else (self._seed,)
+        return (*self.plan.told, *self.quorums, *way_back)
+
+    @property
+    def _roots(self) -> tuple[str, ...]:
+        """What the number of root keys means; a quorum has said it already."""
+        if any(item.role == ROOT for item in self.shared):
+            return ()
+        several = further_roles(self.request.assigned)
+        return (SEVERAL_ROOTS if several else ONE_ROOT,)
 
     @property
     def _seed(self) -> str:
@@ -143,8 +157,9 @@ class AccountManager:
         again, by an administrator with new keys of its own.
 
         A seed is drawn unless one is given or the keys shall be `native`. `shared` names the threshold keys
-        that are root or administrator. Raises UsageError for what is no address, NotSupported with
-        `require_hardware`, StateError when the account is here already, KeyNotFound for no such quorum.
+        that are root or administrator. Raises UsageError for what is no address and for several root tokens
+        beside a seed or a quorum, NotSupported with `require_hardware`, StateError when the account is here
+        already, KeyNotFound for no such quorum.
         """
         if native and request.seed is not None:
             raise UsageError("keys that derive from a seed are not native")
@@ -160,7 +175,14 @@ class AccountManager:
         for role in quorums:
             if role in request.assigned or role not in (ROOT, ADMINISTRATOR):
                 raise UsageError(f"the {role} key is either a quorum's or on one token")
-        plan = plan_profile(self._maker, [role for role in ROLES if role.name not in quorums], request)
+        further = further_roles(assigned)
+        if further and (seed is not None or ROOT in quorums):
+            raise UsageError(
+                "a second root token is for an account with --native and without a quorum",
+                hint="the sheets of `meshhw account escrow`, or a quorum, bring such a root back",
+            )
+        roles = [*(role for role in ROLES if role.name not in quorums), *further]
+        plan = plan_profile(self._maker, roles, request)
         handles = [quorum(role, name, self._host.home) for role, name in quorums.items()]
         said = tuple(words(role, name, self._host.home) for role, name in quorums.items())
         version = saved.version + 1 if saved else 1
@@ -175,12 +197,15 @@ class AccountManager:
         if new.predecessor is not None and seed is not None:
             new.predecessor.state(LocalKey(seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT])))
         with self._maker.making(new.plan, _derive(new), label) as made, ExitStack() as signers:
+            names = {item.place.role.name: item for item in made}
             sign = {
-                item.place.role.name: signer_of(item) for item in made if item.place.role.name in _SIGNING
+                name: signer_of(item)
+                for name, item in names.items()
+                if name == ADMINISTRATOR or is_root(name)
             }
             for handle in new.shared:
                 sign[handle.role] = signers.enter_context(signing(handle, self._host.home, self._options))
-            record = _signed_record(made, new, sign[ROOT])
+            record = _signed_record(made, new, sign)
             directory = AccountDirectory(self._host.home, record.udf)
             self._refuse_twin(record.udf)
             with directory.founding():
@@ -264,12 +289,13 @@ def _derive(new: NewAccount) -> Derive | None:
     return derived
 
 
-def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> ProfileRecord:
+def _signed_record(made: Sequence[MadeKey], new: NewAccount, sign: Mapping[str, Signer]) -> ProfileRecord:
     handles = {handle.role: handle for handle in (*new.shared, *(item.handle() for item in made))}
     suite = new.plan.suite
     data = {item.place.role.name: key_data(item.public) for item in made}
     data |= {handle.role: key_data(handle.public_key) for handle in new.shared}
-    profile = _profile(data, new)
+    root = sign[ROOT]
+    profile = replace_members(_profile(data, new), further_roots=stated(sign))
     if new.predecessor is not None:
         profile = new.predecessor.profile(profile)
     udf = fingerprint(root.public)
@@ -281,7 +307,7 @@ def _signed_record(made: Sequence[MadeKey], new: NewAccount, root: Signer) -> Pr
         suite=suite,
         created=now(),
         envelope=envelope.octets(),
-        keys=tuple(handles[role.name] for role in ROLES),
+        keys=(*(handles[role.name] for role in ROLES), *root_handles(handles.values())[1:]),
         label=new.address,
     )
 

@@ -19,7 +19,7 @@ from meshhw.errors import FormatError, IntegrityError, SignatureInvalid
 from meshhw.managers.account.administrators import profile_of
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.host import Host, ProfileRecord, now
-from meshhw.schema.assertion import open_assertion, profile_udf, sign_assertion
+from meshhw.schema.assertion import open_assertion, profile_udf, root_keys, roots_of, sign_assertion
 from meshhw.schema.codec import decode
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.profile import ProfileUser
@@ -51,14 +51,16 @@ def statement(
 
     Raises what their tokens raise, IntegrityError for another root than the earlier profile's.
     """
-    if old_root.public != public_key(old.profile_signature, "ProfileSignature"):
+    roots = roots_of(old)
+    if old_root.public not in roots:
         raise IntegrityError("this is not the root key of the account that shall be succeeded")
     said = Succession(
         updated=now(),
         account_address=old.account_address,
         predecessor_udf=profile_udf(old),
         predecessor_version=old.version or 0,
-        predecessor_signature=key_data(old_root.public),
+        predecessor_signature=key_data(roots[0]),
+        predecessor_roots=() if old_root.public == roots[0] else old.further_roots,
         successor_udf=fingerprint(new_root.public),
         successor_signature=key_data(new_root.public),
     )
@@ -88,9 +90,10 @@ def is_vouched(profile: ProfileUser, administrators: Sequence[PublicKey]) -> boo
     `steps`."""
     envelope = Envelope.from_array(profile.successions[-1].array)
     said = decode(envelope.body, Succession)
-    roots = (public_key(said.predecessor_signature, "key"), public_key(said.successor_signature, "key"))
+    new = public_key(said.successor_signature, "key")
+    old = root_keys(said.predecessor_signature, said.predecessor_roots)
     try:
-        open_assertion(envelope, Succession, [(*roots, key) for key in administrators])
+        open_assertion(envelope, Succession, [(root, new, key) for root in old for key in administrators])
     except SignatureInvalid:
         return False
     return True
@@ -157,9 +160,10 @@ def succeeded_here(host: Host) -> frozenset[str]:
 
 def _step(envelope: Envelope) -> Step:
     said = decode(envelope.body, Succession)
-    old = public_key(said.predecessor_signature, "PredecessorSignature")
+    roots = root_keys(said.predecessor_signature, said.predecessor_roots)
+    old = roots[0]
     new = public_key(said.successor_signature, "SuccessorSignature")
     if (said.predecessor_udf, said.successor_udf) != (fingerprint(old), fingerprint(new)) or old == new:
         raise IntegrityError("the statement of succession names other accounts than its keys do")
-    open_assertion(envelope, Succession, [(old, new)])
+    open_assertion(envelope, Succession, [(root, new) for root in roots])
     return Step(fingerprint(old), fingerprint(new), said.predecessor_version or 0, said.updated)
