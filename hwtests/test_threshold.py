@@ -15,11 +15,13 @@ from meshhw.algorithms import Suite, Tier
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import verify_envelope
 from meshhw.dare.write import seal
-from meshhw.errors import PinIncorrect, TokenNotFound
+from meshhw.errors import NotSupported, PinIncorrect, TokenNotFound
 from meshhw.keystore import registry
-from meshhw.keystore.api import TellsProtection
+from meshhw.keystore.api import OpenOptions, TellsProtection
+from meshhw.keystore.interaction import Refusing
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.provision import Request
+from meshhw.managers.threshold.renew import replace
 from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import delete_key
 
@@ -94,6 +96,17 @@ def lab_module(lab: Lab) -> str:
 def test_a_dealerless_key_of_two_tokens(lab: Lab, suite: Suite) -> None:
     loaded = lab.provision(Request(2, lab.uris, suite, signs=False, dealerless=True))
     assert lab.decrypts(loaded, (1, 2))
+
+
+def test_a_token_that_cannot_take_the_share_is_refused_before_any_pin(
+    lab: Lab, nss_beside: Pkcs11Token
+) -> None:
+    """NSS has no X448."""
+    lab.provision(Request(2, [*lab.uris, lab.vault], Suite.S448, renewable=True))
+    nobody = OpenOptions(interaction=Refusing())
+    with pytest.raises(NotSupported, match="cannot hold a share of an X448 key"):
+        replace(lab.store, lab.host, nobody, (3, nss_beside.uri))
+    assert lab.store.journal() is None
 
 
 def test_a_wrong_pin_leaves_nothing_on_any_token(lab: Lab) -> None:

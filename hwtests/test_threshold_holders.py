@@ -106,7 +106,7 @@ def test_a_lost_token_is_replaced_and_its_share_becomes_useless(lab: Watched) ->
     new = replace(lab.store, lab.host, lab.options, (1, spare.uri))
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(new, pair, envelope)
-    assert "old share 1 of generation 1 may still exist" in old_shares(new)[0]
+    assert "old share 1 of generation 1 may still exist" in old_shares(new, lab.store)[0]
     lab.troubles[0].put_back()
     assert not works_with_old_share(lab, first, new, envelope)
 
@@ -131,7 +131,7 @@ def test_refresh_on_tokens_destroys_the_old_shares(lab: Watched) -> None:
     first = lab.provision(Request(2, lab.uris, Suite.S448, signs=False, renewable=True))
     envelope = lab.envelope(first)
     new = refresh(lab.store, lab.host, lab.options)
-    assert old_shares(new) == []
+    assert old_shares(new, lab.store) == []
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(new, pair, envelope)
     for uri in lab.uris:

@@ -117,7 +117,7 @@ def test_shares_in_a_card_that_cannot_delete_are_overwritten(
     ]
     envelope = lab.envelope(first)
     new = refresh(lab.store, lab.host, lab.options)
-    assert old_shares(new) == []
+    assert old_shares(new, lab.store) == []
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(new, pair, envelope)
     old = KeyURI.parse(first.key("decryption").holder(1).key or "")

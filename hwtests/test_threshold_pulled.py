@@ -17,10 +17,12 @@ from hwtests.threshold_lab import Lab
 from meshhw.algorithms import Suite
 from meshhw.errors import MeshError, TokenNotFound
 from meshhw.keystore import registry
+from meshhw.keystore.uri import TokenURI
+from meshhw.lab.shim import State
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.provision import Request
-from meshhw.managers.threshold.renew import refresh
-from meshhw.managers.threshold.state import delete_key, is_complete, old_shares
+from meshhw.managers.threshold.renew import refresh, replace
+from meshhw.managers.threshold.state import delete_key, is_complete, old_shares, unfinished
 
 if TYPE_CHECKING:
     from meshhw.lab.fixtures_pkcs11 import NewTroubled
@@ -36,13 +38,15 @@ class Pullable(Lab):
         pairs = [new_token() for _ in range(3)]
         self.troubles: list[Trouble] = [trouble for _, trouble in pairs]
         self.trouble = self.troubles[-1]
+        self.new_token = new_token
         super().__init__(home, [token for token, _ in pairs])
 
     @contextmanager
-    def pulled_when(self, reached: Reached, count: int = 1) -> Iterator[None]:
-        """The last `count` tokens."""
+    def pulled_when(self, reached: Reached, *troubles: Trouble) -> Iterator[None]:
+        """These tokens, or the last one."""
         done = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(reached, count, done))
+        pulled = troubles or (self.trouble,)
+        watcher = threading.Thread(target=self._watch, args=(reached, pulled, done))
         watcher.start()
         try:
             yield
@@ -50,7 +54,7 @@ class Pullable(Lab):
             done.set()
             watcher.join()
 
-    def _watch(self, reached: Reached, count: int, done: threading.Event) -> None:
+    def _watch(self, reached: Reached, pulled: tuple[Trouble, ...], done: threading.Event) -> None:
         path = self.store.path / "journal.json"
         while not done.is_set():
             try:
@@ -58,14 +62,21 @@ class Pullable(Lab):
             except (FileNotFoundError, msgspec.DecodeError):
                 journal = {}
             if reached(journal):
-                for trouble in self.troubles[-count:]:
+                for trouble in pulled:
                     trouble.pull()
                 return
             time.sleep(0.0005)
 
-    def held(self) -> list[int]:
+    def spare(self) -> tuple[TokenURI, Trouble]:
+        """One more token."""
+        token, trouble = self.new_token()
+        self.pins[token.label] = token.pin
+        return token.uri, trouble
+
+    def held(self, *uris: TokenURI) -> list[int]:
+        """How many keys these tokens hold, or the three."""
         counts = []
-        for uri in self.uris:
+        for uri in uris or self.uris:
             token = registry.open_token(uri, self.options)
             counts.append(len(token.keys()))
             token.close()
@@ -120,35 +131,113 @@ def test_while_refreshing(lab: Pullable, reached: Reached) -> None:
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(now, pair, envelope)
     new = refresh(lab.store, lab.host, lab.options)
-    assert old_shares(new) == []
+    assert old_shares(new, lab.store) == []
     assert lab.store.journal() is None
     assert lab.held() == [1, 1, 1]
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(new, pair, envelope)
 
 
+@pytest.mark.parametrize(
+    ("victim", "reached"),
+    [
+        ("new token", doing("making new shares")),
+        ("new token", keys(2)),
+        ("holder", keys(2)),
+        ("holder", doing("destroying old shares")),
+    ],
+    ids=["new-begun", "new-two", "holder-two", "holder-destroying"],
+)
+def test_while_replacing(lab: Pullable, victim: str, reached: Reached) -> None:
+    """The first token is lost, and a second one goes while it is replaced: the new token, or a holder's."""
+    first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
+    envelope = lab.envelope(first)
+    spare, trouble = lab.spare()
+    lab.troubles[0].pull()
+    lab.trouble = trouble if victim == "new token" else lab.troubles[2]
+    with lab.pulled_when(reached, lab.trouble), suppress(MeshError):
+        replace(lab.store, lab.host, lab.options, (1, spare))
+    assert lab.trouble.state is State.PULLED
+    lab.trouble.put_back()
+    now = descriptor.load(lab.store, lab.host)
+    quorum = (2, 3) if now.key("decryption").generation == 1 else (1, 2)
+    assert lab.decrypts(now, quorum, envelope)
+    if now.key("decryption").generation == 1:  # rolled back: the same again
+        new = replace(lab.store, lab.host, lab.options, (1, spare))
+    else:
+        new = refresh(lab.store, lab.host, lab.options)
+    for pair in combinations((1, 2, 3), 2):
+        assert lab.decrypts(new, pair, envelope)
+    told = old_shares(new, lab.store)
+    assert [line.partition(" of ")[0] for line in told] == ["old share 1"]
+    assert is_complete(new, lab.store)
+    assert lab.store.journal() is None
+    assert lab.held(spare, *lab.uris[1:]) == [1, 1, 1]
+
+
+def test_a_new_token_that_is_lost_while_it_is_given_its_share(lab: Pullable) -> None:
+    """It never comes back: another one takes its place, and it is told of until it does."""
+    first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
+    envelope = lab.envelope(first)
+    lost, trouble = lab.spare()
+    other, _ = lab.spare()
+    lab.troubles[0].pull()
+    trouble.fail(0x30, "C_DeriveKey")  # CKR_DEVICE_ERROR at the challenge, and it cannot be reached any more
+    with lab.pulled_when(keys(3), trouble), pytest.raises(MeshError):
+        replace(lab.store, lab.host, lab.options, (1, lost))
+    new = replace(lab.store, lab.host, lab.options, (1, other))
+    for pair in combinations((1, 2, 3), 2):
+        assert lab.decrypts(new, pair, envelope)
+    told = old_shares(new, lab.store)
+    assert any(line.startswith("a share of a renewal that was given up may exist on") for line in told)
+    assert is_complete(new, lab.store)  # one share of it combines with nothing
+    trouble.clear()
+    trouble.put_back()
+    again = refresh(lab.store, lab.host, lab.options)
+    assert not any("given up" in line for line in old_shares(again, lab.store))
+    assert lab.held(lost, other) == [0, 1]
+
+
 def test_a_renewal_is_complete_when_too_few_old_shares_are_left(lab: Pullable) -> None:
     first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
     envelope = lab.envelope(first)
-    with lab.pulled_when(doing("destroying old shares"), count=2):
+    with lab.pulled_when(doing("destroying old shares"), *lab.troubles[1:]):
         new = refresh(lab.store, lab.host, lab.options)
     for trouble in lab.troubles:
         trouble.put_back()
-    told = old_shares(new)
+    told = old_shares(new, lab.store)
     assert [line.partition(" of generation")[0] for line in told[:2]] == ["old share 2", "old share 3"]
     assert "the renewal is not complete: 2 old shares of generation 1 still combine" in told[2]
-    assert not is_complete(new)
+    assert not is_complete(new, lab.store)
     assert lab.decrypts(first, (2, 3), envelope)  # so they do
     again = refresh(lab.store, lab.host, lab.options)
-    assert old_shares(again) == []
-    assert is_complete(again)
+    assert old_shares(again, lab.store) == []
+    assert is_complete(again, lab.store)
     with pytest.raises(TokenNotFound):
         lab.decrypts(first, (2, 3), envelope)
 
 
 def test_while_deleting(lab: Pullable) -> None:
     lab.provision(Request(2, lab.uris, Suite.P256, signs=False))
-    with lab.pulled_when(doing("deleting")):
-        left = delete_key(lab.store, lab.options)
+    with lab.pulled_when(doing("deleting")), pytest.raises(TokenNotFound) as caught:
+        delete_key(lab.store, lab.options)
+    assert "--forget" in caught.value.hint
+    assert "goes on" in unfinished(lab.store)
     lab.trouble.put_back()
-    assert sum(lab.held()) == len(left) <= 1
+    assert delete_key(lab.store, lab.options) == []
+    assert lab.held() == [0, 0, 0]
+    assert not lab.store.path.exists()
+
+
+def test_a_key_with_an_absent_token_is_deleted_only_to_be_forgotten(lab: Pullable) -> None:
+    first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False))
+    lab.trouble.pull()
+    with pytest.raises(TokenNotFound, match="tokens with shares of team are not here") as caught:
+        delete_key(lab.store, lab.options)
+    assert "--forget" in caught.value.hint
+    assert lab.decrypts(first, (1, 2))  # nothing was destroyed
+    left = delete_key(lab.store, lab.options, forget=True)
+    assert left == [first.key("decryption").holder(3).key]
+    assert not lab.store.path.exists()
+    lab.trouble.put_back()
+    assert lab.held() == [0, 0, 1]

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def require_place(path: Path) -> None:
+    """Raise UsageError where no file can be made, before a command does what it can do only once."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path} cannot be written: there is no directory {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written", hint="name a file that you may write")
+
+
 def write_file(path: Path, octets: bytes) -> None:
     """A file that the person named: whole or not at all, with the modes that other programs would give it."""
     if path.exists() and not path.is_file():  # a device or a pipe is written through
@@ -103,8 +112,10 @@ def write_file(path: Path, octets: bytes) -> None:
     try:
         beside.write_bytes(octets)
         beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        error.filename = str(path)  # the person never heard of the other
         raise
 
 

@@ -66,8 +66,13 @@ class Terminal:
         return has_terminal() and self._ask(f"insert {label}, then press Enter (or answer no)", default=True)
 
     def confirm(self, question: str) -> bool:
-        """--yes, or the person's yes; without a terminal, no."""
-        return self.assume_yes or (has_terminal() and self._ask(f"{question} [y/N]", default=False))
+        """--yes, or the person's yes; without a terminal, no, and what would have been asked is shown."""
+        if self.assume_yes:
+            return True
+        if not has_terminal():
+            say(f"{question} There is no terminal to answer at")
+            return False
+        return self._ask(f"{question} [y/N]", default=False)
 
     def progress(self, what: str, done: int, total: int | None) -> None:
         """A bar on stderr, when that is a terminal."""

@@ -12,7 +12,8 @@ import typer
 
 from meshhw.cli import thresholdlife
 from meshhw.cli.common import context, verbs
-from meshhw.cli.output import write_file
+from meshhw.cli.output import brief_uri, require_place, write_file
+from meshhw.cli.streams import naming
 from meshhw.cli.thresholdtexts import described, holder_line, load, row, store_of, summary
 
 app = verbs("Keys whose shares live in several tokens and never meet.")
@@ -82,13 +83,13 @@ def show(name: Name) -> None:
 
     cli = context()
     loaded = load(name)
-    with _tokens() as tokens:
-        states = [asdict(state) for state in holder_states(loaded, store_of(name), tokens)]
     store = store_of(name)
+    with _tokens() as tokens:
+        states = [asdict(state) for state in holder_states(loaded, store, tokens)]
     value = described(loaded) | {
         "holders": states,
-        "old_shares": old_shares(loaded),
-        "complete": is_complete(loaded),
+        "old_shares": old_shares(loaded, store),
+        "complete": is_complete(loaded, store),
         "unfinished": unfinished(store),
         "successor": successor(store),
     }
@@ -136,6 +137,8 @@ def sign(
     from meshhw.managers.threshold.signing import MAX_MESSAGE
 
     cli = context()
+    if out is not None:
+        require_place(out)
     signer = open_signer(name, cli.home, cli.open_options)
     signature = signer.sign(read_octets(file, MAX_MESSAGE))
     value = {"udf": signer.udf, "signature": base64.b64encode(signature).decode()}
@@ -162,7 +165,8 @@ def request(
     from meshhw.managers.threshold.asking import request as ask
 
     cli = context()
-    with envelope.open("rb") as source:
+    require_place(out)
+    with envelope.open("rb") as source, naming(str(envelope)):
         octets = ask(source, cli.home, cli.open_options)
     write_file(out, octets)
     cli.output.show({"file": str(out)}, "")
@@ -178,23 +182,32 @@ def respond(
     from meshhw.managers.threshold.answering import respond as answer
 
     cli = context()
-    write_file(out, answer(read_octets(str(file), LIMIT), cli.home, cli.open_options))
+    require_place(out)
+    with naming(str(file)):
+        octets = answer(read_octets(str(file), LIMIT), cli.home, cli.open_options)
+    write_file(out, octets)
     cli.output.show({"file": str(out)}, "")
 
 
 @app.command("delete")
-def delete(name: Name) -> None:
+def delete(
+    name: Name,
+    *,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Also when tokens are absent: their shares stay on them.")
+    ] = False,
+) -> None:
     """Destroy every share and forget the key, after asking."""
-    from meshhw.managers.threshold.state import delete_key
+    from meshhw.managers.threshold.state import delete_key, require_known
 
     cli = context()
+    store = store_of(name)
+    require_known(store)
     cli.require_consent(f"destroy all shares of {name}? What was encrypted to it can then never be decrypted")
-    left = delete_key(store_of(name), cli.open_options)
+    left = delete_key(store, cli.open_options, forget=forget)
     for uri in left:
-        cli.output.note(f"left behind: {uri}")
+        cli.output.note(f"left behind: {brief_uri(uri)}")
     cli.output.show({"deleted": name, "left": left}, f"deleted {name}")
-    if left:
-        raise typer.Exit(1)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meshhw.managers.threshold.authority import Setting
     from meshhw.managers.threshold.descriptor import Loaded
     from meshhw.managers.threshold.rewrapping import Outcome
+    from meshhw.managers.threshold.store import KeyStore
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The threshold key's name.")]
 NewKey = Annotated[
@@ -45,7 +46,7 @@ def refresh(
         return
     _no_new_key(rewrap, renewable=renewable)
     at = _setting(name)
-    _renewed(renew(at.store, at.host, at.options, at.say))
+    _renewed(renew(at.store, at.host, at.options, at.say), at.store)
 
 
 def replace(
@@ -67,7 +68,7 @@ def replace(
         return
     _no_new_key(rewrap, renewable=renewable)
     at = _setting(name)
-    _renewed(renew(at.store, at.host, at.options, (holder, place), at.say))
+    _renewed(renew(at.store, at.host, at.options, (holder, place), at.say), at.store)
 
 
 def rewrap(
@@ -168,9 +169,9 @@ def _setting(name: str) -> Setting:
     return Setting(store_of(name), Host(cli.home), remembering(cli.open_options), cli.output.note)
 
 
-def _renewed(loaded: Loaded) -> None:
+def _renewed(loaded: Loaded, store: KeyStore) -> None:
     from meshhw.managers.threshold.state import is_complete, old_shares
 
-    old = old_shares(loaded)
-    value = described(loaded) | {"old_shares": old, "complete": is_complete(loaded)}
+    old = old_shares(loaded, store)
+    value = described(loaded) | {"old_shares": old, "complete": is_complete(loaded, store)}
     context().output.show(value, "\n".join([summary(loaded), *old]))

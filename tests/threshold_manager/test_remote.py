@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from meshhw.algorithms import PublicKey
+from meshhw.algorithms import PublicKey, Suite
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import RecipientKey
 from meshhw.dare.prepare import Outline
@@ -17,6 +17,7 @@ from meshhw.errors import (
     Cancelled,
     FormatError,
     IntegrityError,
+    InvalidPublicKey,
     KeyNotFound,
     MeshError,
     SignatureInvalid,
@@ -28,6 +29,7 @@ from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.asking import request
+from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.store import Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.threshold import ThresholdRequest
@@ -125,6 +127,39 @@ def test_a_changed_answer_is_refused_and_the_request_stays_open(machines: Machin
     with pytest.raises(MeshError):
         machines.decrypt(answer[:-40] + bytes(40))
     assert machines.decrypt(answer) == PAYLOAD
+
+
+def test_another_key_under_a_known_name_is_refused(machines: Machines) -> None:
+    """A person who trusts everybody must still not be led to answer for another key of that name."""
+    away = Host(machines.away)
+    own = provision(
+        Store(machines.away).at("team"),
+        away,
+        machines.options,
+        Request(1, machines.vaults[:1], Suite.S25519, signs=False),
+    )
+    with pytest.raises(IntegrityError, match="another threshold key is called team here"):
+        machines.respond(machines.request())
+    assert descriptor.load(Store(machines.away).at("team"), away).value == own.value
+    assert not (machines.away / "threshold" / "answered.json").exists()
+
+
+@pytest.mark.parametrize("octets", [bytes(32), bytes([2]) + bytes(31), bytes(31)])
+def test_a_verification_point_that_is_none_reaches_no_token(machines: Machines, octets: bytes) -> None:
+    """Of small order, on the twist, or short: an answer about it would tell of the share."""
+    machines.respond(machines.request())  # the descriptor is trusted
+    bad = msgspec.structs.replace(opened(machines.request()), verification=octets)
+    person = Scripted({PinKind.VAULT: PASSPHRASE})
+    with pytest.raises(InvalidPublicKey):
+        machines.respond(machines.signed(bad, machines.home), OpenOptions(person))
+    assert not person.asked
+
+
+def test_what_is_no_request_is_refused_by_what_it_is(machines: Machines) -> None:
+    with pytest.raises(FormatError, match="this is no ThresholdRequest, which is not encrypted"):
+        machines.respond(machines.envelope.octets())
+    with pytest.raises(FormatError):
+        machines.respond(Store(machines.home).at("team").descriptor())
 
 
 def test_an_envelope_for_somebody_else(machines: Machines) -> None:

@@ -90,7 +90,7 @@ def test_refresh_keeps_the_key_and_destroys_the_old_shares(team: Team) -> None:
         assert team.opens(new, *pair)
     assert team.keys() == [1, 1, 1]
     assert all(share.destroyed for share in new.value.retired)
-    assert old_shares(new) == []
+    assert old_shares(new, team.store) == []
     assert team.store.journal() is None
     assert [name for name in team.store.files() if name.startswith("copy-")] == [
         f"copy-2-{index}.dare" for index in (1, 2, 3)
@@ -99,6 +99,17 @@ def test_refresh_keeps_the_key_and_destroys_the_old_shares(team: Team) -> None:
         team.opens(team.first, 1, 2)  # the old shares are gone
     again = refresh(team.store, team.host, team.options)
     assert team.opens(again, 1, 3)
+
+
+def test_what_is_asked_is_told_once_and_all_of_it(
+    host: Host, options: OpenOptions, new_vault: NewVault
+) -> None:
+    vaults = [new_vault(name) for name in ("one", "two", "three")]
+    store = Store(host.home).at("both")
+    provision(store, host, options, Request(2, vaults, Suite.S25519, renewable=True))
+    said: list[str] = []
+    refresh(store, host, options, said.append)
+    assert said == ["renewing both asks every holder; 4 PINs: one, two, three, device"]
 
 
 def test_shares_of_different_generations_do_not_combine(team: Team) -> None:
@@ -124,7 +135,7 @@ def test_a_lost_holder_is_replaced(team: Team, new_vault: NewVault) -> None:
     assert new.key("decryption").public == team.first.key("decryption").public
     for pair in combinations((1, 2, 3), 2):
         assert team.opens(new, *pair)
-    told = old_shares(new)
+    told = old_shares(new, team.store)
     assert len(told) == 1
     assert "old share 1 of generation 1 may still exist" in told[0]
 

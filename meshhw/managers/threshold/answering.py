@@ -49,6 +49,7 @@ from meshhw.udf import fingerprint
 
 Confirm = Callable[[str], bool]
 _QUESTIONS = 2
+_CONSENT = "answer yes, or repeat with --yes when you have compared what is asked"
 LIMIT = 4 << 20
 """Octets of a request, the descriptor and the envelope's header in it."""
 
@@ -76,7 +77,7 @@ def respond(octets: bytes, home: Path, options: OpenOptions) -> bytes:
         if not present:
             raise TokenNotFound(f"no token of a holder of {asked.name} is here")
         if not confirm(_question(asked, signer, header, present)):
-            raise Cancelled("the request was not answered")
+            raise Cancelled("the request was not answered", hint=_CONSENT)
         demand = Demand()
         for holder in present[: key.threshold]:
             demand.add(tokens, KeyURI.parse(holder.uri).token, holder.needs, _QUESTIONS)
@@ -108,7 +109,7 @@ def _trusted(asked: ThresholdRequest, store: KeyStore, host: Host, confirm: Conf
         what = "was not listed before" if store.was_seen(value.identifier) else "is new here"
         question = f"the descriptor of {value.name} is signed by device {fingerprint(device)}, which {what}."
         if not confirm(f"{question} Trust it?"):
-            raise Cancelled("the descriptor is not trusted, nothing was answered")
+            raise Cancelled("the descriptor is not trusted, nothing was answered", hint=_CONSENT)
         known.append(device)
     loaded = descriptor.read(asked.descriptor, store, known)
     if mine is None or mine.value.version < loaded.value.version:

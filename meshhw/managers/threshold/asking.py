@@ -120,7 +120,7 @@ def answered_keys(
     """
     with OpenTokens(options) as tokens:
         say = saying(options)
-        answers = [_read(_octets(path), home, tokens, say) for path in files]
+        answers = [_answer(path, home, tokens, say) for path in files]
         keys = []
         for name in dict.fromkeys(answer.store.name for answer in answers):
             own = [answer for answer in answers if answer.store.name == name]
@@ -139,11 +139,20 @@ class _Answer:
     holders: list[GivenHolder]
 
 
+def _answer(path: Path, home: Path, tokens: OpenTokens, say: Say) -> _Answer:
+    """The answer in a file. What is malformed in it is told with the file's name."""
+    try:
+        return _read(_octets(path), home, tokens, say)
+    except FormatError as error:
+        error.message = f"{path} is no answer: {error.message}"
+        raise
+
+
 def _octets(path: Path) -> bytes:
     with path.open("rb") as file:
         octets = file.read(_LIMIT + 1)
     if len(octets) > _LIMIT:
-        raise FormatError(f"{path} is too large for an answer")
+        raise FormatError("it is too large")
     return octets
 
 

@@ -20,7 +20,14 @@ from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
 from meshhw.dare.signing import Signer
 from meshhw.dare.write import seal
-from meshhw.errors import FormatError, IntegrityError, NotSupported, SignatureInvalid, TokenNotFound
+from meshhw.errors import (
+    FormatError,
+    IntegrityError,
+    KeyNotFound,
+    NotSupported,
+    SignatureInvalid,
+    TokenNotFound,
+)
 from meshhw.keystore.api import Signs
 from meshhw.managers.host import Host, KeyHandle
 from meshhw.managers.threshold.store import KeyStore, Seen
@@ -64,7 +71,10 @@ def open_object(octets: bytes, expected: type[T], ring: KeyRing | None = None) -
 
     Raises FormatError, SignatureInvalid, and what decryption raises.
     """
-    opened = open_envelope(Envelope.parse(octets), ring)
+    envelope = Envelope.parse(octets)
+    if ring is None and envelope.header.recipients:
+        raise FormatError(f"this is no {expected.__name__}, which is not encrypted")
+    opened = open_envelope(envelope, ring)
     if Finding.SIGNATURE_COVERS_BODY_ONLY in opened.findings:
         raise SignatureInvalid(f"a {expected.__name__} is signed with its header (S512H)")
     if len(opened.signers) != 1:
@@ -147,7 +157,10 @@ def local_device(host: Host, tokens: OpenTokens, *, among: Sequence[PublicKey] =
     `among`, TokenNotFound when their tokens are away.
     """
     if not host.profiles("ProfileDevice"):
-        host.profile(kind="ProfileDevice")  # raises KeyNotFound with its hint
+        raise KeyNotFound(
+            "this machine has no device, whose key signs for its threshold keys",
+            hint="make one first: `meshhw device create --on TOKEN`",
+        )
     handles = [record.key("signature") for record in host.profiles("ProfileDevice")]
     listed = [handle for handle in handles if not among or handle.public_key in among]
     for handle in listed:

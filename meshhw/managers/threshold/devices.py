@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, KeyNotFound, UsageError
+from meshhw.errors import FormatError, InvalidName, KeyNotFound, UsageError
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.authority import Setting, authority, require_authority
@@ -86,9 +86,10 @@ def _own(loaded: Loaded) -> list[str]:
 
 
 def _named(name: str, listed: dict[str, PublicKey]) -> str:
-    for udf in listed:
-        if same_name(udf, name):
-            return udf
+    with suppress(InvalidName):
+        for udf in listed:
+            if same_name(udf, name):
+                return udf
     raise KeyNotFound(
         f"the descriptor lists no device {name}", hint="`meshhw threshold show NAME` tells which it lists"
     )

@@ -17,7 +17,7 @@ from meshhw.algorithms import Algorithm, Operation, PublicKey, Suite
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
 from meshhw.dare.signing import Signer
-from meshhw.errors import MeshError, NotSupported, StateError, UsageError
+from meshhw.errors import MeshError, NotSupported, StateError, TokenNotFound, UsageError
 from meshhw.jsonbcd import encode_base64url
 from meshhw.keystore.api import Needs, OpenOptions, Seals
 from meshhw.keystore.uri import KeyURI, TokenURI
@@ -26,7 +26,7 @@ from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.copies import encrypt_copy
 from meshhw.managers.threshold.deal import LEFT_BEHIND, Order
 from meshhw.managers.threshold.demand import Demand
-from meshhw.managers.threshold.recovering import destroy_found
+from meshhw.managers.threshold.recovering import destroy_found, undoing
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.store import KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens, name_of
@@ -79,7 +79,7 @@ def provision(
     """
     options = remembering(options)
     with store.locked(), OpenTokens(options) as tokens:
-        roll_back(store, options)
+        _finish_other(store, options)
         if store.exists:
             raise StateError(
                 f"there is a threshold key {store.name} already",
@@ -96,8 +96,9 @@ def provision(
             maker = _Maker(store, options, request, suite, devices, secrets.token_bytes(16))
             try:
                 return maker.make(signer)
-            except BaseException:
-                roll_back(store, options)
+            except BaseException as error:
+                with undoing(error):
+                    _finish_other(store, options)
                 raise
 
 
@@ -112,10 +113,28 @@ def roll_back(store: KeyStore, options: OpenOptions) -> list[str]:
     if store.exists:  # the descriptor is the last step: nothing is unfinished
         store.write_journal(None)
         return []
-    left = destroy_found(journal, options)
-    if not left:
+    remains = destroy_found(journal, options)
+    if remains.absent:
+        raise TokenNotFound(
+            f"a token that may hold a share of {store.name} is not here: {', '.join(remains.absent)}",
+            hint=f"insert it and repeat the command; {_leave(store)}",
+        )
+    if not remains:
         store.erase()
-    return left
+    return list(remains.keys)
+
+
+def _finish_other(store: KeyStore, options: OpenOptions) -> None:
+    """Roll an interrupted provisioning back. Raises as `roll_back`, and StateError when a token that is here
+    keeps a share.
+    """
+    left = roll_back(store, options)
+    if left:
+        raise StateError(f"these shares of {store.name} are left: {' '.join(left)}", hint=_leave(store))
+
+
+def _leave(store: KeyStore) -> str:
+    return f"`meshhw threshold delete {store.name} --forget` leaves it there"
 
 
 @dataclass(frozen=True)

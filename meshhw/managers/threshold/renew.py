@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from meshhw.algorithms import Algorithm, Operation
 from meshhw.dare.signing import Signer
 from meshhw.errors import NotSupported, StateError, TokenNotFound, UsageError
-from meshhw.keystore.api import Needs, OpenOptions
+from meshhw.keystore.api import Needs, OpenOptions, Seals, Token
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
@@ -25,11 +26,11 @@ from meshhw.managers.threshold.copies import decrypt_copy, encrypt_copy
 from meshhw.managers.threshold.demand import Demand, key_needs, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.lockstep import Lockstep
-from meshhw.managers.threshold.recovering import destroy_found
+from meshhw.managers.threshold.recovering import destroy_found, give_up, settle_strays, undoing
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.renewing import RenewOrder
 from meshhw.managers.threshold.store import DELETING, KeyStore
-from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.tokens import OpenTokens, having, name_of
 from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, silent
 from meshhw.managers.threshold.worker import Worker, run
 from meshhw.schema.threshold import RetiredShare, ThresholdDescriptor, ThresholdHolder, ThresholdKey
@@ -65,8 +66,8 @@ def replace(
 def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
     """Bring an interrupted renewal to its end, or undo it. False when none was interrupted.
 
-    Raises StateError for a key that is being deleted, TokenNotFound when a token that may hold a stray share
-    is not there; it can then be tried again.
+    A new share on a token that is not here is kept in mind. Raises StateError for a key that is being
+    deleted.
     """
     journal = store.journal()
     if journal is not None and journal.get("doing") == DELETING:
@@ -77,7 +78,7 @@ def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
         return False
     loaded = descriptor.load(store, host)
     if journal["doing"] == _MAKING and loaded.key(journal["use"]).generation < journal["generation"]:
-        destroy_found(journal, options)
+        give_up(store, journal, destroy_found(journal, options))
         store.discard(*_files(store, journal["use"], journal["generation"]))
         store.write_journal(None)
         return True
@@ -89,6 +90,7 @@ def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
 def _all_keys(setting: Setting, moved: Mapping[int, str], replaced: int) -> Loaded:
     """Renew each key that the name has."""
     resume(setting.store, setting.host, setting.options)
+    settle_strays(setting.store, setting.options, setting.say)
     loaded = descriptor.load(setting.store, setting.host)
     value = loaded.value
     if value.decryption is not None and not value.renewable:
@@ -159,22 +161,35 @@ class _Renewal:
                 try:
                     made = self._run(self._orders(places, copies, quorum, replaced))
                     loaded = self._described(made, places, signer)
-                except BaseException:
-                    resume(self.store, self.setting.host, self.setting.options)
+                except BaseException as error:
+                    with undoing(error):
+                        resume(self.store, self.setting.host, self.setting.options)
                     raise
         return _destroy_old(loaded, self.setting)
 
     def _require_present(self, tokens: OpenTokens, moved: Mapping[int, str]) -> None:
         """A token that takes a lost holder's place may be a vault that is yet to be made."""
         for token in moved.values():
-            tokens.token(token)
+            self._require_room(tokens.token(token))
         stay = [holder for holder in self.key.holders if holder.index not in moved]
         missing = [f"{h.index} ({h.token})" for h in stay if not tokens.present(h.token)]
         if missing:
             raise TokenNotFound(
                 f"renewing {self.loaded.value.name} needs every holder's token; "
                 f"missing: {', '.join(missing)}",
-                hint=f"insert it, or replace a lost one: `meshhw threshold replace {self.loaded.value.name}`",
+                hint=f"insert it, or replace a lost one: "
+                f"`meshhw threshold replace {self.loaded.value.name} --holder I --on TOKEN`",
+            )
+
+    def _require_room(self, token: Token) -> None:
+        """Raise NotSupported for a token that cannot hold a share of this key, before anybody is asked."""
+        having(token, Seals, "seal a share")
+        algorithm = Algorithm(self.key.algorithm)
+        operations = Operation.IMPORT, Operation.AGREE
+        if self.use == "decryption" and not token.capabilities().can(algorithm, *operations):
+            raise NotSupported(
+                f"{name_of(token)} cannot hold a share of an {algorithm} key",
+                hint="`meshhw token show TOKEN` tells what each can; choose another token with --on",
             )
 
     def _demand(self, tokens: OpenTokens, moved: Mapping[int, str], demand: Demand) -> None:
@@ -195,7 +210,7 @@ class _Renewal:
         generation = self.key.generation
         if self.use == "signing":
             return {index: self.store.load(f"signing-{generation}-{index}") for index in indices}
-        key = ThresholdPrivateKey(self.loaded, tokens, say=self.setting.say)
+        key = ThresholdPrivateKey(self.loaded, tokens, say=self.setting.say, announced=True)
         names = {index: f"copy-{generation}-{index}.dare" for index in indices}
         return {index: decrypt_copy(key, self.store.load(name)) for index, name in names.items()}
 

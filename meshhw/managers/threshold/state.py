@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshhw.errors import KeyNotFound
+from meshhw.errors import KeyNotFound, NotSupported, TokenNotFound
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import roll_back
+from meshhw.managers.threshold.recovering import absent_of, destroy_found
 from meshhw.managers.threshold.store import DELETING, KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.worker import run
+from meshhw.schema.threshold import ThresholdKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,16 @@ def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[H
     ]
 
 
-def old_shares(loaded: Loaded) -> list[str]:
-    """What is known of shares of earlier generations that were not seen destroyed.
+def old_shares(loaded: Loaded, store: KeyStore) -> list[str]:
+    """What is known of shares of earlier generations that were not seen destroyed, and of the new ones of
+    renewals that were given up.
 
     While threshold many of one generation may exist, they still make up the key, and its renewal is not
     complete.
     """
     value, key = loaded.value, loaded.value.decryption
     left = [share for share in value.retired if not share.destroyed]
-    if key is None or not left:
+    if key is None:
         return []
     told = [f"old share {s.index} of generation {s.generation} may still exist on {s.token}" for s in left]
     for generation in sorted({share.generation for share in left}):
@@ -62,14 +66,30 @@ def old_shares(loaded: Loaded) -> list[str]:
                 f"the renewal is not complete: {count} old shares of generation {generation} still combine; "
                 f"`meshhw threshold refresh {value.name}` with their tokens destroys them"
             )
-    return told
+    return told + _told_strays(key, store)
 
 
-def is_complete(loaded: Loaded) -> bool:
-    """Whether of every earlier generation too few shares are left to make up the key."""
+def is_complete(loaded: Loaded, store: KeyStore) -> bool:
+    """Whether of every earlier generation, and of every renewal that was given up, too few shares are left to
+    make up the key.
+    """
     value, key = loaded.value, loaded.value.decryption
     left = Counter(share.generation for share in value.retired if not share.destroyed)
-    return key is None or all(count < key.threshold for count in left.values())
+    counts = [*left.values(), *(len(stray["shares"]) for stray in store.strays())]
+    return key is None or all(count < key.threshold for count in counts)
+
+
+def _told_strays(key: ThresholdKey, store: KeyStore) -> list[str]:
+    told = []
+    for stray in store.strays():
+        tokens = [token for token, _ in stray["shares"]]
+        told += [f"a share of a renewal that was given up may exist on {token}" for token in tokens]
+        if len(tokens) >= key.threshold:
+            told.append(
+                f"the renewal is not complete: {len(tokens)} of these shares combine; "
+                f"`meshhw threshold refresh {store.name}` with their tokens destroys them"
+            )
+    return told
 
 
 def unfinished(store: KeyStore) -> str:
@@ -84,29 +104,80 @@ def unfinished(store: KeyStore) -> str:
     return f"{journal.get('doing')} was interrupted: repeat the command to go on"
 
 
-def delete_key(store: KeyStore, options: OpenOptions) -> list[str]:
+def delete_key(store: KeyStore, options: OpenOptions, *, forget: bool = False) -> list[str]:
     """Destroy every share and forget the key; also what an interrupted provisioning left.
 
-    The result names keys that could not be destroyed; their tokens then still hold them. Raises KeyNotFound.
+    The key is kept in mind until the last share of a holder is destroyed, so that it can be repeated, unless
+    it is to `forget` what it cannot reach. The result names keys that are left on their tokens: then those,
+    and shares of lost holders that were replaced. Raises KeyNotFound for no such key; TokenNotFound when a
+    holder's token is not here, before anything is destroyed, and when one went meanwhile; NotSupported when
+    one keeps its share.
     """
     with store.locked():
-        journal = store.journal()
-        if not store.exists and journal is None:
-            raise KeyNotFound(
-                f"no threshold key is called {store.name!r}", hint="`meshhw threshold list` shows them"
-            )
+        require_known(store)
         if not store.exists:
-            return roll_back(store, options)
-        keys = _native_keys(store)
-        store.write_journal({"doing": DELETING, "keys": keys})
+            return _roll_back(store, options, forget=forget)
+        holders, old = _native_keys(store)
+        if not forget:
+            _require_here(store, holders, options)
+        store.write_journal({"doing": DELETING, "keys": [*holders, *old]})
+        keys = list(dict.fromkeys([*holders, *old]))
         left: list[str] = run("destroy", {"keys": keys}, options) if keys else []
+        held = [key for key in left if key in holders]
+        if held and not forget:
+            _require_here(store, held, options)
+            raise NotSupported(f"these shares of {store.name} are left: {' '.join(held)}", hint=_forgetting())
+        left += _destroy_strays(store, options)
         store.erase()
         return left
 
 
-def _native_keys(store: KeyStore) -> list[str]:
+def require_known(store: KeyStore) -> None:
+    """Raise KeyNotFound unless there is such a key, or what is left of making one."""
+    if not store.exists and store.journal() is None:
+        raise KeyNotFound(
+            f"no threshold key is called {store.name!r}", hint="`meshhw threshold list` shows them"
+        )
+
+
+def _roll_back(store: KeyStore, options: OpenOptions, *, forget: bool) -> list[str]:
+    """What is left of a provisioning; forgotten nevertheless if it is to be."""
+    try:
+        left = roll_back(store, options)
+    except TokenNotFound as error:
+        if not forget:
+            raise
+        left = [error.message]
+    if forget:
+        store.erase()
+    return left
+
+
+def _require_here(store: KeyStore, keys: Sequence[str], options: OpenOptions) -> None:
+    away = absent_of(keys, options)
+    if away:
+        raise TokenNotFound(
+            f"tokens with shares of {store.name} are not here: {', '.join(away)}",
+            hint=_forgetting("insert them"),
+        )
+
+
+def _forgetting(otherwise: str = "") -> str:
+    leave = "`--forget` leaves what is there and forgets the key"
+    return f"{otherwise}; {leave}" if otherwise else leave
+
+
+def _destroy_strays(store: KeyStore, options: OpenOptions) -> list[str]:
+    remains = [destroy_found(stray, options) for stray in store.strays()]
+    return [token for one in remains for token, _ in one.shares]
+
+
+def _native_keys(store: KeyStore) -> tuple[list[str], list[str]]:
+    """The keys of the holders and of what was interrupted; and those of earlier generations."""
     loaded = descriptor.load(store, Host(store.path.parent.parent))
-    named = [h.key for h in (loaded.value.decryption.holders if loaded.value.decryption else ()) if h.key]
-    named += [share.key for share in loaded.value.retired if not share.destroyed]
-    pending = (store.journal() or {}).get("keys", ())
-    return list(dict.fromkeys([*named, *pending]))
+    key = loaded.value.decryption
+    holders = [holder.key for holder in (key.holders if key else ()) if holder.key]
+    old = [share.key for share in loaded.value.retired if not share.destroyed and share.key]
+    journal = store.journal() or {}
+    pending = journal.get("keys", ()) if journal.get("doing") != DELETING else ()
+    return list(dict.fromkeys([*holders, *pending])), old

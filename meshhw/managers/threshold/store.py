@@ -7,6 +7,7 @@
 | `copy-G-I.dare` | the renewal copy of share I: sealed to its token, and that encrypted to the group's key |
 | `nonce-I` | 32 random octets that go into each of holder I's nonces |
 | `request-ID` | what is kept of a request until its answers come, sealed by the device's token |
+| `strays.json` | new shares of renewals that were given up, which may be on tokens that were not here then |
 | `successor` | the name of the key that takes this one's place |
 | `holders.json` | when each holder's token was seen here last |
 | `journal.json` | what is under way, so that a crash can be rolled back or resumed |
@@ -20,7 +21,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,6 +158,19 @@ class KeyStore:
             self.discard("journal.json")
         else:
             self.save("journal.json", msgspec.json.encode(members))
+
+    def strays(self) -> list[dict[str, Any]]:
+        """What renewals that were given up may have left on tokens that were not here."""
+        if not self.has("strays.json"):
+            return []
+        return msgspec.json.decode(self.load("strays.json"), type=list[dict[str, Any]])
+
+    def write_strays(self, strays: Sequence[dict[str, Any]]) -> None:
+        """Keep them in mind; with none, forget."""
+        if strays:
+            self.save("strays.json", msgspec.json.encode(strays))
+        else:
+            self.discard("strays.json")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -57,8 +57,8 @@ class TokenHolder:
 class ThresholdPrivateKey:
     """A threshold key as envelopes use one: it has a public key and unwraps (`UnwrapsAgreed`).
 
-    It asks no PIN before it knows that enough holders are here. `say` is told what will be asked, and of
-    holders that failed; `notice` is told which holders' tokens are here.
+    It asks no PIN before it knows that enough holders are here. `say` is told what will be asked, unless that
+    was `announced` already, and of holders that failed; `notice` is told which holders' tokens are here.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class ThresholdPrivateKey:
         given: Sequence[GivenHolder] = (),
         say: Say = silent,
         notice: Callable[[list[int]], object] = len,
+        announced: bool = False,
     ) -> None:
         self._name = loaded.value.name
         self._key = loaded.key("decryption")
@@ -77,7 +78,7 @@ class ThresholdPrivateKey:
         self._given = given
         self._say = say
         self._notice = notice
-        self._announced = False
+        self._announced = announced
 
     @property
     def public(self) -> PublicKey:
