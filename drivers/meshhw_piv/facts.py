@@ -51,7 +51,9 @@ class KeyFacts:
 
 def read(session: CardSession, slot: int) -> KeyFacts | None:
     """The key in a slot, None for an empty slot or a key of an unknown algorithm."""
-    facts = None if session.identity.yubikey else _from_certificate(session, slot, own=True)
+    # Who tells a serial number has the YubiKey's instructions, and most likely its metadata as well.
+    told = session.identity.yubikey or session.identity.serial
+    facts = None if told else _from_certificate(session, slot, own=True)
     if facts is None:
         facts = _from_metadata(session, slot)
     return None if facts is None or facts.public.octets == GENERATOR_P256 else facts
