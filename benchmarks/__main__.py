@@ -45,7 +45,7 @@ def main(names: list[str]) -> int:
     results = [measure(figure) for figure in importlib.import_module(f"benchmarks.{name}").figures()]
     for result in results:
         kept = kept and result.kept
-        print(result.row(), "" if result.kept else "EXCEEDED", flush=True)
+        print(result.row(), result.verdict, flush=True)
     PAGE.write_text(_store(page, name, results))
     return 0 if kept else 1
 

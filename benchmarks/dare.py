@@ -87,14 +87,19 @@ def _in_process(directory: Path, plain: Path) -> Iterator[Figure]:
         ours = (lambda to=envelope, by=signers: encrypt(plain, to, by), lambda of=envelope: decrypt(of, out))
         yield Figure(f"encrypt {what}", ours[0], age_encrypt, "age (pyrage)", limit, rounds=5)
         yield Figure(f"decrypt {what}", ours[1], age_decrypt, "age (pyrage)", limit, rounds=5)
-    yield Figure(
-        f"encrypt {MEBIBYTES} MiB, signed",
-        lambda: encrypt(plain, directory / "signed", [_SIGNER]),
-        lambda: cipher_and_digest(plain),
-        "AES-256-GCM and SHA-512, serially, nothing written",
-        _SERIAL,
-        rounds=5,
-    )
+    serially = "AES-256-GCM and SHA-512, serially, nothing written"
+    for what, run in (
+        ("encrypt", lambda: encrypt(plain, directory / "signed", [_SIGNER])),
+        ("decrypt", lambda: decrypt(directory / "signed", out)),
+    ):
+        yield Figure(
+            f"{what} {MEBIBYTES} MiB, signed",
+            run,
+            lambda: cipher_and_digest(plain),
+            serially,
+            _SERIAL,
+            rounds=5,
+        )
     for path in (out, age, directory / "signed", directory / "unsigned"):
         path.unlink(missing_ok=True)
 
@@ -167,10 +172,16 @@ def _memory(directory: Path) -> Iterator[Amount]:
 def _peak(plain: Path, size: int, mode: str) -> float:
     with plain.open("wb") as file:
         file.truncate(size)
-    command = [sys.executable, "-c", _ROUND_TRIP, str(plain), str(size), mode]
-    status = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    peak = peak_of("-c", _ROUND_TRIP, plain, str(size), mode)
     for name in ("envelope", "out"):
         plain.with_name(name).unlink()
+    return peak
+
+
+def peak_of(*arguments: str | Path) -> float:
+    """The most memory that Python has had, in MiB, running what prints /proc/self/status at its end."""
+    command = [sys.executable, *map(str, arguments)]
+    status = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
     return int(found[1]) / 1024

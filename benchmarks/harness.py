@@ -54,6 +54,11 @@ class Taken:
         """Whether the figure keeps its limit."""
         return self.value >= self.amount.limit if self.amount.at_least else self.value <= self.amount.limit
 
+    @property
+    def verdict(self) -> str:
+        """For whoever watches."""
+        return "kept" if self.kept else "MISSED"
+
     def row(self) -> str:
         """A row of the table in docs/performance.md."""
         shown = f"{self.value:,.3g}" if self.value < 1000 else f"{self.value:,.0f}"
@@ -76,6 +81,11 @@ class Result:
     def kept(self) -> bool:
         """Whether the figure keeps its limit, if it has one."""
         return self.figure.limit is None or self.ratio <= self.figure.limit
+
+    @property
+    def verdict(self) -> str:
+        """For whoever watches; nothing where nothing is promised."""
+        return "" if self.figure.limit is None else "kept" if self.kept else "MISSED"
 
     def row(self) -> str:
         """A row of the table in docs/performance.md."""
