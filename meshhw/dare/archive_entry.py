@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from enum import StrEnum
@@ -15,6 +16,7 @@ from meshhw.errors import FormatError, IntegrityError, UsageError
 
 _MODES = 0o7777
 _KEPT_MODES = 0o777
+_TIME = re.compile(r"-?[0-9]{1,11}\.[0-9]{1,9}")
 
 
 class EntryKind(StrEnum):
@@ -131,7 +133,7 @@ def apply(place: Path | int, entry: Entry) -> None:
     is_link = entry.kind == EntryKind.SYMLINK
     if not is_link:
         os.chmod(place, entry.mode & _KEPT_MODES)  # noqa: PTH101 - it may be open
-    seconds, _, fraction = entry.last_write_time.partition(".")
-    if seconds.lstrip("-").isdigit() and fraction.isdigit():
+    if _TIME.fullmatch(entry.last_write_time):  # what is no time of a file is left out
+        seconds, _, fraction = entry.last_write_time.partition(".")
         at = int(seconds) * 10**9 + int(fraction)
         os.utime(place, ns=(at, at), follow_symlinks=not is_link)

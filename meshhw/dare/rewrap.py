@@ -12,6 +12,7 @@ from typing import BinaryIO
 from meshhw.algorithms import PublicKey
 from meshhw.dare.background import KEEP, BackgroundDigest
 from meshhw.dare.checks import SignatureCheck, check_signatures, gather
+from meshhw.dare.digests import SHA512, digest_name
 from meshhw.dare.exchange import KeyFinder, Readers, wrap_seed
 from meshhw.dare.header import (
     MAX_RECIPIENTS,
@@ -53,7 +54,7 @@ def rewrap_stream(
         raise FormatError("only envelopes of our own form can be given to more readers")
     prepared = _prepared(heading, readers, signers)
     target.write(file_start(prepared.members))
-    with BackgroundDigest() as digest:
+    with BackgroundDigest(digest_name(heading.header)) as digest:
         write_body(target, digest.through(stream.body(keep=KEEP)), None)
         payload_digest = digest.digest()
     claims = gather(heading.members, heading.header, heading.cipher, stream.end())
@@ -68,7 +69,7 @@ def _prepared(heading: Heading, readers: Readers, signers: Sequence[Signer]) -> 
         raise UsageError(f"an envelope has at most {MAX_RECIPIENTS} recipients")
     own = Header(
         recipients=recipients,
-        dig="S512" if signers else None,
+        dig=heading.header.dig or SHA512 if signers else None,
         signers=tuple(fingerprint(signer.public) for signer in signers),
     )
     kept: Members = {name: value for name, value in heading.members.items() if name not in _VOIDED}

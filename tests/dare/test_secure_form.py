@@ -225,6 +225,42 @@ def test_a_signature_by_another_key_is_refused() -> None:
         verify_envelope(Envelope(mine.members, mine.body, other.trailer_members))
 
 
+def test_every_listed_signer_has_signed_and_nobody_else() -> None:
+    signers = [key("Ed25519", "signer"), key("Ed448", "signer"), key("P-256", "signer")]
+    for readers in ([], [reader("X25519")]):
+        ring = KeyRing([key("X25519")])
+        envelope = seal(PLAIN, Outline(readers=readers, signers=signers))
+        trailer = dict(envelope.trailer_members or {})
+        entries = trailer["signatures"]
+        assert isinstance(entries, list)
+        assert {p.octets for p in open_envelope(envelope, ring).signers} == {s.public.octets for s in signers}
+        fewer = seal(PLAIN, Outline(readers=readers, signers=signers[:2]))
+        for found in (entries[:2], entries[1:], [*entries, entries[0]], [entries[0]] * 3, []):
+            with pytest.raises((SignatureInvalid, FormatError)):
+                open_envelope(
+                    Envelope(envelope.members, envelope.body, {**trailer, "signatures": found}), ring
+                )
+        with pytest.raises(SignatureInvalid):
+            open_envelope(Envelope(fewer.members, fewer.body, trailer), ring)
+        listed = {**fewer.members, "signers": envelope.members["signers"]}
+        with pytest.raises((SignatureInvalid, DecryptionFailed)):
+            open_envelope(Envelope(listed, fewer.body, fewer.trailer_members), ring)
+
+
+def test_a_witness_of_the_form_of_2022_is_checked() -> None:
+    outline = Outline(readers=[reader("X448")], signers=[key("Ed448", "signer")], compat=True)
+    envelope = seal(PLAIN, outline)
+    trailer = json.loads(json.dumps(envelope.trailer_members))
+    known = [key("Ed448", "signer").public]
+    for witness, wrong in ((trailer["signatures"][0]["witness"], False), ("A" * 43, True)):
+        trailer["signatures"][0]["witness"] = witness
+        opened = open_envelope(
+            Envelope(envelope.members, envelope.body, trailer), KeyRing([key("X448")]), known=known
+        )
+        assert opened.payload == PLAIN
+        assert (Finding.WITNESS_WRONG in opened.findings) == wrong
+
+
 def test_forms_do_not_mix() -> None:
     ring = KeyRing([key("X25519")])
     ours = seal(PLAIN, Outline(readers=[reader("X25519")], signers=[key("Ed25519", "signer")]))

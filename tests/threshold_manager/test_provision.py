@@ -11,10 +11,15 @@ import pytest
 from meshhw.algorithms import Suite
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.heads import seal_head, sealed_head
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope, verify_envelope
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_check import check_sequence
+from meshhw.dare.sequence_write import SequenceWriter, create
 from meshhw.dare.write import seal
 from meshhw.errors import (
+    IntegrityError,
     InvalidName,
     KeyNotFound,
     NotSupported,
@@ -125,6 +130,26 @@ def test_a_quorum_signs_an_envelope(
     assert verify_envelope(envelope).signers == (signer.public,)
     with pytest.raises(NotSupported, match="no decryption key"):
         loaded.key("decryption")
+
+
+def test_a_quorum_signs_the_head_of_a_sequence(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI], tmp_path: Path
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, encrypts=False))
+    signer = ThresholdSigner(loaded, store, options)
+    create(tmp_path / "sequence")
+    with SequenceWriter(tmp_path / "sequence") as writer:
+        writer.append(b"an entry")
+        seal_head(writer, [signer])
+    with SequenceFile(tmp_path / "sequence") as sequence:
+        found = sealed_head(sequence)
+        assert found is not None
+        assert found[0].head.index == 1
+        assert found[1] == (signer.public,)
+    octets = (tmp_path / "sequence").read_bytes().replace(b"an entry", b"no entry")
+    (tmp_path / "sequence").write_bytes(octets)
+    with SequenceFile(tmp_path / "sequence") as sequence, pytest.raises(IntegrityError):
+        check_sequence(sequence)
 
 
 def test_a_signer_with_a_damaged_share_is_left_out(
