@@ -1,7 +1,7 @@
 """`./dev docs`: write the pages that are made from the program itself.
 
-`--check` writes nothing and fails when a page is not current, which a test asks. `--quick` leaves out the
-pages that take a run of the hardware suites.
+`--check` writes nothing and fails when a page is not current. `--quick` leaves out what takes a run of the
+hardware suites. `--from DIR` takes the reports of an earlier run (`pytest hwtests --reports DIR`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import real_tokens
+import run_pages
+from page_facts import differences
 
 from meshhw.cli.common import common_options
 from meshhw.cli.main import COMMANDS, load
@@ -90,23 +93,32 @@ def _metavar(argument: click.Argument) -> str:
     return name if argument.required else f"[{name}]"
 
 
-PAGES: dict[str, Callable[[], str]] = {"reference.md": reference}
+PAGES: dict[str, Callable[[], str]] = {"reference.md": reference, "compatibility.md": real_tokens.page}
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages, or with --check name those that are not current."""
+    """Write the pages, or with --check tell what in them is not current."""
+    check, quick = "--check" in arguments, "--quick" in arguments
     stale = [name for name, make in PAGES.items() if make() != _present(name)]
-    if "--check" in arguments:
-        print("\n".join(f"{name} is not current: run ./dev docs" for name in stale), end="")
-        return 1 if stale else 0
+    if check:
+        told = [f"{name} is not current" for name in stale]
+        if not quick:
+            told += differences(_reports(arguments), calls="--from" not in arguments)
+        print("".join(f"{line}: run ./dev docs\n" for line in told), end="")
+        return 1 if told else 0
     for name in stale:
         (HERE / name).write_text(PAGES[name]())
         print(f"wrote docs/{name}")
-    if "--quick" not in arguments:
-        import run_pages
-
-        run_pages.write()
+    if not quick:
+        run_pages.write(_reports(arguments))
     return 0
+
+
+def _reports(arguments: list[str]) -> Path:
+    """Those of `--from DIR`, else of a run that is made now."""
+    if "--from" in arguments:
+        return Path(arguments[arguments.index("--from") + 1])
+    return run_pages.run()
 
 
 def _present(name: str) -> str:

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import real_tokens
 
 from meshhw.conformance.model import Promise
 
@@ -34,17 +36,21 @@ TITLES = {
     "piv": "PIV, firmware 5.7",
 }
 MADE = "\n<!-- made by ./dev docs from a run of the hardware suites; do not edit -->\n"
+_OWNERS = "`python -m pytest hwtests --token URI --wipe`"
+_ATTENDED = "`python -m pytest hwtests --token URI --wipe --attended`"
 ONLY_REAL = {
-    "the card's own touch sensor, and how long it waits": "`python -m pytest hwtests --token URI --wipe`",
+    "what this token's firmware does of all that is promised above of emulated ones": _OWNERS,
+    "the card's own touch sensor, and how long it waits": f"{_ATTENDED}, which says when not to touch it",
+    "that it is missed when it is pulled, and found again": f"{_ATTENDED}, which says when to pull it",
+    "power lost in the middle of a write inside the token": f"pull it during {_OWNERS}, and run that again",
+    "USB suspend, hubs and readers of other makers": f"{_OWNERS} behind them",
     "that a private key made inside cannot be had by opening the chip": "no test; the maker's certification",
-    "power lost in the middle of a write inside the token": "pull it during the run of the line above",
-    "USB suspend, hubs and readers of other makers": "`python -m pytest hwtests --token URI --wipe`",
     "an attestation up to the maker's published root": "`meshhw key attest KEY --root FILE`",
 }
 
 
 def run() -> Path:
-    """Run both suites; the directory of their reports. Exits where the run fails."""
+    """Run both suites in one process; the directory of their reports. Exits where the run fails."""
     directory = Path(tempfile.mkdtemp(prefix="meshhw-docs-"))
     command = [sys.executable, "-m", "pytest", "-q", *SUITES, "--reports", str(directory)]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
@@ -67,29 +73,40 @@ def _compatibility(reports: dict[str, Any]) -> Iterator[str]:
     yield MADE
     yield _prose(
         "Every row was asked of a token, emulated or real, by one body of checks (`meshhw token check`); "
-        "what it makes is compared with an independent library. A token of your own can be added as a row by "
-        "a pull request with the report of `meshhw token check TOKEN --wipe --report FILE`."
+        "what it makes is compared with an independent library. A token of your own can be added as a row: "
+        "[how to](reports/README.md)."
     )
     yield "## Operations\n"
     yield _prose(
         "Milliseconds and calls (C_* functions, APDUs, TPM commands) of one warm operation. Latencies are of "
         "one run on one machine; only they may differ from run to run."
     )
-    yield "| token | algorithm | operation | tier | ms | calls |"
-    yield "|---|---|---|---|---|---|"
-    for name, report in reports.items():
-        for row in report["measurements"]:
-            calls = "" if row["calls"] is None else row["calls"]
-            cells = (TITLES[name], row["algorithm"], row["operation"], row["tier"])
-            yield f"| {' | '.join(cells)} | {row['seconds'] * 1000:.2f} | {calls} |"
+    yield from operations({TITLES[name]: report for name, report in reports.items()})
     yield "\n## Promises\n"
     for promise in Promise:
         yield f"- **{_key(promise)}**: {promise}"
     yield "\n`+` kept wherever it applies, `-` does not apply. A run with a broken promise makes no page.\n"
+    yield from promises({TITLES[name]: report for name, report in reports.items()})
+    yield from real_tokens.section()
+
+
+def operations(reports: Mapping[str, Any]) -> Iterator[str]:
+    """The table of operations of tokens by their titles."""
+    yield "| token | algorithm | operation | tier | ms | calls |"
+    yield "|---|---|---|---|---|---|"
+    for title, report in reports.items():
+        for row in report["measurements"]:
+            calls = "" if row["calls"] is None else row["calls"]
+            cells = (title, row["algorithm"], row["operation"], row["tier"])
+            yield f"| {' | '.join(cells)} | {row['seconds'] * 1000:.2f} | {calls} |"
+
+
+def promises(reports: Mapping[str, Any]) -> Iterator[str]:
+    """The table of promises of tokens by their titles."""
     yield "| token | " + " | ".join(map(_key, Promise)) + " |"
     yield "|---" * (len(Promise) + 1) + "|"
-    for name, report in reports.items():
-        yield f"| {TITLES[name]} | " + " | ".join(_mark(report, promise) for promise in Promise) + " |"
+    for title, report in reports.items():
+        yield f"| {title} | " + " | ".join(_mark(report, promise) for promise in Promise) + " |"
 
 
 def _key(promise: Promise) -> str:
@@ -129,8 +146,8 @@ def _reliability(outcomes: dict[str, Any]) -> Iterator[str]:
     yield from (f"| {promise} | {command} |" for promise, command in ONLY_REAL.items())
     yield ""
     yield _prose(
-        "The results of such a run can be added here by a pull request: the name of the token, its firmware, "
-        "the date, and the report that `--reports DIR` wrote."
+        "With `--reports DIR` such a run writes a report, which a pull request adds as a row to "
+        "[the tables of tokens](compatibility.md): [how](reports/README.md)."
     )
 
 
@@ -161,9 +178,8 @@ def _prose(text: str) -> str:
 PAGES = {"compatibility.md": compatibility, "reliability.md": reliability}
 
 
-def write() -> None:
-    """Run the suites and write both pages. Exits where a token that is in a page could not be asked here."""
-    directory = run()
+def write(directory: Path) -> None:
+    """Write both pages. Exits where a token that is in a page could not be asked here."""
     for name, make in PAGES.items():
         page, text = ROOT / "docs" / name, make(directory)
         cells = [f"| {title} |" for title in TITLES.values()]

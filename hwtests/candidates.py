@@ -10,7 +10,7 @@ import pytest
 
 from meshhw.algorithms import Algorithm, Operation
 from meshhw.conformance.model import Counter
-from meshhw.keystore.api import Attests, Generates, KeySpec, OpenOptions, Token
+from meshhw.keystore.api import Attests, Generates, KeySpec, OpenOptions, PinPolicy, Token
 from meshhw.keystore.home import VARIABLE
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
@@ -68,7 +68,10 @@ def _tpm2_pkcs11(request: pytest.FixtureRequest) -> Candidate:
 
 def _swtpm(request: pytest.FixtureRequest) -> Candidate:
     tpm = request.getfixturevalue("swtpm_token")
-    return Candidate(tpm.open(), lambda: sum(tpm.proxy.counts.values()))
+    token = tpm.open()
+    assert isinstance(token, Generates)  # a TPM has a PIN, and counts its tries, once a key wants one
+    token.generate(KeySpec(Algorithm.P256, "protected", pin_policy=PinPolicy.ONCE))
+    return Candidate(token, lambda: sum(tpm.proxy.counts.values()))
 
 
 def _ctap(request: pytest.FixtureRequest) -> Candidate:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from meshhw.keystore.uri import TokenURI
 from meshhw.lab.fixtures_piv import PCSC_DIRECTORY
 from meshhw.lab.vpcd import PcscDaemon, lab_directory
 
+REAL_REPORT = pytest.StashKey[Path]()
 ONLY_ONE = ("opencryptoki",)
 """What a machine has once: tests that use it have a fixture or a parameter of that name."""
 
@@ -25,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("meshhw")
     group.addoption("--token", metavar="URI", help="check this real token alone (PIN by MESHHW_PIN_SOURCE)")
     group.addoption("--wipe", action="store_true", help="make and destroy keys on it, and spend PIN tries")
+    group.addoption("--attended", action="store_true", help="a person is here to pull and to touch it")
+    group.addoption("--patience", metavar="S", type=float, help="seconds to wait for a touch (60)")
     group.addoption(
         "--reports", metavar="DIR", type=Path, help="keep the conformance and fault reports there"
     )
@@ -39,13 +44,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         pytest.skip(str(reason))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A real token has its tests alone."""
+    others = collection_path.name.startswith("test_") and collection_path.name != "test_real.py"
+    return True if others and config.getoption("--token") else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A real token has its tests alone; what a machine has once is tested in one process of several."""
-    if config.getoption("--token"):
-        others = [item for item in items if "real_token" not in _asked_for(item)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+    """What a machine has once is tested in one process of several."""
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
@@ -98,6 +105,25 @@ def reports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return tmp_path_factory.mktemp("reports")
     kept.mkdir(parents=True, exist_ok=True)
     return kept
+
+
+@pytest.fixture(scope="session")
+def real_report(request: pytest.FixtureRequest, reports: Path) -> Iterator[dict[str, Any]]:
+    """What comes out of a real token's tests; in the end a file for docs/reports."""
+    told: dict[str, Any] = {}
+    yield told
+    if "verdicts" in told:
+        name = re.sub(r"[^a-z0-9]+", "-", f"{told['driver']} {told['model']} {told['firmware']}".lower())
+        path = reports / f"{name.strip('-')}.json"
+        path.write_text(json.dumps(told, indent=1) + "\n")
+        request.config.stash[REAL_REPORT] = path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Where a real token's report is, and what becomes of it."""
+    path = config.stash.get(REAL_REPORT, None)
+    if path is not None and config.getoption("--reports"):
+        terminalreporter.line(f"{path} is a row for docs/compatibility.md: see docs/reports/README.md")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

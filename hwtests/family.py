@@ -184,7 +184,7 @@ class Family(ABC):
 
     def touch_key(self, token: Token) -> Subject:
         """A subject whose every use wants a touch."""
-        return self.subject(token)
+        raise Unable("this token has nothing to touch")
 
     def unwilling_finger(self) -> None:
         """Nobody touches the token."""

@@ -263,6 +263,9 @@ class CtapFamily(Family):
     def held_by_another(self) -> AbstractContextManager[str]:
         return card_held(self._virtual.reader.name, self._virtual.env)
 
+    def touch_key(self, token: Token) -> Subject:
+        return self.subject(token)
+
     def unwilling_finger(self) -> None:
         self._own.finger.willing = False
 

@@ -49,3 +49,11 @@ def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
     found, _ = doctor.communicate(timeout=60)
     line = "missing  driver yubikey: the PC/SC service did not answer within 5 s\n"
     assert f"{line}         mend: restart it: `sudo systemctl restart pcscd`\n" in found
+    line = "missing  pcscd: running, but it does not answer\n"
+    assert f"{line}         mend: sudo systemctl restart pcscd\n" in found
+
+
+@pytest.mark.usefixtures("piv_card")
+def test_a_service_that_runs_is_told_as_such() -> None:
+    found, _ = start("doctor").communicate(timeout=60)
+    assert "ok       pcscd: running\n" in found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -230,6 +232,40 @@ def test_the_last_try_is_spent_only_when_allowed(troubled_softhsm: Troubled) -> 
     person.allow_final_try = True
     assert token.keys() == []
     token.close()
+
+
+def test_a_kept_pin_is_not_the_last_try_unasked_either(troubled_softhsm: Troubled) -> None:
+    """Somebody may have changed it since; a child of fork logs in anew with what its parent was told."""
+    lab_token, trouble = troubled_softhsm
+    person = Scripted({PinKind.USER: lab_token.pin})
+    token, key = opened(troubled_softhsm, interaction=person)
+    assert len(key.sign(b"message")) == 64
+    trouble.be(State.FINAL_TRY)
+    control = Control(shim.control_of(_path(lab_token)))
+    with control.counted() as calls:
+        assert in_child(lambda: key.sign(b"message")) == "PinFinalTry"
+    assert "C_Login" not in calls
+    person.allow_final_try = True
+    assert in_child(lambda: key.sign(b"message")) == ""
+    assert len(person.asked) == 1
+    token.close()
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """What a child of fork raises, by its name."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        signal.alarm(20)
+        try:
+            work()
+        except BaseException as error:
+            os.write(writer, type(error).__name__.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.wait()
+    with os.fdopen(reader) as pipe:
+        return pipe.read()
 
 
 def test_a_wrong_pin_is_sent_once_told_and_forgotten(troubled_token: Troubled) -> None:

@@ -116,13 +116,13 @@ class Login:
         if flags & CKF_PROTECTED_AUTHENTICATION_PATH:
             self._interaction.touch(self.found.name)
             return None
-        if self._pin is not None:
-            return self._pin
         retries_left = 1 if flags & CKF_USER_PIN_FINAL_TRY else None
         request = PinRequest(PinKind.USER, self._uri, self.found.name, retries_left)
-        if retries_left == 1 and not self._interaction.final_try(request):
+        if retries_left == 1 and not self._interaction.final_try(
+            request
+        ):  # one that was right may be changed
             raise PinFinalTry(f"{self.found.name}: one try of the PIN is left", retries_left=1)
-        return self._interaction.pin(request)
+        return self._interaction.pin(request) if self._pin is None else self._pin
 
     def _send(self, session: pkcs11.Session, pin: str | None) -> None:
         try:

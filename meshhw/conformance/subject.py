@@ -20,6 +20,7 @@ from meshhw.keystore.api import (
     Key,
     KeySpec,
     OpenOptions,
+    PinPolicy,
     Signs,
     Token,
 )
@@ -58,7 +59,13 @@ class Subject:
         return self.opens(options) if self.opens else open_token(self.token.info().uri, options)
 
     @contextmanager
-    def generated(self, algorithm: Algorithm, *uses: Operation, label: str = "") -> Iterator[Key]:
+    def generated(
+        self,
+        algorithm: Algorithm,
+        *uses: Operation,
+        label: str = "",
+        pin_policy: PinPolicy = PinPolicy.DEFAULT,
+    ) -> Iterator[Key]:
         """A key made on the token; where the token cannot make one, one that it already has."""
         if not (isinstance(self.token, Generates) and self.capabilities.can(algorithm, Operation.GENERATE)):
             yield self._existing(algorithm, *uses)
@@ -66,7 +73,7 @@ class Subject:
         if algorithm.family is Family.RSA and not label:
             yield self._shared_rsa(self.token, algorithm)
             return
-        spec = KeySpec(algorithm, label or _label(), frozenset(uses))
+        spec = KeySpec(algorithm, label or _label(), frozenset(uses), pin_policy=pin_policy)
         try:
             key = self.token.generate(spec)
         except TokenFull:  # a card with few slots: what was kept to save time makes room

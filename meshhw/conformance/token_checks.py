@@ -18,6 +18,7 @@ from meshhw.keystore.api import (
     Key,
     KeySpec,
     OpenOptions,
+    PinPolicy,
     Seals,
     Signs,
     StoresData,
@@ -158,14 +159,30 @@ def pin(subject: Subject) -> None:
 
 def _wrong_once(subject: Subject, before: int) -> None:
     try:
-        with subject.generated(_generated_algorithm(subject)) as key:
-            _use(key)  # a PIV card makes keys without the PIN
+        _use_pin(subject)
     except PinIncorrect as error:
         if error.retries_left != before - 1:
             message = f"the error says {error.retries_left} tries, {before - 1} are left"
             raise Broken(message) from error
         return
     raise Broken("a wrong PIN was accepted")
+
+
+def _use_pin(subject: Subject) -> None:
+    """Make and use a key behind the PIN, where the token lets one say so; seal, where it makes no keys."""
+    token = subject.token
+    if not isinstance(token, Generates):
+        if not (isinstance(token, Seals) and subject.capabilities.seals):
+            raise NotApplicable("nothing here asks for the PIN")
+        token.seal(b"conformance", b"conformance")
+        return
+    algorithm = _generated_algorithm(subject)
+    try:
+        with subject.generated(algorithm, pin_policy=PinPolicy.ONCE) as key:
+            _use(key)  # a PIV card makes keys without the PIN
+    except NotSupported:
+        with subject.generated(algorithm) as key:
+            _use(key)
 
 
 def _use(key: Key) -> None:

@@ -20,7 +20,7 @@ from meshhw.errors import DriverUnavailable, MeshError
 from meshhw.keystore import registry
 from meshhw.keystore.api import HasModules
 from meshhw.managers.intentions import Intentions
-from meshhw.managers.machine import Machine, rules_file
+from meshhw.managers.machine import Answer, Machine, rules_file
 
 
 class State(StrEnum):
@@ -46,6 +46,8 @@ class Finding:
 
 
 Check = Callable[[Machine], Iterator[Finding]]
+
+_RESTART = "sudo systemctl restart pcscd"
 
 _TOKEN_VENDORS = {
     "1050": "Yubico",
@@ -118,8 +120,9 @@ def _modules(name: str) -> Iterator[Finding]:
 
 def smartcards(machine: Machine) -> Iterator[Finding]:
     """pcscd, which every card reader needs, and what commonly stands in its way."""
-    if machine.pcsc_socket().exists():
-        yield from _pcsc_access(machine)
+    answer = machine.pcsc_answer() if machine.pcsc_socket().exists() else Answer.NOBODY
+    if answer is not Answer.NOBODY:
+        yield _pcsc_access(machine, answer)
     elif machine.program("pcscd") is None:
         yield Finding("pcscd", State.MISSING, "not installed: no smartcards", "sudo apt-get install pcscd")
     else:
@@ -135,16 +138,23 @@ def smartcards(machine: Machine) -> Iterator[Finding]:
         )
 
 
-def _pcsc_access(machine: Machine) -> Iterator[Finding]:
-    if os.access(machine.pcsc_socket(), os.W_OK):
-        yield Finding("pcscd", State.OK, "running")
-    else:
-        yield Finding(
-            "pcscd",
-            State.MISSING,
-            "running, but its socket refuses this user",
-            f"sudo install -m 644 {rules_file('polkit-meshhw.rules')} /etc/polkit-1/rules.d/50-meshhw.rules",
-        )
+def _pcsc_access(machine: Machine, answer: Answer) -> Finding:
+    if answer is Answer.GIVEN:
+        return Finding("pcscd", State.OK, "running")
+    if answer is Answer.SILENCE:
+        return Finding("pcscd", State.MISSING, "running, but it does not answer", _RESTART)
+    whom = (
+        "polkit does not let this user in"
+        if os.access(machine.pcsc_socket(), os.W_OK)
+        else "its socket is closed"
+    )
+    return Finding(
+        "pcscd",
+        State.MISSING,
+        f"running, but it refuses this user: {whom}",
+        f"sudo install -m 644 {rules_file('polkit-meshhw.rules')} /etc/polkit-1/rules.d/50-meshhw.rules"
+        " && sudo adduser $USER plugdev, then log in again",
+    )
 
 
 def usb(machine: Machine) -> Iterator[Finding]:
@@ -166,7 +176,14 @@ def usb(machine: Machine) -> Iterator[Finding]:
     closed = [
         path for path in sorted(machine.path("dev").glob("hidraw*")) if not os.access(path, os.R_OK | os.W_OK)
     ]
-    if closed and not machine.has_rules("70-meshhw.rules"):
+    if closed and machine.has_rules("70-meshhw.rules"):
+        yield Finding(
+            "udev rules",
+            State.MISSING,
+            f"{closed[0]} is closed to this user, who is neither at the machine nor in the group plugdev",
+            "sudo adduser $USER plugdev, then log in again",
+        )
+    elif closed:
         yield Finding(
             "udev rules",
             State.MISSING,

@@ -7,12 +7,30 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 
 PCSC_SOCKET = "run/pcscd/pcscd.comm"
+PATIENCE = 3.0
+"""Seconds within which a service answers."""
+_VERSION = struct.pack("=IIiiI", 12, 0x11, 4, 4, 0)
+"""CMD_VERSION of pcsc-lite's protocol: the length of what follows the command; major, minor, result."""
 _RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d", "run/udev/rules.d")
+
+
+class Answer(Enum):
+    """What comes back from a service's socket."""
+
+    GIVEN = auto()
+    REFUSED = auto()
+    """It was closed, as pcscd does to whom polkit does not let in."""
+    SILENCE = auto()
+    NOBODY = auto()
+    """The socket is there, its service is not."""
 
 
 def rules_file(name: str) -> Path:
@@ -34,7 +52,8 @@ class Machine:
 
     def program(self, name: str) -> str | None:
         """Where a program is; system directories count even when the search path leaves them out."""
-        return shutil.which(name, path=self.environment.get("PATH", "") + ":/usr/sbin:/sbin")
+        places = (self.environment.get("PATH", ""), self.path("usr/sbin"), self.path("sbin"))
+        return shutil.which(name, path=":".join(map(str, places)))
 
     def text(self, name: str) -> str:
         """A small file's text, empty when it cannot be read."""
@@ -60,6 +79,21 @@ class Machine:
         """Where PC/SC clients look for pcscd."""
         named = self.environment.get("PCSCLITE_CSOCK_NAME")
         return Path(named) if named else self.path(PCSC_SOCKET)
+
+    def pcsc_answer(self) -> Answer:
+        """How pcscd takes a client: asked for its protocol's version, as each one begins."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            try:
+                client.connect(str(self.pcsc_socket()))
+                client.sendall(_VERSION)
+                return Answer.GIVEN if client.recv(1) else Answer.REFUSED
+            except (TimeoutError, BlockingIOError):  # the latter when many wait already
+                return Answer.SILENCE
+            except ConnectionRefusedError:
+                return Answer.NOBODY
+            except OSError:  # closed before it was asked
+                return Answer.REFUSED
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """The number and name of each running process that can be seen."""

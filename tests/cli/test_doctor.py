@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from meshhw.managers.doctor import Finding, State, examine, lab, smartcards, tpm, usb
 from meshhw.managers.machine import Machine
-
-SBIN = "/usr/sbin:/sbin"
 
 
 def machine(root: Path, files: dict[str, str] | None = None, **environment: str) -> Machine:
@@ -57,12 +56,62 @@ def the(findings: object, subject: str) -> Finding:
     return next(f for f in findings if f.subject == subject)
 
 
-def test_a_running_pcscd_is_found_where_clients_look(tmp_path: Path) -> None:
-    path = tmp_path / "comm"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        found = the(smartcards(machine(tmp_path, PCSCLITE_CSOCK_NAME=str(path))), "pcscd")
-    assert found.state is State.OK
+@contextmanager
+def service(answer: bytes | None) -> Iterator[str]:
+    """A service that answers its first client so: b"" closes the connection, None never answers."""
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as server:
+        server.bind(path := f"{name}/comm")
+        server.listen()
+        done = threading.Event()
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client:
+                if answer is None:
+                    done.wait(60)
+                elif answer:
+                    client.recv(20)
+                    client.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield path
+        done.set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "mend"),
+    [
+        (bytes(12), "ok       pcscd: running", ""),
+        (
+            b"",
+            "missing  pcscd: running, but it refuses this user: polkit",
+            "/etc/polkit-1/rules.d/50-meshhw.rules",
+        ),
+        (None, "missing  pcscd: running, but it does not answer", "sudo systemctl restart pcscd"),
+    ],
+    ids=["running", "refusing", "hanging"],
+)
+def test_pcscd_is_told_by_how_it_takes_a_client(
+    tmp_path: Path, answer: bytes | None, says: str, mend: str
+) -> None:
+    with service(answer) as path:
+        told = str(the(smartcards(machine(tmp_path, PCSCLITE_CSOCK_NAME=path)), "pcscd"))
+    assert told.startswith(says)
+    assert mend in told
+
+
+def test_the_rule_that_lets_in_whom_polkit_refuses_is_there(tmp_path: Path) -> None:
+    with service(b"") as path:
+        mend = the(smartcards(machine(tmp_path, PCSCLITE_CSOCK_NAME=path)), "pcscd").mend
+    assert 'isInGroup("plugdev")' in Path(mend.split()[4]).read_text()
+    assert "adduser $USER plugdev" in mend
+
+
+def test_a_pcscd_that_is_not_installed_is_told_with_its_package(tmp_path: Path) -> None:
+    found = the(smartcards(machine(tmp_path)), "pcscd")
+    assert found == Finding(
+        "pcscd", State.MISSING, "not installed: no smartcards", "sudo apt-get install pcscd"
+    )
 
 
 def test_a_pcscd_that_refuses_this_user_is_told_with_the_rule(open_directory: Path) -> None:
@@ -121,15 +170,16 @@ def test_devices_closed_to_an_ordinary_user_are_told_with_group_and_rules(open_d
         (open_directory / "dev" / name).chmod(0)
     assert "usermod -aG tss" in as_nobody(lambda: str(the(tpm(here), "tpm")))
     assert "70-meshhw.rules" in as_nobody(lambda: str(the(usb(here), "udev rules")))
+    with_rules = machine(open_directory, {"etc/udev/rules.d/70-meshhw.rules": ""})
+    assert "adduser $USER plugdev" in as_nobody(lambda: str(the(usb(with_rules), "udev rules")))
 
 
 def test_each_missing_program_of_the_lab_is_told_with_its_packages(tmp_path: Path) -> None:
+    sbin = tmp_path / "usr/sbin/pkcsslotd"
+    sbin.parent.mkdir(parents=True)
+    sbin.touch(0o755)
     commands = {f.subject: f.mend for f in lab(machine(tmp_path)) if f.state is State.MISSING}
-    present = {
-        name for name in ("pkcsslotd", "pcscd") if any(Path(d, name).exists() for d in SBIN.split(":"))
-    }
-    assert set(commands) >= {"lab: softhsm2-util", "lab: swtpm", "lab: cc"}
-    assert not {f"lab: {name}" for name in present} & set(commands)
+    assert set(commands) == {f"lab: {name}" for name in ("softhsm2-util", "certutil", "swtpm", "pcscd", "cc")}
     assert commands["lab: softhsm2-util"] == "sudo apt-get install softhsm2"
 
 

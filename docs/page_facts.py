@@ -1,0 +1,65 @@
+"""What the pages of a run say, latencies apart, and where another run says something else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import run_pages
+
+Facts = dict[tuple[str, ...], str]
+"""Under the token's title first: what a cell says."""
+_NOTE = re.compile(r"^(\d+)\. (.*)$", re.MULTILINE)
+_REFERENCE = re.compile(r"no \((\d+)\)")
+
+
+def differences(directory: Path, *, calls: bool) -> list[str]:
+    """Where the committed pages are other than the reports in `directory` make them.
+
+    What that run could not ask is passed over. Calls are counted exactly only in a run that had the tokens to
+    itself.
+    """
+    return [line for name in run_pages.PAGES for line in _differences(name, directory, calls=calls)]
+
+
+def _differences(name: str, directory: Path, *, calls: bool) -> Iterator[str]:
+    asked = "conformance-*.json" if name == "compatibility.md" else "promises.json"
+    if not any(directory.glob(asked)):
+        return
+    committed = facts((run_pages.ROOT / "docs" / name).read_text(), calls=calls)
+    made = facts(run_pages.PAGES[name](directory), calls=calls)
+    titles = {key[0] for key in made}
+    for key, says in made.items():
+        if committed.get(key) != says:
+            yield f"{name}: {' | '.join(key)}: {committed.get(key)!r} is {says!r} now"
+    for key in committed:
+        if key not in made and key[0] in titles:
+            yield f"{name}: {' | '.join(key)} is gone"
+
+
+def facts(page: str, *, calls: bool = True) -> Facts:
+    """Every cell of a page's tables but the latencies."""
+    notes = dict(_NOTE.findall(page))
+    found: Facts = {}
+    head: list[str] = []
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not cells:
+            head = []
+        elif not head:
+            head = cells
+        elif set(cells[0]) != {"-"}:
+            plain = [_REFERENCE.sub(lambda told: f"no: {notes[told[1]]}", cell) for cell in cells]
+            found |= _row(head, plain, calls)
+    return found
+
+
+def _row(head: list[str], cells: list[str], calls: bool) -> Facts:
+    first = cells[0]
+    if "ms" in head:
+        return {tuple(cells[:3]): f"{cells[3]}, {cells[5]} calls" if calls else cells[3]}
+    pairs = list(zip(head[1:], cells[1:], strict=True))
+    if head[0] == "token":
+        return {(first, title): cell for title, cell in pairs}
+    return {(title, first): cell for title, cell in pairs if cell}
