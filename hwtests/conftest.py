@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -117,6 +118,14 @@ def real_report(request: pytest.FixtureRequest, reports: Path) -> Iterator[dict[
         path = reports / f"{name.strip('-')}.json"
         path.write_text(json.dumps(told, indent=1) + "\n")
         request.config.stash[REAL_REPORT] = path
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT has its effect also where the tests run in the background, for which a shell switches it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

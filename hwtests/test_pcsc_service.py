@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -32,9 +36,9 @@ def stopped(piv_card: VirtualPivToken) -> Iterator[VirtualPivToken]:
     token.close()
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "meshhw", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    command, pipe = [sys.executable, "-m", "meshhw", *arguments], subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | environment, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.mark.usefixtures("stopped")
@@ -51,6 +55,31 @@ def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
     assert f"{line}         mend: restart it: `sudo systemctl restart pcscd`\n" in found
     line = "missing  pcscd: running, but it does not answer\n"
     assert f"{line}         mend: sudo systemctl restart pcscd\n" in found
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """A service that closes every connection at once, as pcscd does to whom polkit refuses; its socket."""
+    with TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
+        server.bind(path := f"{directory}/pcscd.comm")
+        server.listen()
+
+        def serve() -> None:
+            with suppress(OSError):  # until the socket is closed
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield path
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_service_that_refuses_this_user_is_told_with_the_rule(refusing: str) -> None:
+    found, _ = start("doctor", PCSCLITE_CSOCK_NAME=refusing).communicate(timeout=60)
+    assert "missing  driver yubikey: " in found
+    _, _, after = found.partition("missing  pcscd: running, but it refuses this user: polkit")
+    assert "mend: sudo install -m 644 " in after.splitlines()[1]
+    assert after.splitlines()[1].count("polkit-meshhw.rules") == 1
 
 
 @pytest.mark.usefixtures("piv_card")

@@ -230,14 +230,6 @@ def test_cancelling_leaves_the_token_usable(untouched: VirtualPivToken) -> None:
     token.close()
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """SIGINT has its effect also where the tests run in the background, for which a shell switches it off."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_leaves_the_token_usable(untouched: VirtualPivToken) -> None:
     token = opened(untouched)

@@ -268,14 +268,6 @@ def test_cancelled_touch(family: Family) -> None:
         subject.use()
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Commands heed SIGINT also where the tests run in the background, for which a shell switches it off."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_interrupted_command(family: Family, tmp_path: Path) -> None:
     """Ctrl-C ends a command that waits for a touch: status 130, no file, and the token is usable."""

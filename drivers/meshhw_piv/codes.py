@@ -63,7 +63,7 @@ UNKNOWN = frozenset({UNKNOWN_INSTRUCTION, UNKNOWN_CLASS, FUNCTION_NOT_SUPPORTED}
 WRONG_KEY = frozenset({FAILED, SECURITY_NOT_SATISFIED, WRONG_DATA})
 """What cards say of a management key that is another."""
 
-CARD_GONE = 0x80100069
+CARD_GONE, REFUSED_USER = 0x80100069, 0x8010006A
 PCSC_CODES: dict[int, tuple[str, type[TokenError]]] = {
     0x80100001: ("SCARD_F_INTERNAL_ERROR", TokenFault),
     0x80100006: ("SCARD_E_NO_MEMORY", TokenFault),
@@ -82,7 +82,7 @@ PCSC_CODES: dict[int, tuple[str, type[TokenError]]] = {
     0x80100067: ("SCARD_W_UNPOWERED_CARD", TokenRemoved),
     0x80100068: ("SCARD_W_RESET_CARD", TokenFault),
     CARD_GONE: ("SCARD_W_REMOVED_CARD", TokenRemoved),
-    0x8010006A: ("SCARD_W_SECURITY_VIOLATION", DriverUnavailable),
+    REFUSED_USER: ("SCARD_W_SECURITY_VIOLATION", DriverUnavailable),
 }
 RESET_CARD = 0x80100068
 SHARING_VIOLATION = 0x8010000B
@@ -90,8 +90,9 @@ NO_CONNECTION_LEFT = frozenset({0x80100001, 0x80100006})
 """What pcscd answers to whoever wants one connection with a reader more than it serves."""
 _HINTS = {
     0x8010001D: "start pcscd: `systemctl start pcscd.socket`, or `meshhw doctor` for why it does not answer",
-    0x8010006A: "the PC/SC service refuses this user; `meshhw doctor` names the rule that allows it",
+    REFUSED_USER: "`meshhw doctor` names the rule that allows it",
 }
+_REFUSED = "the PC/SC service refuses this user"
 
 
 class PcscFault(Exception):
@@ -132,7 +133,8 @@ def from_pcsc(fault: PcscFault, label: str, holder: str | None = None) -> TokenE
         who = holder or "another program"
         return TokenBusy(f"{label} is held by {who}", holder=holder, code=code)
     if kind is DriverUnavailable:
-        return DriverUnavailable("no PC/SC service answers", hint=_HINTS.get(fault.code), code=code)
+        says = _REFUSED if fault.code == REFUSED_USER else "no PC/SC service answers"
+        return DriverUnavailable(says, hint=_HINTS.get(fault.code), code=code)
     if kind is TokenRemoved:
         return TokenRemoved(f"{label} is not in its reader any more", code=code)
     return kind(f"{label}: {name}", code=code)
