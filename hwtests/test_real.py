@@ -25,8 +25,9 @@ from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 
 DEADLINE = 60.0
-NOTICED, ANNOUNCED = 2.0, 1.0
-"""Seconds within which a pulled token is noticed, and a touch that is waited for is told."""
+SOON = 5.0
+"""Seconds within which a pulled token is noticed and a touch asked for on any machine; the report has
+what it took on this one."""
 PURPOSE = b"hwtests"
 ALGORITHMS = (Algorithm.P256, Algorithm.ED25519, Algorithm.RSA2048)
 
@@ -95,11 +96,11 @@ def test_the_real_token_is_pulled_and_put_back(
     with using(token) as use:
         use()
         attended(f"pull {token.info().uri} now")
-        with pytest.raises(TokenRemoved):
-            again_and_again(use, TokenRemoved)
+        noticed = again_and_again(use, TokenRemoved)
         attended(f"put {token.info().uri} back")
         wait_until(use, TokenRemoved)
-    real_report.setdefault("attended", {})["pulled"] = "TokenRemoved, and it works again after its return"
+    said = f"TokenRemoved within {noticed:.1f} s of a use, and it works again after its return"
+    real_report.setdefault("attended", {})["pulled"] = said
 
 
 def test_the_real_tokens_touch_does_not_come(
@@ -126,8 +127,9 @@ def untouched(use: Callable[[], object], person: Person) -> str:
         except (TouchTimeout, OperationTimeout) as error:
             waited = time.monotonic() - began
             assert person.touches
-            assert person.touches[0] - began < ANNOUNCED
-            return f"{type(error).__name__} after {waited:.0f} s"
+            asked = person.touches[0] - began
+            assert asked < SOON
+            return f"asked for after {asked:.1f} s, {type(error).__name__} after {waited:.0f} s"
     raise AssertionError("it was touched")
 
 
@@ -152,16 +154,17 @@ class using:  # noqa: N801  (read as a word of the test's sentence)
             self._token.delete(self._key.uri)
 
 
-def again_and_again(use: Callable[[], object], awaited: type[MeshError]) -> None:
-    """Use it until it fails as awaited, each use within seconds."""
+def again_and_again(use: Callable[[], object], awaited: type[MeshError]) -> float:
+    """Use it until it fails as awaited; how many seconds that use took."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
         began = time.monotonic()
         try:
             use()
         except awaited:
-            assert time.monotonic() - began < NOTICED
-            raise
+            taken = time.monotonic() - began
+            assert taken < SOON
+            return taken
     raise AssertionError("nobody pulled it")
 
 
