@@ -77,7 +77,7 @@ def test_another_programs_client_reads_it(hid_authenticator: VirtualHidToken) ->
         pytest.skip("fido2-token is not installed: apt-get install fido2-tools")
     env = os.environ | hid_authenticator.env
     command = [tool, "-I", hid_authenticator.port.path]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert f"aaguid: {hid_authenticator.device.aaguid.hex()}" in done.stdout
     assert "pin protocols: 2, 1" in done.stdout
 

@@ -191,7 +191,7 @@ def test_a_process_with_a_hung_token_ends(troubled_softhsm: Troubled) -> None:
         input=lab_token.pin,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     trouble.clear()

@@ -215,7 +215,7 @@ def test_held(family: Family) -> None:
     """Held by another program: TokenBusy after a bounded wait, the holder named if it can be, not killed."""
     with opened(family) as (_, subject):
         subject.use()
-    with family.held_by_another() as holder, at_once(8):
+    with family.held_by_another() as holder, at_once(15):
         with pytest.raises(TokenBusy) as told:
             use_anew(family, subject)
         assert told.value.exit_status == 7
@@ -318,7 +318,7 @@ def test_handles_run_out(family: Family) -> None:
     before = settled(family)
     with family.exhaust():
         for _ in range(2):
-            with at_once(8), pytest.raises((TokenFull, TokenBusy)):
+            with at_once(15), pytest.raises((TokenFull, TokenBusy)):
                 use_anew(family, subject)
     use_anew(family, subject)
     assert settled(family) == before

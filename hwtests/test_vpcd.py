@@ -75,7 +75,7 @@ def ask(daemon: PcscDaemon, reader: str, command: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     return run.stdout.strip()
 
