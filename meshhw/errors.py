@@ -273,5 +273,11 @@ class AttestationRefused(IntegrityError):
     """A key's attestation is missing, does not verify, or says less than the account demands."""
 
 
+class SuiteRefused(IntegrityError):
+    """A key is of a weaker suite than the account takes."""
+
+    default_hint = "make the device's keys in a stronger suite, or lower the floor with `account policy`"
+
+
 class Rejected(MeshError):
     """The other side's person said no."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, RootOn, token_named
 from meshhw.cli.common import context
 
@@ -36,6 +37,10 @@ def policy(
     only_for: Annotated[
         str | None, typer.Option("--for", metavar="R,...", help="Demand it for these roles; all for all.")
     ] = None,
+    suite_floor: Annotated[
+        Suite | None,
+        typer.Option(help="The weakest suite that is taken, of devices and administrators alike."),
+    ] = None,
     root_on: RootOn = None,
     account: Account = None,
 ) -> None:
@@ -59,6 +64,8 @@ def policy(
             wanted[name] = None if level == "never" else level
     if only_for is not None:
         wanted["roles"] = () if only_for == "all" else tuple(only_for.split(","))
+    if suite_floor is not None:
+        wanted["suite"] = None if suite_floor is Suite.P256 else suite_floor.value
     if wanted:
         set_policy(found, replace(policy_of(found), **wanted), token_named(root_on))
     value = _described(policy_of(found))
@@ -74,6 +81,7 @@ def _described(policy: ConnectionPolicy) -> dict[str, Any]:
         "touch": policy.touch or "never",
         "pin": policy.pin or "never",
         "for": list(policy.roles) or ["all"],
+        "suite": policy.suite or "any",
     }
 
 

@@ -39,6 +39,8 @@ class ConnectionPolicy(MeshObject):
     """How often a PIN must be asked: `once` or `always`."""
     roles: tuple[str, ...] = ()
     """For which roles this is demanded; none means for all."""
+    suite: str | None = None
+    """The weakest suite whose keys are taken, for every role; absent: any."""
 
 
 class Profile(Assertion):

@@ -14,6 +14,7 @@ from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.errors import KeyNotFound, NotSupported, UsageError
 from meshhw.keystore.uri import TokenURI
+from meshhw.managers.account.floor import require_floor
 from meshhw.managers.host import ProfileRecord, now
 from meshhw.schema.assertion import open_profile, sign_assertion
 from meshhw.schema.key import KeyData
@@ -53,11 +54,13 @@ def add_administrator(
 
 
 def with_administrator(profile: ProfileUser, public: PublicKey) -> ProfileUser:
-    """The profile with that key on the list. Raises NotSupported for a key that signs nothing."""
+    """The profile with that key on the list. Raises NotSupported for a key that signs nothing, SuiteRefused
+    for one that is weaker than the account takes."""
     if not public.algorithm.signs:
         raise NotSupported(f"a key of {public.algorithm} cannot sign, so it cannot administer")
     if public in administrators(profile):
         return profile
+    require_floor(profile.connection_policy, {"AdministratorSignature": public})
     return replace(profile, administrator_signatures=(*listed(profile), key_data(public)))
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from meshhw.errors import AttestationRefused, IntegrityError, NotSupported
 from meshhw.keystore.attestation import Facts, verify
+from meshhw.managers.account.floor import require_floor
 from meshhw.schema.attested import attestation_of
 from meshhw.schema.key import KeyData
-from meshhw.schema.keydata import public_key
+from meshhw.schema.keydata import keys_of, public_key
 from meshhw.schema.profile import ConnectionPolicy, ProfileDevice
 
 TOUCH = ("never", "cached", "always")
@@ -53,7 +54,9 @@ def judge(device: ProfileDevice, policy: ConnectionPolicy) -> list[Judgement]:
 
 
 def require(device: ProfileDevice, policy: ConnectionPolicy | None, roles: Iterable[str]) -> None:
-    """Raise AttestationRefused, with every reason, unless the device may have these roles."""
+    """Raise AttestationRefused, with every reason, unless the device may have these roles, and SuiteRefused
+    for keys that the account takes for none."""
+    require_floor(policy, keys_of(device))
     if policy is None or (policy.roles and set(policy.roles).isdisjoint(roles)):
         return
     refused = [str(found) for found in judge(device, policy) if found.missing]

@@ -14,6 +14,7 @@ from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account.administrators import signed_anew
 from meshhw.managers.account.attesting import PIN, TOUCH
 from meshhw.managers.account.authority import Authority
+from meshhw.managers.account.floor import floor_of, require_own
 from meshhw.managers.account.rights import rights_of
 from meshhw.schema.profile import ConnectionPolicy
 
@@ -28,9 +29,11 @@ def policy_of(found: Authority) -> ConnectionPolicy:
 def set_policy(found: Authority, policy: ConnectionPolicy, root_on: TokenURI | None = None) -> None:
     """Put a policy into the profile, signed by the root. One that is there already changes nothing.
 
-    Raises UsageError for a policy that nobody could satisfy, FormatError for a root that is no certificate.
+    Raises UsageError for a policy that nobody could satisfy, or not the account itself, FormatError for a root
+    that is no certificate.
     """
     checked = _checked(policy)
+    require_own(found.suite, floor_of(checked))
     if checked != policy_of(found):
         kept = None if checked == ConnectionPolicy() else checked
         signed_anew(found, replace(found.profile, connection_policy=kept), root_on)

@@ -16,6 +16,7 @@ from itertools import chain
 from msgspec.structs import replace
 
 from meshhw import files
+from meshhw.algorithms import Suite
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.local import LocalKey
 from meshhw.dare.signing import Signer
@@ -30,6 +31,7 @@ from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.disconnecting import Lost, connection_of, lost_device
+from meshhw.managers.account.floor import floor_of, require_own
 from meshhw.managers.account.following import SUCCESSOR
 from meshhw.managers.account.granted import merged, store_ring, within
 from meshhw.managers.account.names import APPLICATIONS, CONTACTS, shown_device
@@ -108,9 +110,11 @@ class Succession:
     def profile(self, made: ProfileUser) -> ProfileUser:
         """The new account's profile with the statement, and the administrators that remain.
 
-        Raises IntegrityError when the statement is not of its root.
+        Raises IntegrityError when the statement is not of its root, UsageError when the new suite is weaker
+        than the account takes.
         """
         before = self._found.profile
+        require_own(Suite(made.suite or Suite.S448), floor_of(before.connection_policy))
         if self._said is None:
             raise IntegrityError("the succession was not stated")
         administrators = (
