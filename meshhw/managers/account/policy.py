@@ -29,8 +29,8 @@ def policy_of(found: Authority) -> ConnectionPolicy:
 def set_policy(found: Authority, policy: ConnectionPolicy, root_on: TokenURI | None = None) -> None:
     """Put a policy into the profile, signed by the root. One that is there already changes nothing.
 
-    Raises UsageError for a policy that nobody could satisfy or that the account's own keys do not, FormatError
-    for a root that is no certificate.
+    Raises UsageError for a policy that nobody could satisfy or that the account's own keys do not,
+    FormatError for a root that is no certificate.
     """
     checked = _checked(policy)
     require_own(found.suite, floor_of(checked))
