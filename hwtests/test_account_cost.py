@@ -1,4 +1,5 @@
-"""What connecting a device asks of tokens, counted where it reaches them: at most eight operations a side."""
+"""What connecting a device asks of tokens, counted where it reaches them: what was told before, at most eight
+operations a side."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ from meshhw.lab.fixtures_pkcs11 import NewTroubled
 from meshhw.lab.fixtures_tpm import NewTpm
 from meshhw.lab.piv.token import PIN
 from meshhw.lab.shim import Control
-from meshhw.managers.account.complete import complete
-from meshhw.managers.account.connect import SIGNATURES, Connector
+from meshhw.managers.account.complete import KEEPING, complete
+from meshhw.managers.account.complete import OPENINGS as COMPLETING
+from meshhw.managers.account.connect import OPENINGS, SIGNATURES, Connector
 from meshhw.managers.account.manager import AccountManager
-from meshhw.managers.account.request import make_request, read_request
+from meshhw.managers.account.request import ASKING, make_request, read_request
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host
@@ -111,5 +113,7 @@ def test_at_most_eight_operations_on_each_side(pair: Pair, tmp_path: Path, roles
     complete(phone, connection.octets(), options)
     counts.append(pair.count())
     asking, here, completing = (after - before for before, after in pairwise(counts))
-    assert SIGNATURES <= here <= MOST
-    assert 2 <= asking + completing <= MOST
+    told = SIGNATURES + ("admin" in roles) + OPENINGS
+    assert (here, asking) == (told, ASKING)
+    assert KEEPING < completing <= KEEPING + COMPLETING
+    assert max(told, asking + KEEPING + COMPLETING) <= MOST

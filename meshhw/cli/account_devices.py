@@ -57,7 +57,7 @@ def connect(
     from meshhw.cli.inputs import read_octets
     from meshhw.dare.output import replacing
     from meshhw.managers.account.authority import authority
-    from meshhw.managers.account.connect import SIGNATURES, Connector
+    from meshhw.managers.account.connect import OPENINGS, SIGNATURES, Connector
     from meshhw.managers.account.request import read_request
     from meshhw.managers.account.rights import rights_of
     from meshhw.managers.host import Host
@@ -84,7 +84,8 @@ def connect(
         if not by_pin:
             _compare(request, witness)
         root = token_named(root_on)
-        announce(found, SIGNATURES, root=root, by_root=rights is not None and rights.administrator)
+        by_root = rights is not None and rights.administrator
+        announce(found, SIGNATURES, root=root, by_root=by_root, openings=OPENINGS)
         if by_pin:
             cli.output.note("and 1 by the root key if the PIN makes an administrator")
         connector.connect(request, rights, name=name, root_on=root, deliver=deliver)
@@ -174,15 +175,26 @@ def _show_version(profile: ProfileUser) -> None:
     context().output.show(value, f"the profile {value['udf']} has version {value['version']}")
 
 
-def announce(found: Authority, signatures: int, *, root: TokenURI | None = None, by_root: bool) -> None:
-    """How many PINs, touches and signatures a change of the account will ask for, before it does."""
+def announce(
+    found: Authority,
+    signatures: int,
+    *,
+    root: TokenURI | None = None,
+    by_root: bool,
+    openings: int | None = None,
+) -> None:
+    """How many PINs, touches and operations a change of the account will ask for, and of which tokens."""
+    from meshhw.cli.asking import tell
+
     at = found.root_token(root) if by_root else None
-    tokens = dict.fromkeys([*found.tokens(), *([at] if at else [])])
     touches = (signatures if found.touches() else 0) + (1 if at and found.root_touches() else 0)
-    context().output.note(
-        f"{len(tokens)} PIN{'s' if len(tokens) != 1 else ''}, {touches} touches: "
-        f"{signatures} signatures by this administrator's key" + (", 1 by the root key" if by_root else "")
-    )
+    what = [
+        f"{signatures} signatures by this administrator's key",
+        *(["1 by the root key"] if by_root else []),
+    ]
+    if openings is not None:
+        what.append(f"{openings} to open the account's keys")
+    tell([*found.tokens(), *([at] if at else [])], touches, what)
 
 
 def tell_judged(judged: Sequence[Judgement]) -> None:

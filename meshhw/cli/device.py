@@ -176,14 +176,14 @@ def request(
 ) -> None:
     """Ask an account's administrator to connect this device; show the witness to be compared."""
     from meshhw.dare.output import replacing
-    from meshhw.managers.account.request import make_request, witness_of
+    from meshhw.managers.account.request import ASKING, make_request, witness_of
     from meshhw.managers.host import Host
 
     cli = context()
     host = Host(cli.home)
     account, secret = _asked(address, pin)
     record = host.profile(device, "ProfileDevice")
-    _announce_use(record, "signature", 1)
+    _announce_use(record, ASKING)
     envelope = make_request(host, record, account, cli.open_options, secret)
     with replacing(out) as target:
         target.write(envelope.octets())
@@ -215,13 +215,13 @@ def complete(
     """Install what an administrator made for this device: the answer to its request, or an update."""
     from meshhw.cli.account_devices import MAX_REQUEST
     from meshhw.cli.inputs import read_octets
-    from meshhw.managers.account.complete import receive
+    from meshhw.managers.account.complete import KEEPING, OPENINGS, receive
     from meshhw.managers.host import Host
 
     cli = context()
     host = Host(cli.home)
     for record in host.profiles("ProfileDevice"):
-        _announce_use(record, "encryption", _TO_COMPLETE)
+        _announce_use(record, KEEPING, OPENINGS)
     found = receive(host, read_octets(file, MAX_REQUEST), cli.open_options, following=True)
     roles = list(found.roles)
     value = {"account": found.account, "address": found.address, "device": found.device, "roles": roles}
@@ -259,16 +259,17 @@ def _touch(text: str) -> dict[str, TouchPolicy]:
         raise UsageError(f"{text!r} is no touch policy", hint="never, cached or always") from error
 
 
-_TO_COMPLETE = 4
-"""Operations at most with a device's encryption key: the answer, its activation, and what is in it."""
+def _announce_use(record: ProfileRecord, signatures: int, openings: int = 0) -> None:
+    """What the next step will ask of a device's keys, before it does."""
+    from meshhw.cli.asking import TOUCHING, tell
 
-
-def _announce_use(record: ProfileRecord, role: str, operations: int) -> None:
-    """What the next step will ask of a device's key, before it does."""
-    handle = record.key(role)
-    touches = operations if handle.touch_policy in ("always", "cached") else 0
-    count = f"at most {operations} operations" if operations > 1 else "1 operation"
-    context().output.note(f"1 PIN, {touches} touches: {count} of the device's {role} key")
+    asked = {"signature": signatures} | ({"encryption": openings} if openings else {})
+    handles = {role: record.key(role) for role in asked}
+    touches = sum(asked[role] for role, handle in handles.items() if handle.touch_policy in TOUCHING)
+    what = ["1 signature by the device's key"]
+    if openings:
+        what.append(f"at most {openings} operations of its encryption key")
+    tell([handle.key_uri.token for handle in handles.values()], touches, what)
 
 
 def _announce(plan: Plan) -> None:

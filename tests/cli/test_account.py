@@ -138,6 +138,7 @@ def test_a_policy_is_shown_changed_and_refuses_a_device_in_the_vault(
         "trust": ["CN=Lab PIV Root CA"],
         "touch": "never",
         "pin": "never",
+        "suite": "any",
         "for": ["admin", "web"],
     }
     assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
@@ -199,10 +200,11 @@ def test_a_pin_connects_once_and_is_no_argument(meshhw: Meshhw, pins: dict[str, 
     assert meshhw(*both, env=phone, text=made["uri"]).returncode == 2
     quiet = meshhw(*request, "-", env=phone, text=made["pin"])
     assert (quiet.returncode, "can be seen" in quiet.stderr) == (0, False)
-    assert "1 PIN, 0 touches: 1 operation of the device's signature key" in quiet.stderr
+    assert "1 PIN, 0 touches: 1 signature by the device's key; on software:" in quiet.stderr
     connected = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
     assert json.loads(connected.stdout)["roles"] == ["web"], connected.stderr
-    assert "1 PIN, 0 touches: 5 signatures by this administrator's key" in connected.stderr
+    told = "5 signatures by this administrator's key, 2 to open the account's keys; on software:"
+    assert f"1 PIN, 0 touches: {told}" in connected.stderr
     again = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
     assert (again.returncode, json.loads(again.stdout)["error"]["class"]) == (6, "Replayed")
     assert meshhw("device", "complete", answer, env=phone).returncode == 0

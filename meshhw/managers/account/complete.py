@@ -28,6 +28,11 @@ from meshhw.schema.message import RespondConnection
 from meshhw.udf import same_name
 from meshhw.udf.message import response_id
 
+OPENINGS = 4
+"""At most with the device's encryption key: the answer, its two layers, and what was held before."""
+KEEPING = 1
+"""Signatures under what the device keeps for itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:

@@ -50,6 +50,9 @@ M = TypeVar("M", bound=MeshObject)
 ACCEPT, REJECT = "Accept", "Reject"
 SIGNATURES = 5
 """Of the administrator's key for one device: two connections, two activations, the answer."""
+OPENINGS = 2
+"""Of what holds the account's keys, at most: where it was made the keys and the seed, else the keys that were
+granted and, for a `tweaked` signature, the activation."""
 Deliver = Callable[[Envelope, tuple[str, ...]], None]
 """Puts the answer where the device will find it, and is told which roles it grants."""
 
