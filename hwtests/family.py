@@ -139,6 +139,10 @@ class Family(ABC):
         """Tries of the PIN as the token itself counts; None where it counts none or never tells how many."""
         return None
 
+    def change_pin(self, new: str) -> None:
+        """As if somebody else had set another PIN, and this program's login with the token had ended."""
+        raise Unable("once it is open or logged in, no PIN is sent again")
+
     def names_cure(self, hint: str) -> bool:
         """Whether a hint holds the exact command that ends a lock-out: its verb, and a name of this token."""
         found = re.search("meshhw token unlock '([^']+)'", hint)

@@ -13,6 +13,7 @@ import pytest
 
 from hwtests.family import MESSAGE, Family, Subject, signs_rightly
 from hwtests.family_vault import make_vault
+from hwtests.piv_cards import another_program
 from meshhw.algorithms import Algorithm
 from meshhw.keystore.api import (
     Administers,
@@ -29,7 +30,7 @@ from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
 from meshhw.lab.ctap.card import CtapCard
-from meshhw.lab.ctap.state import CAPACITY, PIN_RETRIES
+from meshhw.lab.ctap.state import CAPACITY
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.holding import CardHolder
 from meshhw.lab.piv.card import PivCard
@@ -143,6 +144,10 @@ class PivFamily(Family):
     def tries_left(self) -> int:
         return self._virtual.card.lasting.pin.left
 
+    def change_pin(self, new: str) -> None:
+        self._own.lasting.pin.value = new.encode().ljust(8, b"\xff")
+        another_program(self._virtual, "reset")
+
     def handles(self) -> int:
         return connections_of(self._virtual.daemon)
 
@@ -182,7 +187,7 @@ class CtapFamily(Family):
 
     def __init__(self, virtual: VirtualCtapToken) -> None:
         self._virtual, self._own = virtual, virtual.card
-        self._before = PIN_RETRIES
+        self._before = 0
         token = self.open()
         assert isinstance(token, Administers)
         token.change_pin(PinKind.USER)
@@ -230,7 +235,9 @@ class CtapFamily(Family):
             self._virtual.swap(self._own)
 
     def swap(self) -> None:
-        self._virtual.swap(CtapCard(aaguid=self._own.aaguid))  # another one of the same model
+        """Another one of the same model, whose owner chose the same PIN."""
+        self._virtual.swap(CtapCard(aaguid=self._own.aaguid))
+        self._virtual.set_pin(self.pin)
 
     def lock(self) -> None:
         self._virtual.lock_pin()
@@ -274,10 +281,17 @@ class CtapFamily(Family):
         self._own.authenticator.context.lasting.capacity = CAPACITY
 
     def pins_received(self) -> int:
-        return self._before - self.tries_left()
+        return self._tried() - self._before
 
     def forget_pins(self) -> None:
-        self._before = self.tries_left()
+        self._before = self._tried()
+
+    def _tried(self) -> int:
+        tried: int = self._virtual.card.authenticator.context.lasting.pins_tried
+        return tried
+
+    def change_pin(self, new: str) -> None:
+        self._own.authenticator.context.lasting.set_pin(new)
 
     def names_cure(self, hint: str) -> bool:
         return "`fido2-token -R DEVICE`" in hint

@@ -13,7 +13,7 @@ import pytest
 from meshhw_pkcs11.modules import VARIABLE
 from meshhw_tpm.keyfile import LOADABLE
 
-from hwtests.family import Family
+from hwtests.family import Family, Unable
 from hwtests.family_vault import SMALL, limit_files
 from meshhw.algorithms import Algorithm
 from meshhw.errors import MeshError, NotSupported
@@ -173,6 +173,9 @@ class TpmFamily(Family):
 
     def tries_left(self) -> int:
         return self._tpm.tries_left()
+
+    def change_pin(self, new: str) -> None:
+        raise Unable("the PIN's change shows in the TPM's key files, before one is sent")
 
     def hang(self) -> None:
         self._tpm.proxy.inject(Fault(Hang()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hwtests.piv_cards import (
+    AUTHENTICATE,
     VERIFY,
     another_program,
     make_key,
@@ -18,6 +19,7 @@ from meshhw.errors import (
 )
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.lab.fixtures_piv import InsertCard
+from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.token import FACTORY, PUK, VirtualPivToken
 
 
@@ -57,6 +59,16 @@ def test_a_kept_pin_is_not_the_last_try_either(piv_card: VirtualPivToken) -> Non
     with pytest.raises(PinFinalTry):
         key.sign(b"x")
     assert piv_card.card.lasting.pin.left == 1
+    token.close()
+
+
+def test_a_lock_that_shows_only_in_use_is_told_with_the_command_too(piv_card: VirtualPivToken) -> None:
+    token = opened(piv_card)
+    key = make_key(token)
+    piv_card.card.faults.plan(Kind.STATUS, 0x6983, ins=AUTHENTICATE)
+    with pytest.raises(PinLocked) as locked:
+        key.sign(b"x")
+    assert locked.value.hint == f"meshhw token unlock '{token.info().uri}'"
     token.close()
 
 

@@ -160,6 +160,23 @@ def test_wrong_pin(family: Family) -> None:
         token.close()
 
 
+def test_pin_changed_meanwhile(family: Family) -> None:
+    """A PIN that was given and is no longer right: one try is spent, it is dropped, and asked for anew."""
+    person, new = family.person(), "654321"
+    with opened(family, person=person) as (_, subject):
+        subject.use()
+        family.change_pin(new)
+        family.forget_pins()
+        asked = len(person.asked)
+        with pytest.raises(PinIncorrect):
+            subject.use()
+        assert family.pins_received() == 1
+        assert len(person.asked) == asked  # it was the kept one
+        person.pins = family.person(new).pins
+        subject.use()
+        assert len(person.asked) == asked + 1
+
+
 def test_final_try(family: Family) -> None:
     """The last try is refused unless somebody allowed it; then it is spent."""
     with opened(family) as (_, subject):

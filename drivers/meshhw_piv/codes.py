@@ -116,12 +116,14 @@ def retries_of(status: int) -> int | None:
     return status & 0x0F if status & 0xFFF0 == VERIFY_FAILED else None
 
 
-def from_status(status: int, label: str, doing: str) -> TokenError:
-    """The error for a status word; unknown ones keep their code as TokenFault."""
+def from_status(status: int, label: str, doing: str, unlock: str = "") -> TokenError:
+    """The error for a status word; unknown ones keep their code as TokenFault. `unlock` is the command for a
+    locked PIN.
+    """
     name, kind = STATUS_WORDS.get(status, ("unknown status", TokenFault))
     code = WireCode("SW", status, name)
     if kind is PinLocked:
-        return PinLocked(f"{label}: its PIN is locked", code=code)
+        return PinLocked(f"{label}: its PIN is locked", unlock_hint=unlock, code=code)
     return kind(f"{label} refuses to {doing}: {name}", code=code)
 
 

@@ -196,7 +196,8 @@ class CardSession:
         except PcscFault as fault:
             raise self._fold(fault) from fault
         except ApduError as error:
-            raise from_status(error.sw, self.identity.label, doing) from error
+            unlock = f"meshhw token unlock '{self.identity.uri}'"
+            raise from_status(error.sw, self.identity.label, doing, unlock) from error
         except NotSupportedError as error:  # yubikit's: longer than the card's buffer
             raise NotSupported(f"{self.identity.label} takes no message that long: {doing}") from error
         except ValueError as error:  # what yubikit's TLV reader raises for a torn answer

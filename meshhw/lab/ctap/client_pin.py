@@ -109,6 +109,7 @@ def _try(context: Context, protocol: PinProtocol, pin_hash: bytes) -> None:
     """Spend a try first, so that pulling the card does not save it."""
     lasting, session = context.lasting, context.session
     lasting.pin_retries -= 1
+    lasting.pins_tried += 1
     if lasting.pin_hash is not None and hmac.compare_digest(lasting.pin_hash, pin_hash):
         lasting.pin_retries, session.wrong_pins = PIN_RETRIES, 0
         return

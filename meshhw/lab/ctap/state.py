@@ -27,6 +27,8 @@ class Lasting:
     pin_hash: bytes | None = field(default=None, repr=False)
     pin_retries: int = PIN_RETRIES
     pin_must_change: bool = False
+    pins_tried: int = 0
+    """How many PINs came, right or wrong."""
     counter: int = 0
     credentials: list[Credential] = field(default_factory=list)
     wrapper: Wrapper = field(default_factory=Wrapper)
