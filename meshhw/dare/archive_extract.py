@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,11 +17,12 @@ from meshhw.dare.header import ContentMeta
 from meshhw.dare.helper import in_two
 from meshhw.dare.output import replacing, write_all
 from meshhw.dare.read import Heading, Opened, Sink
-from meshhw.dare.segments import SEGMENT
+from meshhw.dare.segments import SEGMENT, STORED
 from meshhw.dare.sequence import Frame, SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError
 
+_NO_FILES = (EntryKind.DIRECTORY, EntryKind.SYMLINK)
 _TOGETHER = 32
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _EXTRACTED_AHEAD = 1 << 26
@@ -44,7 +44,7 @@ def extract(
     names = [(entry, safe_name(entry.unique_id)) for entry in ordered]
     meter = Meter(progress, sum(entry.size for entry, _ in names))
     directories = _make_directories(names, target)
-    small = [entry for entry, _ in names if entry.kind == EntryKind.FILE and entry.size <= SEGMENT]
+    small = [entry for entry, _ in names if entry.kind not in _NO_FILES and entry.size <= SEGMENT]
     _extract_small(archive, reader, small, target, meter)
 
     def write(
@@ -81,7 +81,7 @@ def _extract_small(
         if os.getpid() != asked:
             reader.ask_nobody()  # tokens answer the process that opened them
         for entry in part:
-            pieces, opened = _opened(reader, archive.frame(_index_in(archive, entry)))
+            pieces, opened = _opened(reader, archive.frame(_index_in(archive, entry)), entry)
             _require_named(opened.content, entry)
             _write_whole(f"{target}/{entry.unique_id}", pieces, entry)
         return b""
@@ -91,7 +91,10 @@ def _extract_small(
             meter.count(sum(entry.size for entry in part))
 
 
-def _opened(reader: SequenceReader, frame: Frame) -> tuple[list[bytes], Opened]:
+def _opened(reader: SequenceReader, frame: Frame, entry: Entry) -> tuple[list[bytes], Opened]:
+    """What a small frame holds. Raises IntegrityError for one that is not."""
+    if frame.body_length > STORED:
+        raise IntegrityError(f"the archive's index tells another size of {entry.unique_id[:80]!r}")
     pieces: list[bytes] = []
     return pieces, reader.stream(frame, lambda piece: pieces.append(bytes(piece)))
 
@@ -150,7 +153,7 @@ def _places(
 ) -> Iterator[_Place]:
     """All but the directories and the small files."""
     for entry, name in names:
-        if entry.kind == EntryKind.SYMLINK or (entry.kind != EntryKind.DIRECTORY and entry.size > SEGMENT):
+        if entry.kind == EntryKind.SYMLINK or (entry.kind not in _NO_FILES and entry.size > SEGMENT):
             frame = archive.frame(_index_in(archive, entry))
             yield _Place(target / name, entry, frame, reader.heading(frame))
 
@@ -160,9 +163,9 @@ def _is_extracted_ahead(place: _Place) -> bool:
 
 
 def _make_link(place: _Place, reader: SequenceReader) -> None:
-    out = BytesIO()
-    _require_named(reader.stream(place.frame, out.write, heading=place.heading).content, place.entry)
-    link = out.getvalue().decode("utf-8", "replace")
+    pieces, opened = _opened(reader, place.frame, place.entry)
+    _require_named(opened.content, place.entry)
+    link = b"".join(pieces).decode("utf-8", "replace")
     place.path.unlink(missing_ok=True)
     place.path.symlink_to(safe_target(safe_name(place.entry.unique_id), link))
     apply(place.path, place.entry)

@@ -7,10 +7,11 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.archive import CONTENT_TYPE, make_archive, read_index, update_archive
+from meshhw.dare.archive import CONTENT_TYPE, INDEX_TYPE, make_archive, read_index, update_archive
 from meshhw.dare.archive_entry import Entry, safe_name, safe_target
 from meshhw.dare.archive_extract import choose, extract
 from meshhw.dare.digests import SHA256, SHA512
@@ -157,6 +158,30 @@ def test_an_interrupted_update_loses_nothing(tree: Path, tmp_path: Path) -> None
     assert "late" in found
     assert "none" not in found
     assert set(found) - {"late"} == set(contents(tree)) - {"none"}
+
+
+def test_a_file_of_any_content_type_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    create(path, Creation(content_type=CONTENT_TYPE, policy=session_policy(READERS)))
+    bodies = {"small": b"text", "large": bytes(200_000)}
+    with SequenceWriter(path, READERS) as writer:
+        for name, body in bodies.items():
+            writer.append(body, Outline(content=ContentMeta(filename=name, content_type="text/plain")))
+    assert {name: found[0] for name, found in unpack(path, tmp_path / "out").items()} == bodies
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "inode/symlink"])
+def test_a_size_that_the_index_belittles_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "archive"
+    create(path, Creation(content_type=CONTENT_TYPE, policy=session_policy(READERS)))
+    with SequenceWriter(path, READERS) as writer:
+        writer.append(bytes(200_000), Outline(content=ContentMeta(filename="a", content_type=kind)))
+        entry = {"UniqueId": "a", "cty": kind, "Size": 3, "Index": 1}
+        index = msgspec.json.encode({"SequenceIndex": {"Full": True, "Positions": [entry]}})
+        writer.append(index, Outline(content=ContentMeta(content_type=INDEX_TYPE)))
+    with pytest.raises(IntegrityError, match="another size"):
+        unpack(path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_archive_is_not_written_over_a_file(tree: Path, tmp_path: Path) -> None:
