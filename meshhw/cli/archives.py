@@ -50,8 +50,10 @@ def archive(
                 _remember(out, older=older)
                 count = update_archive(directory, out, keys, signers, detail, progress=told, sync=sync)
         else:
-            count = make_archive(directory, out, readers, signers, detail, progress=told, sync=sync)
-    if sync or not update:  # what may be lost yet is not missed
+            count = make_archive(
+                directory, out, readers, signers, detail, progress=told, sync=sync, sealed=remember
+            )
+    if sync and update:  # what may be lost yet is not missed
         _remember(out)
     if not readers and not update:
         cli.output.note("warning: the archive is not encrypted")

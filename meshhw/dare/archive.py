@@ -50,9 +50,10 @@ def make_archive(
     *,
     progress: Progress = max,
     sync: bool = False,
+    sealed: Callable[[SequenceFile], object] = id,
 ) -> int:
     """Archive a directory into a new file, which is there whole or not at all, and with `sync` outlasts a
-    loss of power; the number of entries.
+    loss of power; the number of entries. Whoever keeps heads is shown what was `sealed`.
 
     Raises StateError when the file exists, UsageError for what cannot be archived, and what signers raise.
     """
@@ -65,6 +66,7 @@ def make_archive(
         with SequenceWriter(beside, readers, keeps_positions=False) as writer:
             count = _add(writer, scan(root), {}, told, progress)
             _seal(writer, signers, sync=sync)
+            sealed(writer)
         beside.rename(path)
         if sync:
             files.sync_directory(path.parent)

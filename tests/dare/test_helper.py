@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -204,3 +206,36 @@ def _key_files(directory: Path) -> None:
     (directory / "public.pem").write_bytes(write_public(KEY.public))
     (directory / "private.json").write_bytes(to_json(private_to_jose(PRIVATE)))
     (directory / "private.json").chmod(0o600)
+
+
+_SLOW = """
+import time
+from meshhw.dare.helper import in_two
+with in_two(range(100_000), lambda part: (time.sleep(0.01), b"")[1]) as results:
+    for result in results:
+        print("one", flush=True)
+"""
+
+
+@pytest.mark.skipif(TWO < 2, reason="a single processor, for which no helper is made")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_helper_does_not_outlive_whom_it_helps(end: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"one\n"
+        helper = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        process.send_signal(end)
+        process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while _is_running(helper):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
