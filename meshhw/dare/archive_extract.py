@@ -52,7 +52,7 @@ def extract(
     ) -> bool:
         with replacing(place.path, private=True) as file:
             opened = reader.stream(place.frame, over(file.write), heading=place.heading, beside=beside)
-            _require_named(opened.content, place.entry)
+            _require_same(opened.content, _size_of(place), place.entry)
         apply(place.path, place.entry)
         return True
 
@@ -65,6 +65,7 @@ def extract(
             else:
                 write(place, meter.over, beside=True)
     for path, entry in reversed(directories):  # last, since what is written in them changes their times
+        _require_same(reader.content(archive.frame(_index_in(archive, entry))), 0, entry)
         apply(path, entry)
 
 
@@ -82,7 +83,7 @@ def _extract_small(
             reader.ask_nobody()  # tokens answer the process that opened them
         for entry in part:
             pieces, opened = _opened(reader, archive.frame(_index_in(archive, entry)), entry)
-            _require_named(opened.content, entry)
+            _require_same(opened.content, sum(map(len, pieces)), entry)
             _write_whole(f"{target}/{entry.unique_id}", pieces, entry)
         return b""
 
@@ -128,6 +129,10 @@ class _Place(NamedTuple):
     heading: Heading
 
 
+def _size_of(place: _Place) -> int:
+    return place.heading.plain_length(place.frame.body_length)
+
+
 def _make_directories(names: Iterable[tuple[Entry, PurePosixPath]], target: Path) -> list[tuple[Path, Entry]]:
     """Make the directories among the entries, and those that any of them is in."""
     target.mkdir(parents=True, exist_ok=True)
@@ -164,7 +169,7 @@ def _is_extracted_ahead(place: _Place) -> bool:
 
 def _make_link(place: _Place, reader: SequenceReader) -> None:
     pieces, opened = _opened(reader, place.frame, place.entry)
-    _require_named(opened.content, place.entry)
+    _require_same(opened.content, place.entry.size, place.entry)  # a link's is that of its text, or none
     link = b"".join(pieces).decode("utf-8", "replace")
     place.path.unlink(missing_ok=True)
     place.path.symlink_to(safe_target(safe_name(place.entry.unique_id), link))
@@ -177,10 +182,12 @@ def _index_in(archive: SequenceFile, entry: Entry) -> int:
     return entry.index
 
 
-def _require_named(content: ContentMeta, entry: Entry) -> None:
-    """The index may only point to the frame that has the name itself."""
-    if content.filename != entry.unique_id or (content.content_type or "") != entry.kind:
-        raise IntegrityError(f"the archive's index leads to another file than {entry.unique_id[:80]!r}")
+def _require_same(content: ContentMeta, size: int, entry: Entry) -> None:
+    """The index may only say of a frame what it says itself."""
+    if Entry.of_content(content, size, entry.index) != entry:
+        raise IntegrityError(
+            f"the archive's index tells another story of {entry.unique_id[:80]!r} than its frame"
+        )
 
 
 def _make_parents(place: Path, made: set[Path]) -> None:

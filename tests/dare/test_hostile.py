@@ -202,14 +202,37 @@ def test_a_damaged_archive_gives_whole_files_or_an_error(run: str, data: st.Data
             assert place.read_bytes() == (base / "root" / place.name).read_bytes()
 
 
-def test_an_index_that_leads_to_another_file_is_told(tmp_path: Path) -> None:
-    octets = b'{"SequenceIndex":{"Full":true,"Positions":[{"UniqueId":"other","Size":13,"Index":1}]}}'
+RIGHT = {"UniqueId": "file", "Size": 13, "Mode": 0o644, "LastWriteTime": "", "Index": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "lie"),
+    [
+        ("UniqueId", "other"),
+        ("Size", 12),
+        ("Mode", 0o755),
+        ("LastWriteTime", "5.0"),
+        ("cty", "inode/symlink"),
+    ],
+)
+def test_an_index_that_says_another_thing_than_its_frame_is_told(
+    tmp_path: Path, name: str, lie: object
+) -> None:
+    octets = msgspec.json.encode({"SequenceIndex": {"Full": True, "Positions": [RIGHT | {name: lie}]}})
     with archive_with_index(tmp_path / "archive", octets) as archive:
         reader = SequenceReader(archive, RING)
-        with pytest.raises(IntegrityError, match="another file"):
+        with pytest.raises(IntegrityError, match="another story"):
             extract(archive, reader, read_index(archive, reader).values(), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_envelope_is_parsed_or_refused() -> None:
     assert Envelope.parse(LETTER).octets() == LETTER
+
+
+def test_an_index_that_says_the_same_as_its_frame_is_believed(tmp_path: Path) -> None:
+    octets = msgspec.json.encode({"SequenceIndex": {"Full": True, "Positions": [RIGHT]}})
+    with archive_with_index(tmp_path / "archive", octets) as archive:
+        reader = SequenceReader(archive, RING)
+        extract(archive, reader, read_index(archive, reader).values(), tmp_path / "out")
+    assert (tmp_path / "out" / "file").read_bytes() == b"what is in it"
