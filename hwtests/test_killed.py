@@ -26,6 +26,7 @@ from meshhw.managers import keymaking
 from meshhw.managers.host import Host
 from meshhw.managers.intentions import Intentions
 from meshhw.managers.keys import KnownKeys
+from meshhw.managers.ssh.keys import SshKeys
 
 Killed = tuple[Pkcs11Token, Trouble]
 LABEL = "mesh device encryption"
@@ -103,25 +104,32 @@ def test_a_killed_device_create_leaves_no_key_without_a_record(
     assert not list((tmp_path / "making").glob("*.jsonl"))
 
 
+@pytest.mark.parametrize("command", [("key", "generate"), ("ssh", "add")], ids=" ".join)
 def test_the_next_command_destroys_what_was_left_and_says_so(
-    troubled_softhsm: Killed, tmp_path: Path
+    troubled_softhsm: Killed, tmp_path: Path, command: tuple[str, str]
 ) -> None:
     token, trouble = troubled_softhsm
     control = Control(shim.control_of(Path(token.module_path)))
     control.reset()
     trouble.hang("C_GetAttributeValue")
-    arguments = ("key", "generate", "--on", str(token.uri), "--algorithm", "P-256")
+    arguments = (*command, "--on", str(token.uri), "--algorithm", "P-256")
     kill_when(meshhw(token, tmp_path, *arguments), lambda: "C_GetAttributeValue" in control.calls())
     trouble.clear()
     assert len(held(token)) == 1
-    assert KnownKeys(tmp_path).all() == ()
+    assert recorded(tmp_path) == set()
 
     process = meshhw(token, tmp_path, *arguments)
     _, error = process.communicate()
     assert process.returncode == 0, error
     assert b"a key that an interrupted command left on" in error
-    assert held(token) == {known.uri for known in KnownKeys(tmp_path).all()}
+    assert held(token) == recorded(tmp_path)
     assert len(held(token)) == 1
+    assert not list((tmp_path / "making").glob("*.jsonl"))
+
+
+def recorded(home: Path) -> set[str]:
+    """The keys of which the home knows, apart from profiles'."""
+    return {known.uri for known in (*KnownKeys(home).all(), *SshKeys(home).all())}
 
 
 def test_tidy_destroys_what_was_left(troubled_softhsm: Killed, tmp_path: Path) -> None:

@@ -233,8 +233,10 @@ def test_the_use_log_hears_of_every_operation(swtpm_token: SoftwareTpm) -> None:
     with pytest.raises(KeyNotFound):
         power(key, Signs).sign(MESSAGE)
     assert log.lines == [
+        (str(key.uri), Operation.GENERATE, "ok"),
         (str(key.uri), Operation.SIGN, "ok"),
         (str(key.uri), Operation.AGREE, "ok"),
+        (str(key.uri), Operation.DELETE, "ok"),
         (str(key.uri), Operation.SIGN, "KeyNotFound"),
     ]
 

@@ -25,6 +25,7 @@ class Operation(StrEnum):
     UNWRAP = "unwrap"
     DECRYPT = "decrypt"
     ATTEST = "attest"
+    DELETE = "delete"
 
 
 class Tier(StrEnum):

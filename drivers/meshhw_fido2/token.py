@@ -16,6 +16,7 @@ from meshhw.keystore import attestation_fido2
 from meshhw.keystore.api import Capabilities, Needs, OpenOptions, TokenInfo
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.log import recorded, recorded_making
 from meshhw.keystore.presence import PresenceProof, client_data_hash
 from meshhw.keystore.uri import KeyURI
 from meshhw.keystore.webauthn import public_from_cose
@@ -87,12 +88,15 @@ class Fido2Token:
 
     def enrol(self, label: str, *, discoverable: bool = True) -> PresenceKey:
         """A new credential that proves presence. Wants a touch, and the PIN where one is set."""
-        made = self._connection.contested(
-            lambda ctap: self._make(ctap, "presence", label, discoverable=discoverable)
-        )
-        key = self._handle(made)
-        self._recorder.record(key.uri, Operation.GENERATE, "ok")
-        return key
+
+        def make() -> PresenceKey:
+            return self._handle(
+                self._connection.contested(
+                    lambda ctap: self._make(ctap, "presence", label, discoverable=discoverable)
+                )
+            )
+
+        return recorded_making(self._recorder, self._info.uri, Operation.GENERATE, make, self._remove)
 
     def prove(self, uri: KeyURI, credential: bytes, digest: bytes) -> PresenceProof:
         """For the handles: an assertion over the digest."""
@@ -108,6 +112,10 @@ class Fido2Token:
 
     def delete(self, key: KeyURI) -> None:
         """Remove a credential that the authenticator keeps; one that it does not keep is forgotten here."""
+        with recorded(self._recorder, key, Operation.DELETE):
+            self._remove(key)
+
+    def _remove(self, key: KeyURI) -> None:
         credential = self.key(key).credential
         known = self._memory.get(credential)
         if known is None or known.discoverable:
@@ -215,7 +223,9 @@ class Fido2Token:
         for known in self._memory.of(self._aaguid, "seal"):
             if holds(ctap, known.credential):
                 return known.credential
-        return self._make(ctap, "seal", "sealed secrets", discoverable=False).credential
+        made = self._make(ctap, "seal", "sealed secrets", discoverable=False).credential
+        self._recorder.record(self._uri_of(made), Operation.GENERATE, "ok")
+        return made
 
     def _require(self, ctap: Ctap2, credential: bytes) -> None:
         if not holds(ctap, credential):

@@ -10,6 +10,7 @@ from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey, Tier
 from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported, TokenMismatch, UsageError
 from meshhw.keystore.api import Agrees, Capabilities, Key, KeySpec, Needs, Protection, TokenInfo
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.log import recorded, recorded_making
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import eddsa, facts, seals, slots
 from meshhw_piv.admin import Administration
@@ -77,18 +78,36 @@ class PivToken:
     def generate(self, spec: KeySpec) -> Key:
         """A new key in a free slot, or in `spec.place`. Raises NotSupported, TokenFull, Cancelled."""
         self._need(spec.algorithm, Operation.GENERATE)
-        return self._changed(f"make a key of {spec.algorithm}", lambda: self._maker.generate(spec))
+        return self._recorded(
+            Operation.GENERATE, f"make a key of {spec.algorithm}", lambda: self._maker.generate(spec)
+        )
 
     def import_key(self, private: PrivateKey, spec: KeySpec) -> Key:
         """A key from outside. Raises NotSupported, TokenFull, Cancelled."""
         self._need(private.algorithm, Operation.IMPORT)
-        return self._changed(
-            f"import a key of {private.algorithm}", lambda: self._maker.import_key(private, spec)
+        return self._recorded(
+            Operation.IMPORT,
+            f"import a key of {private.algorithm}",
+            lambda: self._maker.import_key(private, spec),
         )
 
     def delete(self, key: KeyURI) -> None:
         """Destroy a key. Raises KeyNotFound."""
+        with recorded(self._session.options.recorder, key, Operation.DELETE):
+            self._remove(key)
+
+    def _remove(self, key: KeyURI) -> None:
         self._run("delete a key", lambda: self._maker.delete(self._slot(key)))
+
+    def _recorded(self, operation: Operation, doing: str, work: Callable[[], KeyFacts]) -> Key:
+        """Make a key, and tell the recorder."""
+        return recorded_making(
+            self._session.options.recorder,
+            self._session.identity.uri,
+            operation,
+            lambda: self._changed(doing, work),
+            self._remove,
+        )
 
     def seal(self, secret: bytes, purpose: bytes) -> bytes:
         """Seal to the first key that agrees, 9d before all. Raises NotSupported where there is none."""

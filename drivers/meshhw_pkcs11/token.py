@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from meshhw.keystore.api import (
     TokenInfo,
     TouchPolicy,
 )
+from meshhw.keystore.log import recorded, recorded_making
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw_pkcs11.administer import AdministersToken
 from meshhw_pkcs11.capabilities import Abilities
@@ -184,7 +185,17 @@ class GeneratesKeys(Pkcs11Token):
         def work(session: pkcs11.Session) -> Pkcs11Key:
             return self._made(session, making.generate(session, spec, form, plain=plain))
 
-        return self.session.run(work)
+        return self._recorded(Operation.GENERATE, work)
+
+    def _recorded(self, operation: Operation, work: Callable[[pkcs11.Session], Pkcs11Key]) -> Pkcs11Key:
+        """Make a key, and tell the recorder."""
+        return recorded_making(
+            self._options.recorder,
+            self.info().uri,
+            operation,
+            lambda: self.session.run(work),
+            lambda uri: self.discard(uri.attributes.get("id", b"")),
+        )
 
     def reserve(self) -> bytes:
         """A fresh CKA_ID."""
@@ -206,7 +217,10 @@ class GeneratesKeys(Pkcs11Token):
                 one.destroy()
             return bool(found)
 
-        return self.session.run_unused(work)
+        if not self.session.run_unused(work):
+            return False
+        self._options.recorder.record(self.info().uri.key(id=name), Operation.DELETE, "ok")
+        return True
 
     def _check(self, spec: KeySpec, operation: Operation) -> None:
         if not self._abilities.matrix.can(spec.algorithm, operation):
@@ -236,7 +250,7 @@ class ImportsKeys(GeneratesKeys):
         def work(session: pkcs11.Session) -> Pkcs11Key:
             return self._made(session, making.store(session, spec, values, form))
 
-        return self.session.run(work)
+        return self._recorded(Operation.IMPORT, work)
 
 
 class DeletesKeys(Pkcs11Token):
@@ -244,7 +258,8 @@ class DeletesKeys(Pkcs11Token):
 
     def delete(self, key: KeyURI) -> None:
         """Destroy the private key and, unless another private key shares it, its public half."""
-        self.session.run_unused(lambda session: self._destroy(session, key))
+        with recorded(self._options.recorder, key, Operation.DELETE):
+            self.session.run_unused(lambda session: self._destroy(session, key))
 
     def _destroy(self, session: pkcs11.Session, uri: KeyURI) -> None:
         found = self._object(session, uri)

@@ -11,7 +11,7 @@ from meshhw.algorithms import Algorithm, Operation, PrivateKey, Tier
 from meshhw.errors import Ambiguous, KeyNotFound, NotSupported
 from meshhw.keystore.api import Capabilities, KeySpec, Needs, OpenOptions, PinPolicy, TokenInfo, TouchPolicy
 from meshhw.keystore.interaction import PinKind
-from meshhw.keystore.log import recorded
+from meshhw.keystore.log import recorded, recorded_making
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw_software import secret
 from meshhw_software.data import Drawer
@@ -117,14 +117,18 @@ class VaultToken:
     def discard(self, name: bytes) -> bool:
         """Remove the file of this identifier; whether there was one."""
         try:
-            with self._lock:
-                self._files.delete(name)
+            self._remove(self._vault.uri.key(id=name))
         except KeyNotFound:
             return False
+        self.recorder.record(self._vault.uri.key(id=name), Operation.DELETE, "ok")
         return True
 
     def delete(self, key: KeyURI) -> None:
         """Remove the key's file."""
+        with recorded(self.recorder, key, Operation.DELETE):
+            self._remove(key)
+
+    def _remove(self, key: KeyURI) -> None:
         with self._lock:
             self._files.delete(self._identifier(key))
 
@@ -202,12 +206,13 @@ class VaultToken:
         return handle(self, self._vault.uri.key(id=header.id), header)
 
     def _add(self, private: PrivateKey, spec: KeySpec, operation: Operation) -> SoftwareKey:
-        with self._lock:
-            uses = uses_of(spec.algorithm, spec.uses)
-            header = self._files.add(private, spec.label, uses, spec.place or "", spec.reserved)
-        made = self._handle(header)
-        with recorded(self.recorder, made.uri, operation):
-            return made
+        def add() -> SoftwareKey:
+            with self._lock:
+                uses = uses_of(spec.algorithm, spec.uses)
+                header = self._files.add(private, spec.label, uses, spec.place or "", spec.reserved)
+            return self._handle(header)
+
+        return recorded_making(self.recorder, self._vault.uri, operation, add, self._remove)
 
     def _identifier(self, uri: KeyURI) -> bytes:
         if uri.scheme != "software" or not _same_vault(uri.token, self._vault):

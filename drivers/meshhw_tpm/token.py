@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from meshhw.algorithms import PrivateKey
+from meshhw.algorithms import Operation, PrivateKey
 from meshhw.errors import KeyNotFound, UsageError
 from meshhw.keystore.api import Capabilities, Key, KeySpec, Needs, OpenOptions, Protection, TokenInfo
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.log import recorded, recorded_making
 from meshhw.keystore.tpm_public import parse_public
 from meshhw.keystore.uri import KeyURI
 from meshhw_tpm import admin, attesting, capabilities, endorsement, lockout, protection, sealing
@@ -95,15 +96,24 @@ class TpmToken:
     def generate(self, spec: KeySpec) -> Key:
         """A new key, `fixedTPM` and `fixedParent`: it never leaves this TPM."""
         self._supported(spec)
-        return self._made(self._maker.generate(spec))
+        return self._recorded(Operation.GENERATE, lambda: self._maker.generate(spec))
 
     def import_key(self, private: PrivateKey, spec: KeySpec) -> Key:
         """A key from outside, with no policy and hence never to be duplicated."""
         self._supported(spec)
-        return self._made(self._maker.import_key(private, spec))
+        return self._recorded(Operation.IMPORT, lambda: self._maker.import_key(private, spec))
+
+    def _recorded(self, operation: Operation, make: Callable[[], str | int]) -> Key:
+        """Make a key, and tell the recorder."""
+        recorder = self._around.recorder
+        return recorded_making(recorder, self._info.uri, operation, lambda: self._made(make()), self._remove)
 
     def delete(self, key: KeyURI) -> None:
         """Remove the key file, or the object from its persistent handle. Raises KeyNotFound."""
+        with recorded(self._around.recorder, key, Operation.DELETE):
+            self._remove(key)
+
+    def _remove(self, key: KeyURI) -> None:
         self._same_tpm(key)
         handle = key.get("handle")
         if handle is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol, TypeVar
 
 from meshhw.algorithms import Operation
 from meshhw.errors import MeshError
-from meshhw.keystore.uri import KeyURI
+from meshhw.keystore.uri import KeyURI, TokenURI
 
 
 class UseRecorder(Protocol):
@@ -27,6 +27,41 @@ class NullRecorder:
 
 
 NULL_RECORDER: UseRecorder = NullRecorder()
+
+
+class HasURI(Protocol):
+    """A key's handle, as far as the log cares."""
+
+    @property
+    def uri(self) -> KeyURI: ...
+
+
+Made = TypeVar("Made", bound=HasURI)
+
+
+def recorded_making(
+    recorder: UseRecorder,
+    token: TokenURI,
+    operation: Operation,
+    make: Callable[[], Made],
+    undo: Callable[[KeyURI], object],
+) -> Made:
+    """The new key that `make` gives, recorded by its name; where none was made, by its token's.
+
+    A key that cannot be recorded is destroyed again by `undo`. Raises what `make` and the recorder raise.
+    """
+    try:
+        made = make()
+    except MeshError as error:
+        recorder.record(KeyURI(token.scheme, token.path), operation, type(error).__name__)
+        raise
+    try:
+        recorder.record(made.uri, operation, "ok")
+    except MeshError:
+        with suppress(MeshError):
+            undo(made.uri)
+        raise
+    return made
 
 
 @contextmanager

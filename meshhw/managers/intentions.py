@@ -24,6 +24,7 @@ import msgspec
 
 from meshhw import files
 from meshhw.algorithms import Algorithm
+from meshhw.errors import MeshError
 from meshhw.keystore.api import Deletes, Key, KeySpec, ReservesNames, Token
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host, now
@@ -179,6 +180,21 @@ class Intentions:
         handles = (handle for record in Host(self._home).profiles() for handle in record.keys)
         yield from (handle.uri for handle in handles if not handle.is_shared)
         yield from (known.uri for known in SshKeys(self._home).all())
+        yield from self._shares()
+
+    def _shares(self) -> Iterator[str]:
+        """Those of the threshold keys; a damaged descriptor keeps nobody from making a key."""
+        if not (self._home / "threshold").is_dir():
+            return
+        from meshhw.managers.threshold import descriptor
+        from meshhw.managers.threshold.store import Store
+
+        for name in Store(self._home).names():
+            with suppress(MeshError):
+                value = descriptor.load(Store(self._home).at(name), Host(self._home)).value
+                held = value.decryption.holders if value.decryption else ()
+                yield from (holder.key for holder in held if holder.key)
+                yield from (share.key for share in value.retired if share.key)
 
 
 def tell(settled: Settled, token: Token) -> None:

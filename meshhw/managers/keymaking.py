@@ -168,10 +168,17 @@ class KeyMaker:
         return not left and isinstance(cause, MeshError) and not isinstance(cause, _LEAVE_OPEN)
 
 
-def make_key(home: Path, token: Token, spec: KeySpec, private: PrivateKey | None = None) -> Key:
-    """One key, generated on the token or moved there, and a record of it in this home.
+def make_key(
+    home: Path,
+    token: Token,
+    spec: KeySpec,
+    private: PrivateKey | None = None,
+    record: Callable[[Key], object] | None = None,
+) -> Key:
+    """One key, generated on the token or moved there, and a record of it in this home: among the known keys,
+    or as `record` keeps it.
 
-    Raises NotSupported and what the token raises; then no key is left.
+    Raises NotSupported and what the token and `record` raise; then no key is left, or the error names it.
     """
     intentions = Intentions(home)
     tell(intentions.settle(token), token)
@@ -184,12 +191,22 @@ def make_key(home: Path, token: Token, spec: KeySpec, private: PrivateKey | None
                 making.over()
             raise
         try:
-            KnownKeys(home).add(key, spec.label)
-        except MeshError:
-            destroy(token, key.uri)
-            making.over()
+            record(key) if record is not None else KnownKeys(home).add(key, spec.label)
+        except MeshError as error:
+            if _undone(error, token, key.uri):
+                making.over()
             raise
     return key
+
+
+def _undone(cause: MeshError, token: Token, uri: KeyURI) -> bool:
+    """Destroy a key that has no record; whether that is certain. If not, the error names it."""
+    try:
+        destroy(token, uri)
+    except MeshError:
+        cause.hint = f"{cause.hint}; this key was left behind: {uri}".removeprefix("; ")
+        return False
+    return True
 
 
 def destroy(token: Token, uri: KeyURI) -> None:

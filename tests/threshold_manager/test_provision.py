@@ -6,8 +6,10 @@ import shutil
 from itertools import combinations
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from meshhw import files
 from meshhw.algorithms import Suite
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
@@ -31,6 +33,7 @@ from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
+from meshhw.managers.intentions import Intentions
 from meshhw.managers.threshold import descriptor, named
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.signing import ThresholdSigner
@@ -213,3 +216,22 @@ def test_names_and_requests_that_are_refused(
         Request(2, vaults, dealerless=True)
     with pytest.raises(UsageError):
         Request(2, vaults, encrypts=False, signs=False)
+
+
+def test_shares_are_no_keys_that_an_interrupted_command_left(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    """On tokens where no name can be reserved, what is new and has no record is suspected."""
+    token = registry.open_token(vaults[0], options)
+    making = host.home / "making"
+    files.private_directory(making)
+    intention = {
+        "token": str(token.info().uri),
+        "algorithm": "X25519",
+        "label": "mesh device encryption",
+        "started": "2026-01-01T00:00:00Z",
+    }
+    files.replace(making / "0.jsonl", msgspec.json.encode(intention) + b"\n")
+    provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    assert Intentions(host.home).settle(token).suspects == ()
+    token.close()

@@ -9,9 +9,9 @@ import msgspec
 from meshhw import files
 from meshhw.algorithms import Algorithm, Operation, PublicKey
 from meshhw.errors import FormatError, NewerVersion, NotSupported, UsageError
-from meshhw.keystore.api import Deletes, Generates, Key, KeySpec, Signs, SignsPKCS1, Token
+from meshhw.keystore.api import Key, KeySpec, Signs, SignsPKCS1, Token
 from meshhw.keystore.uri import KeyURI
-from meshhw.managers.intentions import Intentions
+from meshhw.managers.keymaking import make_key
 from meshhw.managers.ssh import wire
 
 VERSION = 1
@@ -76,30 +76,22 @@ class SshKeys:
         chosen = algorithm or _preferred(token)
         if not chosen.signs or chosen is Algorithm.ED448:
             raise NotSupported(f"SSH knows no {chosen} keys", hint="one of " + ", ".join(_PREFERRED))
-        if not isinstance(token, Generates):
-            raise NotSupported(f"{token.info().label or token.info().uri} makes no keys")
-        with Intentions(self._path.parent).making() as making:
-            spec = KeySpec(chosen, f"ssh {comment}".strip(), frozenset({Operation.SIGN}))
-            key = token.generate(making.intend(token, spec))
-            try:
-                _require_signer(key)
-                entry = SshKey(
-                    uri=str(key.uri), algorithm=key.algorithm, public=key.public.octets, comment=comment
-                )
-                self._append(entry)
-            except BaseException:
-                if isinstance(token, Deletes):
-                    token.delete(key.uri)
-                    making.over()
-                raise
-        return entry
+        spec = KeySpec(chosen, f"ssh {comment}".strip(), frozenset({Operation.SIGN}))
+        key = make_key(self._path.parent, token, spec, record=lambda made: self._append(made, comment))
+        return _entry(key, comment)
 
-    def _append(self, entry: SshKey) -> None:
+    def _append(self, key: Key, comment: str) -> None:
+        _require_signer(key)
+        entry = _entry(key, comment)
         with files.locked(self._path):
             keys = self.all()
             if any(other.public == entry.public for other in keys):
                 raise UsageError("this key is listed already")
             files.replace(self._path, msgspec.json.encode(_File(keys=(*keys, entry))))
+
+
+def _entry(key: Key, comment: str) -> SshKey:
+    return SshKey(uri=str(key.uri), algorithm=key.algorithm, public=key.public.octets, comment=comment)
 
 
 def _preferred(token: Token) -> Algorithm:
