@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -300,6 +300,7 @@ def test_devices_in_any_order(examples: int, steps: int) -> None:
             stateful_step_count=steps,
             deadline=None,
             derandomize=examples < LONG,  # the check is the same every time; `./dev fuzz` goes elsewhere
+            phases=list(Phase) if examples == LONG else [Phase.explicit, Phase.generate],  # minutes to shrink
             suppress_health_check=list(HealthCheck),
         ),
     )
