@@ -23,6 +23,9 @@ def disconnect(
         Path | None, typer.Option(metavar="DIR", help="Also write the other devices' updates here.")
     ] = None,
     root_on: RootOn = None,
+    require_hardware: Annotated[
+        bool, typer.Option("--require-hardware", help="Fail rather than keep the new keys in software here.")
+    ] = False,
     account: Account = None,
 ) -> None:
     """Disconnect a device that was lost, and change every key that it could use."""
@@ -30,12 +33,15 @@ def disconnect(
     from meshhw.managers.account.disconnecting import disconnect as making
     from meshhw.managers.account.disconnecting import lost_device
     from meshhw.managers.account.journal import apply, commit
+    from meshhw.managers.account.replacing import require_hardware as refuse_software
     from meshhw.managers.host import Host
 
     cli = context()
     found = going_on(authority(Host(cli.home), account, cli.open_options))
     held = found.held(common=False)
     lost = lost_device(found, held, device)
+    if require_hardware:
+        refuse_software(found, common=lost.rights.common_keys)
     _announce(found, lost, token_named(root_on))
     cli.require_consent(f"Disconnect {lost.entry.local_name or lost.udf}?")
     if lost.rights.common_keys:

@@ -28,6 +28,8 @@ class ProfileRequest:
     assigned: Mapping[str, TokenURI] = field(default_factory=dict)
     suite: Suite | None = None
     seed: Seed | None = None
+    imported: bool = False
+    """Whether the keys are there already, and are brought to their tokens; a seed's are."""
     require_hardware: bool = False
     label: str = ""
     touch: Mapping[str, TouchPolicy] = field(default_factory=dict)
@@ -50,7 +52,7 @@ def plan_profile(maker: KeyMaker, roles: Sequence[Role], request: ProfileRequest
         offer(VAULT),
         {role: offer(uri) for role, uri in request.assigned.items()},
         request.suite,
-        imported=request.seed is not None,
+        imported=request.imported or request.seed is not None,
         require_hardware=request.require_hardware,
     )
     return place(wish)

@@ -158,6 +158,8 @@ class Mesh(RuleBasedStateMachine):
         place.lost, place.administers, place.number = True, False, self.losses
         by.knows = self.losses
         self._synchronise(by)
+        if "admin" in place.roles:
+            self._vandalise(place)
 
     @precondition(lambda self: any(place.roles[0] == "admin" and place.administers for place in self.places))
     @rule(data=st.data())
@@ -170,18 +172,7 @@ class Mesh(RuleBasedStateMachine):
         remove_administrator(here, place.machine.author)
         place.administers = False
         self._synchronise(by)
-
-    @precondition(lambda self: any(self._was_administrator(place) for place in self.places))
-    @rule(data=st.data())
-    def vandalise(self, data: st.DataObject) -> None:
-        """A former administrator empties the list of devices, as far as it can."""
-        those = [place for place in self.places if self._was_administrator(place)]
-        place = data.draw(st.sampled_from(those), label="vandal")
-        with suppress(MeshError):
-            with opened_devices(place.machine.host, OPTIONS, account=ALICE, writable=True) as devices:
-                for entry in devices.devices():
-                    devices.remove(entry.device_udf or "")
-            place.machine.sync(self.shared)
+        self._vandalise(place)
 
     @precondition(lambda self: not (self.root / "recovered").exists())
     @rule()
@@ -249,6 +240,15 @@ class Mesh(RuleBasedStateMachine):
                         found.add(decode(reader.open(index).payload, CatalogedCredential).password)
         return found
 
+    def _vandalise(self, place: Place) -> None:
+        """A former administrator empties the list of devices, as far as it can, before it learns that it is
+        none any more."""
+        with suppress(MeshError):
+            with opened_devices(place.machine.host, OPTIONS, account=ALICE, writable=True) as devices:
+                for entry in devices.devices():
+                    devices.remove(entry.device_udf or "")
+            place.machine.sync(self.shared)
+
     def _replaces(self, place: Place, key: str) -> None:
         """What this device sees under the key is replaced, if what it does counts."""
         before = place.machine.passwords().get(key)
@@ -274,9 +274,6 @@ class Mesh(RuleBasedStateMachine):
 
     def _losable(self) -> list[Place]:
         return [place for place in self.places if not place.lost and "super" not in place.roles]
-
-    def _was_administrator(self, place: Place) -> bool:
-        return place.roles[0] == "admin" and not place.administers
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -30,7 +30,12 @@ def private_data(private: PrivateKey) -> KeyData:
 
 
 def private_key(data: KeyData | None, what: str) -> LocalKey:
-    """The private key that a role has granted.
+    """The private key that a role has granted, to be used. Raises as `private_of`."""
+    return LocalKey(private_of(data, what))
+
+
+def private_of(data: KeyData | None, what: str) -> PrivateKey:
+    """The private key that a role has granted, to be put into a token.
 
     Raises KeyNotFound when it was not granted, FormatError.
     """
@@ -39,7 +44,7 @@ def private_key(data: KeyData | None, what: str) -> LocalKey:
     private = private_from_jose(to_tagged(data.private_parameters))
     if isinstance(private, SeedKey):
         raise FormatError(f"the account's {what} key is a seed")
-    return LocalKey(private)
+    return private
 
 
 def entry(store: str, private: PrivateKey, epoch: int = 0) -> ActivationEntry:

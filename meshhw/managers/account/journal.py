@@ -15,6 +15,7 @@ from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.names import APPLICATIONS, Names
 from meshhw.managers.account.rekeying import take_statements
+from meshhw.managers.account.replacing import take_common
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import store_in, store_path
 from meshhw.managers.account.updates import update_path
@@ -85,6 +86,7 @@ def apply(found: Authority, journal: Journal, held: ActivationCommon | None = No
     if journal.statement:
         take_statements(found.directory, [Envelope.parse(journal.statement)])
     keys = held or found.held(common=False)
+    take_common(found, keys)
     _change_catalog(found, keys, journal)
     _write_updates(found, journal)
     (found.directory.path / NAME).unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from meshhw.managers.account.granted import merged, within
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.profiles import newest
 from meshhw.managers.account.rekeying import statements_of, take_statements
+from meshhw.managers.account.replacing import take_common
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.roles import ADMINISTRATOR, ADMINISTRATOR_ENCRYPTION
 from meshhw.managers.host import Host, ProfileRecord, now
@@ -149,11 +150,11 @@ def _adopt(
     connected = open_assertion(connection, ConnectionDevice, own).value
     take_statements(founder.directory, statements_of(entry))
     before = founder.held(common=False)
-    if profile is held:
-        founder.keep(merged(given, before))
-    else:
-        founder.keep(merged(before, given))
+    keys = merged(given, before) if profile is held else merged(before, given)
+    founder.keep(keys)
+    if profile is not held:
         founder.take_profile(Envelope.from_array(entry.enveloped_profile_user.array))
+    take_common(founder, keys)
     return connected
 
 
