@@ -13,6 +13,7 @@ from meshhw.algorithms import Suite
 from meshhw.cli.account_claim import claim
 from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_disconnect import disconnect
+from meshhw.cli.account_groups import group
 from meshhw.cli.account_names import list_names, rename
 from meshhw.cli.account_pins import pin, pins
 from meshhw.cli.account_policy import policy
@@ -43,6 +44,7 @@ app.command("name")(rename)
 app.command("names")(list_names)
 app.add_typer(admin, name="admin")
 app.add_typer(root, name="root")
+app.add_typer(group, name="group")
 
 
 @app.command("create")

@@ -112,6 +112,21 @@ class Names:
             with self._store(APPLICATIONS, writable=True) as store:
                 store.put(shown.key or "", shown)
 
+    def add_group(self, entry: CatalogedGroup) -> None:
+        """Let every device of the account know this group. Raises NotSupported."""
+        with self._store(APPLICATIONS, writable=True) as store:
+            store.put(entry.key or "", entry)
+
+    def group_entry(self, what: Known) -> CatalogedGroup:
+        """The entry of a group that was found."""
+        with self._store(APPLICATIONS) as store:
+            return store.get(what.key, CatalogedGroup)
+
+    def drop_group(self, what: Known) -> None:
+        """Forget a group that was found. Raises NotSupported."""
+        with self._store(APPLICATIONS, writable=True) as store:
+            store.delete(what.key)
+
     def withdraw(self, udf: str) -> None:
         """Forget the name of a device that left the account."""
         with self._store(APPLICATIONS, writable=True) as store:
