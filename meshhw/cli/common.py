@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import typer
 from click.core import ParameterSource
 from typer.core import TyperGroup
 
-from meshhw.cli.errors import as_json, of_system
+from meshhw.cli.errors import as_json, of_system, of_usage
 from meshhw.cli.output import Output, say
 from meshhw.errors import Cancelled, MeshError
 from meshhw.keystore.home import VARIABLE, state_directory
@@ -93,10 +94,17 @@ def context() -> Context:
 
 
 @contextmanager
-def ending(ctx: click.Context) -> Iterator[None]:
-    """What every command's end owes: no bar left on the terminal, and with --json exactly one value."""
+def ending(ctx: click.Context, words: Sequence[str] = ()) -> Iterator[None]:
+    """What every command's end owes: no bar left on the terminal, and with --json exactly one value, also
+    when the `words` of the call are wrong.
+    """
     try:
         yield
+    except click.ClickException as error:
+        if "--json" in takewhile(lambda word: word != "--", words):
+            ctx.meta.setdefault(_GIVEN, {})["json"] = True  # they were not all looked at
+        _complete(ctx, of_usage(error))
+        raise
     except BrokenPipeError:
         raise
     except OSError as error:

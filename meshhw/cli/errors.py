@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from meshhw.cli.output import say
-from meshhw.errors import MeshError
+from meshhw.errors import MeshError, UsageError
 
 INTERRUPTED = 130
 
@@ -59,9 +59,15 @@ def _tell_usage(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
+    told = of_usage(error)
+    return _tell(told.message, told.hint, error.exit_code)
+
+
+def of_usage(error: click.ClickException) -> UsageError:
+    """What is wrong with the words of a call, as an error with one line and a hint."""
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if isinstance(ctx, click.Context) else "meshhw"
-    return _tell(error.format_message(), f"`{path} --help` tells what it takes", error.exit_code)
+    return UsageError(error.format_message(), hint=f"`{path} --help` tells what it takes")
 
 
 def of_system(error: OSError) -> MeshError:

@@ -72,7 +72,7 @@ class Front(TyperGroup):
             raise click.UsageError(error.message + _meant(args[0]), ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        with ending(ctx):
+        with ending(ctx, [*ctx._protected_args, *ctx.args]):
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
