@@ -47,6 +47,8 @@ def sync(
 
 def _note(report: Report) -> None:
     """On stderr: what was passed over, and which versions did not win."""
+    from meshhw.managers.sync.spools import SPOOLS
+
     output = context().output
     for line in report.refused:
         output.note(line)
@@ -59,7 +61,12 @@ def _note(report: Report) -> None:
             output.note(f"{item.author}: {item.unverified} unverified frames, signed by no device, left")
     for store, tally in report.stores.items():
         for key in tally.conflicts:
-            output.note(f"{store}: written on two devices at once; the earlier version is kept as {key!r}")
+            if store in SPOOLS:
+                output.note(f"{store}: {key} was used on two devices that did not know of each other")
+            else:
+                output.note(
+                    f"{store}: written on two devices at once; the earlier version is kept as {key!r}"
+                )
         if tally.refused:
             output.note(f"{store}: {tally.refused} entries are not what the store holds, left")
 

@@ -241,6 +241,7 @@ class Mesh(RuleBasedStateMachine):
         return found
 
     def _remove_administrator(self, place: Place, by: Place) -> None:
+        self._synchronise(place)
         here = authority(by.machine.host, ALICE, OPTIONS)
         remove_administrator(here, place.machine.author)
         place.administers = False

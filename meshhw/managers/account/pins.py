@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from meshhw import files
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.local import LocalKey
 from meshhw.dare.sequence_read import SequenceReader
@@ -33,6 +32,7 @@ from meshhw.managers.account.authority import Authority
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.request import ACTION, Request, payload_digest
 from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.stores import spool_path
 from meshhw.managers.host import now
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.codec import decode, encode
@@ -148,7 +148,7 @@ def pins_of(authority: Authority, held: ActivationCommon) -> Iterator[PinSpool]:
 @contextmanager
 def pin_spool(directory: Path, ring: Sequence[LocalKey], account: str) -> Iterator[PinSpool]:
     """The Local spool below an account's directory, made when there is none; the first key is written to."""
-    path = files.private_directory(directory / "stores") / f"{STORE}.dspl"
+    path = spool_path(directory, STORE)
     readers = [RecipientKey(ring[0].public)]
     if not path.exists():
         create_spool(path, readers)

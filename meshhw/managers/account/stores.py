@@ -113,8 +113,13 @@ def _say_epoch(directory: Path, path: Path, newest: RecipientKey) -> None:
 
 
 def store_path(directory: Path, store: str) -> Path:
-    """Where a store of an account is; its directory is made."""
+    """Where a catalog of an account is; its directory is made."""
     return files.private_directory(directory / "stores") / f"{store}.dcat"
+
+
+def spool_path(directory: Path, spool: str) -> Path:
+    """Where a spool of an account is; its directory is made."""
+    return files.private_directory(directory / "stores") / f"{spool}.dspl"
 
 
 def _require_newest(catalog: Catalog, store: str, keys: Sequence[LocalKey]) -> None:

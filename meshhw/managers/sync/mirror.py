@@ -13,7 +13,7 @@ from pathlib import Path
 
 from meshhw import files
 from meshhw.algorithms import PublicKey
-from meshhw.dare.catalog import CONTENT_TYPE
+from meshhw.dare import catalog, spool
 from meshhw.dare.frame import OctetsView, Torn, span_at
 from meshhw.dare.header import parse_content_meta
 from meshhw.dare.heads import SequenceHead, head_of
@@ -24,6 +24,7 @@ from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.errors import FormatError, IntegrityError
 from meshhw.managers.sync.folder import Folder, read_from
 
+_CONTENT = {".dcat": catalog.CONTENT_TYPE, ".dspl": spool.CONTENT_TYPE}
 LARGEST = 256 << 20
 """Octets of one store that are taken at a time."""
 
@@ -113,7 +114,7 @@ class Mirror:
             files.replace(beside, octets[:first])
             with SequenceWriter(beside, keeps_positions=False) as writer:
                 check_sequence(writer)
-                _require_store(writer, head, readers)
+                _require_store(writer, head, readers, _CONTENT[self.path.suffix])
                 writer.append_frames(octets[first:], head.head)
                 writer.flush(sync=True)
             _remove_beside(self.path)
@@ -133,9 +134,11 @@ def _spans(octets: bytes) -> list[int]:
     return ends
 
 
-def _require_store(sequence: SequenceFile, head: SequenceHead, readers: Sequence[PublicKey]) -> None:
+def _require_store(
+    sequence: SequenceFile, head: SequenceHead, readers: Sequence[PublicKey], wanted: str
+) -> None:
     content = parse_content_meta(sequence.first.header.content_meta).content_type
-    if sequence.sequence_id != head.sequence_id or content != CONTENT_TYPE:
+    if sequence.sequence_id != head.sequence_id or content != wanted:
         raise IntegrityError("the file is not the store that its author has signed")
     if [reader.public for reader in readers_of(sequence) if reader.public not in readers]:
         raise IntegrityError("the store is encrypted to a key that is not one of this account's")

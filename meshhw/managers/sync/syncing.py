@@ -23,13 +23,14 @@ from meshhw.errors import IntegrityError, KeyNotFound, MeshError, NotSupported
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.standing import Standing, standing
-from meshhw.managers.account.stores import store_in, store_path
+from meshhw.managers.account.stores import spool_path, store_in, store_path
 from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
 from meshhw.managers.sync.leaving import left, own_removal
 from meshhw.managers.sync.memory import Author, Memory, Position, remember, remembering
 from meshhw.managers.sync.merging import ENTRIES, Tally, merge
 from meshhw.managers.sync.mirror import LARGEST, Mirror, State
 from meshhw.managers.sync.profiles import exchange_profile
+from meshhw.managers.sync.spools import SPOOLS, merge_spool
 from meshhw.managers.sync.statement import LIMIT, Statement, Stranger, read_statement, sign_statement
 from meshhw.managers.sync.updates import take_updates, write_updates
 from meshhw.udf import fingerprint
@@ -98,7 +99,7 @@ class Synchroniser:
             self._refresh(memory)
             remember(memory, path)
             rings = self._found.store_rings(self._options)
-            keys = {store: ring for store, ring in rings.items() if store in ENTRIES}
+            keys = {store: ring for store, ring in rings.items() if store in {*ENTRIES, *SPOOLS}}
             names = self._ordered(self._folder.names(HEADS))
             for done, name in enumerate(names):
                 self._options.interaction.progress("synchronising", done, len(names))
@@ -177,9 +178,9 @@ class Synchroniser:
         for store, head in statement.heads.items():
             if store not in keys or (own and self._holds(store, head)):
                 continue
-            mirror = Mirror(self._peers / statement.author / f"{store}.dcat")
+            mirror = Mirror(self._peers / statement.author / self._local(store).name)
             readers = [key.public for key in keys[store]]
-            progress = mirror.advance(self._folder, f"{store}/{statement.author}.dcat", head, readers)
+            progress = mirror.advance(self._folder, self._name(store, statement.author), head, readers)
             report.unverified += progress.unverified
             states.add(progress.state)
             if progress.state is State.OLDER and not self._older:
@@ -199,16 +200,21 @@ class Synchroniser:
         start = before.frames if before.sequence == sequence_id else 0
         if start >= frames:
             return
-        found = self._found
-        with store_in(found.directory.path, store, keys, found.author, writable=True) as ours:
-            try:
-                tally = merge(ours.catalog, store, mirror.path, KeyRing(keys), start)
-            except KeyNotFound as error:
-                raise NotSupported(
-                    f"{store} has newer keys than were given here: it waits for an administrator's update"
-                ) from error
+        try:
+            tally = self._merged(store, mirror, keys, start)
+        except KeyNotFound as error:
+            raise NotSupported(
+                f"{store} has newer keys than were given here: it waits for an administrator's update"
+            ) from error
         self._report.stores.setdefault(store, Tally()).add(tally)
         seen.stores[store] = Position(sequence=bytes(sequence_id), frames=frames)
+
+    def _merged(self, store: str, mirror: Mirror, keys: Sequence[LocalKey], start: int) -> Tally:
+        if store in SPOOLS:
+            return merge_spool(self._local(store), mirror.path, keys)
+        found = self._found
+        with store_in(found.directory.path, store, keys, found.author, writable=True) as ours:
+            return merge(ours.catalog, store, mirror.path, KeyRing(keys), start)
 
     def _holds(self, store: str, head: SequenceHead) -> bool:
         """Whether what this device has said of its store before is the beginning of what is here."""
@@ -228,8 +234,11 @@ class Synchroniser:
                 return
         beside = path.with_name(f".{path.name}.new")
         beside.unlink(missing_ok=True)
-        with Catalog(path, KeyRing(keys)) as catalog:
-            catalog.compact(beside)
+        if store in SPOOLS:  # not compacted: what was closed must not be forgotten, lest it come back open
+            merge_spool(beside, path, keys)
+        else:
+            with Catalog(path, KeyRing(keys)) as catalog:
+                catalog.compact(beside)
         for suffix in (".idx", ".keys"):
             beside.with_name(beside.name + suffix).unlink(missing_ok=True)
         beside.replace(path)
@@ -253,7 +262,7 @@ class Synchroniser:
         seen.number, seen.digest = number, hashlib.sha256(octets).digest()
 
     def _write_store(self, store: str) -> SequenceHead:
-        name = f"{store}/{self._found.author}.dcat"
+        name = self._name(store, self._found.author)
         with SequenceFile(self._local(store)) as sequence:
             head, end = head_of(sequence), sequence.end
         octets = self._local(store).read_bytes()[:end]
@@ -275,7 +284,12 @@ class Synchroniser:
             return False
 
     def _local(self, store: str) -> Path:
-        return store_path(self._found.directory.path, store)
+        path = spool_path if store in SPOOLS else store_path
+        return path(self._found.directory.path, store)
+
+    def _name(self, store: str, author: str) -> str:
+        """The file of that author's copy in the directory."""
+        return f"{store}/{author}{self._local(store).suffix}"
 
     @property
     def _peers(self) -> Path:
