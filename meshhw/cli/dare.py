@@ -86,22 +86,28 @@ def decode(
         list[Path] | None,
         typer.Option(metavar="FILE", help="What a holder elsewhere answered (`threshold respond`)."),
     ] = None,
+    index: Annotated[
+        int | None, typer.Option(metavar="N", help="Of a sequence, the frame whose payload it is.")
+    ] = None,
     sync: Sync = False,
+    older: Older = False,
 ) -> None:
-    """Take a file out of its envelope; nothing appears at OUT before all of it was checked."""
+    """Take a file out of its envelope, or out of a sequence; nothing appears at OUT before all of it was
+    checked."""
     from meshhw.dare.read import read_stream
 
     cli = context()
+    sequences.require_index(Path(file), index)
     if out == "-" and cli.output.json:
         from meshhw.errors import UsageError
 
         raise UsageError("--json and data cannot both go to stdout", hint="name a file to write")
-    with (
-        open_keys(key or [], response or []) as keys,
-        reading(file) as (source, _),
-        writing(out, private=True, sync=sync) as target,
-    ):
-        opened = read_stream(source, target.write, keys)
+    with open_keys(key or [], response or []) as keys:
+        if index is not None:
+            opened = sequences.decode_frame(Path(file), index, keys, out, sync=sync, older=older)
+        else:
+            with reading(file) as (source, _), writing(out, private=True, sync=sync) as target:
+                opened = read_stream(source, target.write, keys)
     _warn(opened)
     if out != "-":
         cli.output.show(_described(opened) | {"file": out}, "")

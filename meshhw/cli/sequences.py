@@ -10,12 +10,14 @@ import typer
 from meshhw.cli.common import context
 from meshhw.cli.envelopekeys import KeyFiles, Recipients, open_keys
 from meshhw.cli.heads import Older, remember
-from meshhw.cli.streams import PIPE, naming, reading
+from meshhw.cli.streams import PIPE, naming, reading, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshhw.algorithms import PublicKey
+    from meshhw.dare.exchange import KeyFinder
+    from meshhw.dare.read import Opened
     from meshhw.dare.sequence import Frame, SequenceFile
 
 SequencePath = Annotated[Path, typer.Argument(metavar="SEQUENCE")]
@@ -95,17 +97,53 @@ def prove(
     from meshhw.cli.output import write_file
     from meshhw.dare.heads import prove_frame
     from meshhw.dare.sequence import SequenceFile
-    from meshhw.errors import UsageError
 
     output = context().output
     with naming(str(sequence)), SequenceFile(sequence) as opened:
-        if not 0 <= index < len(opened):
-            raise UsageError(f"there is no frame {index}: they go from 0 to {len(opened) - 1}")
+        _require_frame(opened, index)
         proof = prove_frame(opened, index)
     if out is not None:
         write_file(out, proof.octets() + b"\n")
     value = {"index": index, "head": proof.head.head.index, "hashes": len(proof.hashes)}
     output.show(value, "" if out else proof.octets().decode())
+
+
+def require_index(path: Path, index: int | None) -> None:
+    """A frame's index is given for a sequence, and for nothing else. Raises UsageError, FormatError."""
+    from meshhw.dare.sequence import SequenceFile
+    from meshhw.errors import UsageError
+
+    found = path.is_file() and is_sequence(str(path))
+    if found and index is None:
+        with naming(str(path)), SequenceFile(path, keeps_positions=False):
+            hint = "--index says which frame; `meshhw dare list` shows them"
+            raise UsageError(f"{path} is a sequence", hint=hint)
+    if index is not None and not found:
+        raise UsageError("only a sequence has frames", hint="leave --index away")
+
+
+def decode_frame(
+    path: Path, index: int, keys: KeyFinder, out: str, *, sync: bool = False, older: bool = False
+) -> Opened:
+    """Write the payload of one frame, the sequence's head being one that follows the last that was seen.
+
+    Raises UsageError for a frame that is not there, IntegrityError, and what reading it raises.
+    """
+    from meshhw.dare.sequence import SequenceFile
+    from meshhw.dare.sequence_read import SequenceReader
+
+    with naming(str(path)), SequenceFile(path, keeps_positions=False) as opened:
+        _require_frame(opened, index)
+        remember(opened, older=older)
+        with writing(out, private=True, sync=sync) as target:
+            return SequenceReader(opened, keys).stream(opened.frame(index), target.write)
+
+
+def _require_frame(sequence: SequenceFile, index: int) -> None:
+    from meshhw.errors import UsageError
+
+    if not 0 <= index < len(sequence):
+        raise UsageError(f"there is no frame {index}: they go from 0 to {len(sequence) - 1}")
 
 
 def is_sequence(name: str) -> bool:

@@ -48,6 +48,31 @@ def test_append_list_prove_verify(meshhw: Any, files: Path) -> None:
     assert meshhw("dare", "prove", f"{files}/log", "9").returncode == 2
 
 
+def test_one_frame_is_taken_out(meshhw: Any, files: Path) -> None:
+    for text in ("first", "second"):
+        (files / "text").write_text(text)
+        meshhw("dare", "append", f"{files}/log", f"{files}/text", "--encrypt", f"{files}/public.json")
+    key = ("--key", f"{files}/private.json")
+    done = meshhw("dare", "decode", f"{files}/log", f"{files}/out", "--index", "2", *key)
+    assert done.returncode == 0, done.stderr
+    assert (files / "out").read_text() == "second"
+    assert meshhw("dare", "decode", f"{files}/log", "-", "--index", "1", *key).stdout == "first"
+    assert meshhw("dare", "decode", f"{files}/log", f"{files}/out", "--index", "1").returncode == 3
+    for index in ("3", "-1"):
+        assert (
+            meshhw("dare", "decode", f"{files}/log", f"{files}/no", f"--index={index}", *key).returncode == 2
+        )
+    without = meshhw("dare", "decode", f"{files}/log", f"{files}/no", *key)
+    assert (without.returncode, "--index says which frame" in without.stderr) == (2, True)
+    assert meshhw("dare", "decode", f"{files}/text", f"{files}/no", "--index", "0").returncode == 2
+    octets = bytearray((files / "log").read_bytes())
+    octets[octets.rindex(b'{"PayloadDigest"') - 3] ^= 1
+    (files / "log").write_bytes(octets)
+    assert meshhw("dare", "decode", f"{files}/log", f"{files}/no", "--index", "2", *key).returncode == 6
+    assert (files / "out").read_text() == "second"
+    assert not (files / "no").exists()
+
+
 def test_a_torn_tail_is_listed_but_not_verified(meshhw: Any, files: Path) -> None:
     meshhw("dare", "append", f"{files}/log", f"{files}/one")
     octets = (files / "log").read_bytes()
