@@ -92,8 +92,10 @@ def decode(
     sync: Sync = False,
     older: Older = False,
 ) -> None:
-    """Take a file out of its envelope, or out of a sequence; nothing appears at OUT before all of it was
-    checked."""
+    """Take a file out of its envelope; nothing appears at OUT before all of it was checked.
+
+    With --index, out of a sequence.
+    """
     from meshhw.dare.read import read_stream
 
     cli = context()
