@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace as replaced
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hwtests.threshold_lab import PAYLOAD, Lab
 from meshhw.algorithms import Suite
@@ -19,6 +21,7 @@ from meshhw.lab import shim
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import Request
 from meshhw.managers.threshold.renew import refresh, replace
+from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import old_shares
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
@@ -95,6 +98,25 @@ def test_a_pulled_token_is_done_without(lab: Watched) -> None:
     assert any("holder 2 of team failed" in line for line in said)
     lab.troubles[0].put_back()
     assert lab.decrypts(loaded, (1, 3), envelope)
+
+
+def test_a_token_that_hangs_is_done_without(lab: Watched) -> None:
+    """Its time over, another holder takes its place; a signature starts afresh, with new nonces."""
+    loaded = lab.provision(Request(2, lab.uris, Suite.S25519))
+    envelope, said = lab.envelope(loaded), list[str]()
+    hasty = replaced(lab.options, deadline=6.0)
+    lab.troubles[0].hang("C_DeriveKey")
+    with OpenTokens(hasty) as tokens:
+        ring = KeyRing([ThresholdPrivateKey(loaded, tokens, say=said.append)])
+        assert open_envelope(envelope, ring).payload == PAYLOAD
+    assert any("holder 1 of team failed" in line and "within 6 s" in line for line in said)
+    lab.troubles[0].clear()
+    said.clear()
+    lab.troubles[0].hang("C_UnwrapKey")  # a share is unsealed in round two
+    signature = ThresholdSigner(loaded, lab.store, hasty, said.append).sign(PAYLOAD)
+    lab.troubles[0].clear()
+    Ed25519PublicKey.from_public_bytes(loaded.key("signing").public).verify(signature, PAYLOAD)
+    assert any("holder 1 of team failed" in line and "within 6 s" in line for line in said)
 
 
 def test_a_lost_token_is_replaced_and_its_share_becomes_useless(lab: Watched) -> None:

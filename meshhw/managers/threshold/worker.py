@@ -32,6 +32,11 @@ class Worker:
         order = {"task": task, "arguments": arguments, "deadline": options.deadline}
         self._channel.send("order", order)
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def told(self) -> Any:
         """What the task says next. Raises the task's error; MeshError when the process died."""
         kind, value = self._next()
