@@ -241,11 +241,14 @@ def _manager() -> Iterator[DeviceManager]:
 
 def _assignment(text: str) -> tuple[str, TokenURI]:
     from meshhw.errors import UsageError
+    from meshhw.keystore.placement import require_role
     from meshhw.keystore.registry import find_token
+    from meshhw.managers.device import ROLES
 
     name, equals, token = text.partition("=")
     if not equals or not token:
         raise UsageError(f"{text!r} is not ROLE=TOKEN", hint="for instance --role encryption=software:")
+    require_role(name, ROLES)
     return name, find_token(token)
 
 

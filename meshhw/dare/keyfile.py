@@ -15,6 +15,9 @@ from meshhw.pubkeys import from_cryptography, to_cryptography
 _LIMITS = Limits(depth=8, token=1 << 16, items=64, total=1 << 17)
 _RAW = (ed448.Ed448PrivateKey, ed25519.Ed25519PrivateKey, x448.X448PrivateKey, x25519.X25519PrivateKey)
 _HINT = "key files are PEM, or JSON such as " + '{"PublicKeyECDH":{"crv":"X25519","Public":"..."}}'
+_PRIVATE_HINT = (
+    "key files are plain PEM, or JSON such as " + '{"PrivateKeyECDH":{"crv":"X25519","Private":"..."}}'
+)
 
 
 def read_public(octets: bytes) -> PublicKey:
@@ -34,14 +37,16 @@ def read_private(octets: bytes) -> PrivateKey | SeedKey:
     try:
         key = serialization.load_pem_private_key(octets, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise FormatError("this is not a private key file, or is an encrypted one", hint=_HINT) from error
+        raise FormatError(
+            "this is not a private key file, or is an encrypted one", hint=_PRIVATE_HINT
+        ) from error
     if isinstance(key, _RAW):
         return PrivateKey(from_cryptography(key.public_key()).algorithm, key.private_bytes_raw())
     if isinstance(key, ec.EllipticCurvePrivateKey):
         algorithm = from_cryptography(key.public_key()).algorithm
         number = key.private_numbers().private_value
         return PrivateKey(algorithm, number.to_bytes(algorithm.field_length, "big"))
-    raise FormatError("a private key of this algorithm cannot be used from a file", hint=_HINT)
+    raise FormatError("a private key of this algorithm cannot be used from a file", hint=_PRIVATE_HINT)
 
 
 def write_public(public: PublicKey) -> bytes:

@@ -82,6 +82,13 @@ class Wish:
     require_hardware: bool = False
 
 
+def require_role(name: str, roles: Sequence[Role]) -> None:
+    """Raise UsageError for a role that is none of these."""
+    names = {role.name for role in roles}
+    if name not in names:
+        raise UsageError(f"there is no role {name!r}", hint="one of " + ", ".join(sorted(names)))
+
+
 def place(wish: Wish) -> Plan:
     """The best placement.
 
@@ -89,10 +96,8 @@ def place(wish: Wish) -> Plan:
     profile, unless hardware is required. Raises NotSupported where hardware is required and cannot hold a
     key, UsageError for a role that the profile does not have.
     """
-    names = {role.name for role in wish.roles}
     for name in wish.assigned:
-        if name not in names:
-            raise UsageError(f"there is no role {name!r}", hint="one of " + ", ".join(sorted(names)))
+        require_role(name, wish.roles)
     suites = (wish.suite,) if wish.suite else tuple(Suite)
     choosing = wish if wish.require_hardware else replace(wish, imported=False)
     plans = [_plan(choosing, suite) for suite in suites]

@@ -77,6 +77,7 @@ def test_required_hardware_exits_with_5(meshhw: Meshhw, pins: dict[str, str]) ->
     [
         ("--role", "encryption"),
         ("--role", "escrow=software:"),
+        ("--role", "escrow=nobody"),
         ("--suite", "512"),
         ("--from-seed", "MAAA-AAAA"),
         ("--on", "pkcs11:pin-value=1234"),

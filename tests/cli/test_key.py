@@ -60,6 +60,8 @@ def test_a_file_without_a_key_is_refused_with_6(meshhw, tmp_path: Path, text: by
     done = meshhw("key", "import", str(tmp_path / "file"), "--on", "software:", env=PIN)
     assert done.returncode == 6
     assert "Traceback" not in done.stderr
+    if b"{" not in text:
+        assert 'hint: key files are plain PEM, or JSON such as {"PrivateKeyECDH"' in done.stderr
 
 
 def test_names_that_fit_nothing_or_no_algorithm(meshhw) -> None:
