@@ -229,3 +229,38 @@ def escrow_to(host: Host, record: ProfileRecord, tokens: list[TokenURI]) -> None
     assert provision(sheets, tokens, OPTIONS) == []
     escrow.erase_seed(host, record)
     escrow.state_roles(host, record, OPTIONS)
+
+
+def test_killed_while_sheets_are_written_the_seed_is_here_or_the_sheets_give_it(
+    host: Host, tmp_path: Path
+) -> None:
+    """Each file is whole or absent, and the seed goes only after the last; a repetition replaces them all."""
+    record = account(host, suite=Suite.S25519)
+    out = Host(tmp_path / "sheets").home
+
+    def command() -> None:
+        write_sheets(escrow.make_sheets(host, record, OPTIONS, 2, 3), out)
+        escrow.erase_seed(host, record)
+        escrow.state_roles(host, record, OPTIONS)
+
+    found = set()
+    for _ in killed_everywhere([host.home, out], command):
+        here = AccountDirectory(host.home, record.udf).has_seed
+        shares = [shares_in(path) for path in sorted(out.glob("share-*.pdf"))]
+        assert all(path.read_bytes().endswith(b"IEND\xaeB`\x82") for path in out.glob("share-*.png"))
+        if len(shares) >= 2:
+            assert escrow.recovered_seed(shares[-2:]).udf == record.udf
+        assert here or len(shares) == len(list(out.glob("*.png"))) == 3
+        found.add((here, len(shares)))
+    assert found >= {(True, 0), (True, 1), (True, 2), (True, 3), (False, 3)}
+
+
+def shares_in(path: Path) -> str:
+    """What a person would type from a sheet: the account's name and the share. The page must be whole."""
+    page = path.read_bytes()
+    assert page.endswith(b"%%EOF\n")
+    lines = [line.decode() for line in re.findall(rb"\(([^)]*)\) Tj", page)]
+    share = "".join(lines[lines.index("") + 1 :])
+    name = re.search(r"M[A-Z2-7]{3}(-[A-Z2-7]{4})+", " ".join(lines))
+    assert name is not None
+    return f"{name.group()} {share}"
