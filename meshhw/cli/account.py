@@ -183,6 +183,9 @@ def recover(
         list[str] | None, typer.Option(metavar="TOKEN", help="Where the keys go; in order of preference.")
     ] = None,
     suite: Annotated[Suite | None, typer.Option(help="The account's suite, for bare shares.")] = None,
+    require_hardware: Annotated[
+        bool, typer.Option("--require-hardware", help="Fail rather than keep a key outside a token.")
+    ] = False,
 ) -> None:
     """Make an account again from its shares."""
     from meshhw.cli.secrets import read_secrets
@@ -199,7 +202,10 @@ def recover(
         output.note(f"share {index} is changed or of another set; it was not used")
     known = saved_profile(saved, found) if saved else Saved()
     request = ProfileRequest(
-        tokens=[find_token(name) for name in on or []], suite=found.suite, seed=found.seed
+        tokens=[find_token(name) for name in on or []],
+        suite=found.suite,
+        seed=found.seed,
+        require_hardware=require_hardware,
     )
     with manager() as accounts:
         new = accounts.plan(known.address, request, saved=known)

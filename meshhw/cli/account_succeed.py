@@ -34,6 +34,9 @@ def succeed(
     suite: Annotated[
         Suite | None, typer.Option(help="Default: the strongest that the token does natively.")
     ] = None,
+    require_hardware: Annotated[
+        bool, typer.Option("--require-hardware", help="Fail rather than keep a key outside a token.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write what the other devices must get here.")
     ] = None,
@@ -56,6 +59,7 @@ def succeed(
         tokens=[find_token(name) for name in on or []],
         assigned={ROOT: find_token(new_root_on)} if new_root_on else {},
         suite=suite,
+        require_hardware=require_hardware,
     )
     with manager() as accounts:
         new = accounts.plan(passing.address, request, predecessor=passing)

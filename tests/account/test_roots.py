@@ -48,10 +48,15 @@ class Three:
         self.host = Host(base / "alice")
         self.base = base
         self.daily, self.first, self.second = (vault(base / name) for name in ("daily", "first", "second"))
-        self.record = self.create([self.first, self.second], suite)
+        self.suite = suite
 
-    def create(self, roots: Sequence[TokenURI], suite: Suite) -> ProfileRecord:
-        wanted = ProfileRequest(tokens=[self.daily], assigned=root_roles(roots), suite=suite)
+    @property
+    def record(self) -> ProfileRecord:
+        return self.host.profile(ALICE)
+
+    def create(self) -> ProfileRecord:
+        roots = root_roles([self.first, self.second])
+        wanted = ProfileRequest(tokens=[self.daily], assigned=roots, suite=self.suite)
         with AccountManager(self.host, OPTIONS) as manager:
             return manager.create(manager.plan(ALICE, wanted, native=True))
 
@@ -59,7 +64,9 @@ class Three:
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Three:
     monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
-    return Three(tmp_path)
+    alice = Three(tmp_path)
+    alice.create()
+    return alice
 
 
 def vault(path: Path) -> TokenURI:
@@ -80,6 +87,7 @@ def test_either_root_signs_and_the_name_stays(
 ) -> None:
     monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
     alice = Three(tmp_path, suite)
+    alice.create()
     keys = roots_of(profile(alice.record))
     assert len(keys) == 2
     assert fingerprint(keys[0]) == alice.record.udf

@@ -60,6 +60,8 @@ def test_escrow_and_recovery_on_a_bare_machine(meshhw: Meshhw, pins: dict[str, s
     saved = tmp_path / "home" / "accounts" / udf
     whole = pins | {"MESHHW_HOME": str(tmp_path / "whole")}
     arguments = ("account", "recover", "-", "--from", str(saved), "--on", "software:")
+    soft = meshhw(*arguments, "--require-hardware", env=whole, text=codes)
+    assert (soft.returncode, meshhw("account", "show", env=whole).returncode) == (5, 3)
     assert meshhw(*arguments, env=whole, text=codes).returncode == 0
     assert json.loads(meshhw("account", "show", "--json", env=whole).stdout)["address"] == "alice@example.com"
 
@@ -169,6 +171,8 @@ def test_a_lost_device_is_disconnected_and_the_other_brought_up_to_date(
     refused = meshhw("account", "disconnect", "laptop", env=pins)
     assert (refused.returncode, "not confirmed" in refused.stderr) == (1, True)
     assert meshhw("account", "disconnect", "desk", "--yes", env=pins).returncode == 3
+    succeed = ("account", "succeed", "laptop", "--on", "software:", "--require-hardware", "--yes")
+    assert meshhw(*succeed, env=pins).returncode == 5
     updates = tmp_path / "updates"
     done = meshhw("account", "disconnect", "laptop", "--yes", "--out", str(updates), "--json", env=pins)
     assert done.returncode == 0, done.stderr
