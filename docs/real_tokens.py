@@ -42,4 +42,4 @@ def _reports(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def _title(report: dict[str, Any]) -> str:
-    return f"{report['model']}, firmware {report['firmware']} ({report['date']})"
+    return f"{report['model']}, firmware {report['firmware']} ({report['date']})".replace("|", "/")

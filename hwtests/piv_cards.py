@@ -16,6 +16,7 @@ from meshhw_piv.token import PivToken
 from meshhw.algorithms import Algorithm
 from meshhw.keystore.api import KeySpec, OpenOptions, TouchPolicy
 from meshhw.keystore.interaction import Scripted
+from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.piv.token import FACTORY, VirtualPivToken
 
 AUTHENTICATE, VERIFY = 0x87, 0x20
@@ -81,7 +82,7 @@ SCardDisconnect(card, SCARD_RESET_CARD if what == "reset" else SCARD_LEAVE_CARD)
 """
 
 
-def start_another(virtual: VirtualPivToken, what: str) -> subprocess.Popen[str]:
+def start_another(virtual: VirtualPivToken | VirtualCtapToken, what: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", ANOTHER, what, virtual.reader.name],
         env=os.environ | virtual.env,

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fido2", reason="python-fido2 is not installed")
 pytest.importorskip("smartcard", reason="pyscard is not installed")
 
-from meshhw_fido2.card import Card
+from meshhw_fido2.card import Card, readers
 
 from hwtests import fido2_lab
 from hwtests.fido2_lab import (
@@ -21,6 +21,7 @@ from hwtests.fido2_lab import (
     pin_commands,
     set_pin,
 )
+from hwtests.piv_cards import start_another, within
 from meshhw.errors import (
     Cancelled,
     MeshError,
@@ -240,6 +241,24 @@ def test_a_card_that_another_program_holds_is_busy(
         open_token(ctap_card)
     other.disconnect()
     assert token.keys() == []
+
+
+def test_a_token_is_closed_while_another_program_has_the_card(
+    with_pin: VirtualCtapToken, open_token: OpenToken
+) -> None:
+    token = open_token(with_pin)
+    blob = token.seal(b"secret", PURPOSE)
+    other = start_another(with_pin, "transaction")
+    try:
+        with within(20):
+            with pytest.raises(TokenBusy):
+                token.unseal(blob, PURPOSE)
+            token.close()
+            assert with_pin.reader.name in readers()  # PC/SC answers this process still
+    finally:
+        other.kill()
+        other.communicate()
+    assert token.unseal(blob, PURPOSE) == b"secret"
 
 
 def test_one_that_says_nothing_in_silence_is_asked_all_the_same(

@@ -55,7 +55,7 @@ def test_a_token_that_is_not_given_up_is_left_alone(owner: Home) -> None:
 
 def test_an_owners_run_makes_a_row_of_the_tables(owner: Home, tmp_path: Path) -> None:
     reports = tmp_path / "reports"
-    options = ("--wipe", "--attended", "--patience", "2", "--reports", str(reports))
+    options = ("--wipe", "--attended", "--patience", "6", "--reports", str(reports))
     status, said = run(owner, *options)
     assert status == 0, said
     (written,) = reports.glob("*.json")

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from meshhw_piv.driver import PivDriver
+from meshhw_piv.pcsc import Context
 
 from hwtests.piv_cards import (
     another_program,
@@ -68,6 +69,20 @@ def test_a_card_that_is_taken_between_operations_is_waited_for(
     threading.Timer(0.5, holding[0].kill).start()
     assert key.sign(b"as soon as it is free")
     token.close()
+
+
+def test_a_token_is_closed_while_another_program_has_the_card(
+    piv_card: VirtualPivToken, holding: list[subprocess.Popen[str]]
+) -> None:
+    token = opened(piv_card)
+    make_key(token).sign(b"so that there is a PIN to be forgotten")
+    holding.append(start_another(piv_card, "transaction"))
+    with within(20):
+        token.close()
+        assert piv_card.reader.name in Context().readers()  # PC/SC answers this process still
+    holding[0].kill()
+    holding[0].wait()
+    opened(piv_card).close()
 
 
 @pytest.mark.parametrize("what", ["reset", "select", "reselect"])

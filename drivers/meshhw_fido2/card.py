@@ -27,6 +27,10 @@ class PcscError(OSError):
     """The reader, the card or the PC/SC service is gone."""
 
 
+class _Impatient(TokenBusy):
+    """A call was left behind, since another program does not let go of the card."""
+
+
 class _Handle:
     """The calls of PC/SC on one connection."""
 
@@ -108,9 +112,15 @@ class Card:
         if self._held:
             return False
         end = time.monotonic() + BUSY_SECONDS
-        handle = self._open_handle
-        wait_for(handle.begin, lambda: self._patience(end), handle.end)
-        self._held = True
+        # A call that is left behind ends this connection; until then nothing more may be asked of its
+        # context, for which libpcsclite would wait, and let nobody else in meanwhile.
+        handle, self._handle = self._open_handle, None
+        try:
+            wait_for(handle.begin, lambda: self._patience(end), handle.close)
+        except (PcscError, TokenBusy) as error:
+            self._handle = None if isinstance(error, _Impatient) else handle
+            raise
+        self._handle, self._held = handle, True
         return True
 
     def end(self) -> None:
@@ -140,7 +150,7 @@ class Card:
     def _patience(self, end: float) -> None:
         if time.monotonic() > end:
             who = holder()
-            raise TokenBusy(f"{who or 'another program'} holds the card in {self.reader}", holder=who)
+            raise _Impatient(f"{who or 'another program'} holds the card in {self.reader}", holder=who)
 
 
 class CardDevice(CtapPcscDevice):

@@ -98,10 +98,13 @@ class Connection(SmartCardConnection):
         self.reader = reader
         self._context = Context()
         self._card = 0
+        self._left = False
+        """Whether a call was left behind. It ends this connection when it returns; until then nothing more
+        may be asked of its context, for which libpcsclite would wait, and let nobody else in meanwhile."""
         try:
             # SCardStatus would wait for another's transaction; the reader's state tells the ATR at once.
             self.atr = self._context.atr(reader)
-            wait_for(self._connect, _until_busy(), self.close)
+            self._waited(self._connect, self._release)
         except Impatient:
             raise  # the call that was left behind closes what it opened
         except PcscFault:
@@ -116,7 +119,7 @@ class Connection(SmartCardConnection):
 
     def begin(self) -> None:
         """Keep others out. Raises PcscFault (sharing violation) when they do not let go in time."""
-        check(wait_for(lambda: int(scard.SCardBeginTransaction(self._card)), _until_busy(), self.drop))
+        self._waited(lambda: check(scard.SCardBeginTransaction(self._card)), self._drop)
 
     def take(self) -> bool:
         """Begin, taking up a card that others have reset; whether they have. Raises PcscFault."""
@@ -169,14 +172,32 @@ class Connection(SmartCardConnection):
 
     def close(self, *, reset: bool = False) -> None:
         """Disconnect; leave the card as it is, or `reset` it."""
+        if not self._left:
+            self._release(reset=reset)
+
+    def drop(self) -> None:
+        """End the transaction, and disconnect."""
+        if not self._left:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.end()
+        self._release()
+
+    def _waited(self, work: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Work that waits for other programs; left behind when patience ends, or by Ctrl-C."""
+        self._left = True
+        try:
+            wait_for(work, _until_busy(), undo)
+        except PcscFault as fault:
+            self._left = isinstance(fault, Impatient)
+            raise
+        self._left = False
+
+    def _release(self, *, reset: bool = False) -> None:
         if self._card:
             scard.SCardDisconnect(self._card, scard.SCARD_RESET_CARD if reset else scard.SCARD_LEAVE_CARD)
         self._context.close()
-
-    def drop(self) -> None:
-        """End what a call that was left behind has begun, and disconnect."""
-        self.end()
-        self.close()
 
     @property
     def _any_protocol(self) -> int:
