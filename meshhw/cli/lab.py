@@ -60,10 +60,16 @@ def env() -> None:
     cli.output.show(variables, "\n".join(lines))
 
 
+_FAULTS = (
+    "pull, return, swap (another one in its place), clear (erase it), lock (its PIN), full, busy, hang, "
+    "slow, notouch (nobody touches it), none"
+)
+
+
 @app.command("fault")
 def fault(
     token: Annotated[str, typer.Argument(help="A token of the lab, plugged in or not.")],
-    kind: Annotated[Fault, typer.Argument(metavar="FAULT", help=", ".join(Fault))],
+    kind: Annotated[Fault, typer.Argument(metavar="FAULT", help=_FAULTS)],
 ) -> None:
     """Let something befall a token, in every program that uses it; `none` ends it all."""
     from meshhw.lab.client import Lab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from meshhw.managers.threshold.state import holder_states
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
+from meshhw.managers.uselog import UseLog, entries
 from tests.threshold_manager.conftest import NewVault
 
 PAYLOAD = b"only together"
@@ -162,9 +164,15 @@ def test_a_signer_with_a_damaged_share_is_left_out(
     sealed = store.load("signing-1-1")
     store.save("signing-1-1", sealed[:-1] + bytes([sealed[-1] ^ 1]))
     said: list[str] = []
-    signer = ThresholdSigner(loaded, store, options, said.append)
+    log = UseLog(host.home / "uses.jsonl", "test")
+    signer = ThresholdSigner(loaded, store, replace(options, recorder=log), said.append)
     seal(PAYLOAD, Outline(signers=[signer]))
     assert any(line.startswith("holder 1 of team failed") for line in said)
+    assert [(entry.operation, entry.key, entry.result) for entry, _ in entries(host.home / "uses.jsonl")] == [
+        ("sign", str(vaults[0]), "ShareError"),
+        ("sign", str(vaults[1]), "ok"),
+        ("sign", str(vaults[2]), "ok"),
+    ]
     store.save("signing-1-2", sealed)
     with pytest.raises(KeyNotFound):
         Store(host.home).at("other").descriptor()

@@ -17,6 +17,7 @@ from meshhw.errors import (
     UsageError,
 )
 from meshhw.keystore.api import Needs, OpenOptions
+from meshhw.keystore.log import recorded
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.demand import Demand, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded, group_point, share_point
@@ -71,18 +72,19 @@ class ThresholdSigner:
             quorum = sorted(present[: self._key.threshold], key=lambda holder: holder.index)
             self._announce(quorum)
             try:
-                signature = self._try(quorum, message)
-                self._record(quorum)
-                return signature
+                return self._try(quorum, message)
             except Cancelled:
                 raise
             except ShareError as error:
                 present = self._without(present, error)
 
-    def _record(self, quorum: Sequence[ThresholdHolder]) -> None:
-        """A sealed share is no key of its token, so the use log is told here, by the tokens' names."""
-        for holder in quorum:
-            self._options.recorder.record(KeyURI.parse(holder.token), Operation.SIGN, "ok")
+    def _answer(self, holder: ThresholdHolder, worker: Worker) -> bytes:
+        """A signer's answer. A sealed share is no key of its token, so the use log is told here, by the
+        token's name.
+        """
+        with recorded(self._options.recorder, KeyURI.parse(holder.token), Operation.SIGN):
+            answer: bytes = _named(holder.index, worker.result)
+            return answer
 
     def _announce(self, quorum: Sequence[ThresholdHolder]) -> None:
         """A PIN that was given for one signature is not asked for the next."""
@@ -144,9 +146,10 @@ class ThresholdSigner:
             }
             commitments = [_named(index, worker.told) for index, worker in workers.items()]
             answers = {}
-            for index, worker in workers.items():
+            for holder in quorum:
+                worker = workers[holder.index]
                 worker.answer({"message": message, "commitments": commitments})
-                answers[index] = suite.decode_scalar(_named(index, worker.result))
+                answers[holder.index] = suite.decode_scalar(self._answer(holder, worker))
         listed = tuple(decode_commitment(suite, octets) for octets in commitments)
         session = Session(suite, group_point(self._key), message, listed)
         return aggregate(session, answers, {index: share_point(self._key, index) for index in answers})

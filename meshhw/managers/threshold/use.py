@@ -79,6 +79,7 @@ class ThresholdPrivateKey:
         self._say = say
         self._notice = notice
         self._announced = announced
+        self._told: set[str] = set()
 
     @property
     def public(self) -> PublicKey:
@@ -129,7 +130,10 @@ class ThresholdPrivateKey:
         self._say(demand.text(f"{self._name} asks {self._key.threshold} of {len(self._key.holders)} holders"))
 
     def _report(self, fault: Fault) -> None:
-        self._say(f"holder {fault.index} of {self._name} failed: {fault.error.message}")
+        line = f"holder {fault.index} of {self._name} failed: {fault.error.message}"
+        if line not in self._told:
+            self._told.add(line)
+            self._say(line)
 
 
 def find_holders(
