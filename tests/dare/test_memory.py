@@ -66,7 +66,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 
 def test_memory_does_not_grow_with_an_archive(tmp_path: Path) -> None:
     peaks = []
-    for size in (8 << 20, 24 << 20):
+    for size in (8 << 20, 16 << 20):
         directory = tmp_path / str(size)
         directory.mkdir()
         command = [sys.executable, "-c", _ARCHIVE, str(directory), str(size)]
