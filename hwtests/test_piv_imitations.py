@@ -29,12 +29,23 @@ from meshhw.lab.piv import keys as lab_keys
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.keys import SlotKey
-from meshhw.lab.piv.personality import ED25519, P256, PERSONALITIES, RSA1024
+from meshhw.lab.piv.personality import (
+    AES128,
+    AES256,
+    ED25519,
+    MANAGEMENT_KEY_LENGTHS,
+    P256,
+    PERSONALITIES,
+    RSA1024,
+    TDES,
+)
 from meshhw.lab.piv.tlv import tlv
 from meshhw.lab.piv.token import FACTORY, PUK, VirtualPivToken
 from meshhw.pubkeys import from_cryptography, to_cryptography
 
 OTHERS = ["applet", "hollow", "small", "odd", "nameless", "imitator"]
+NO_KEY = 0xFF
+"""No algorithm of a management key."""
 LONG = b"a message of more than thirty-two octets, as most messages are"
 
 
@@ -120,6 +131,40 @@ def test_a_management_key_that_is_another_is_told(insert_card: InsertCard, perso
     knowing = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: "11" * 24}))
     assert verified(signing(knowing.generate(KeySpec(Algorithm.P256))), LONG)
     knowing.close()
+
+
+@pytest.mark.parametrize("algorithm", [TDES, AES128, AES256])
+def test_a_management_key_is_proven_to_a_card_that_proves_nothing(
+    insert_card: InsertCard, algorithm: int
+) -> None:
+    """Applets are known that can be set to give a challenge and no witness."""
+    plain = PERSONALITIES["plain"]
+    virtual = insert_card(PivCard(replace(plain, ways=replace(plain.ways, proves_itself=False))))
+    key = b"\x11" * MANAGEMENT_KEY_LENGTHS[algorithm]
+    virtual.card.lasting.management_algorithm, virtual.card.lasting.management_key = algorithm, key
+    wrong = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: "22" * len(key)}))
+    with pytest.raises(PinIncorrect, match="management key"):
+        wrong.generate(KeySpec(Algorithm.P256))
+    wrong.close()
+    token = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: key.hex()}))
+    assert verified(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
+    token.close()
+
+
+def test_a_card_without_a_management_key_says_so_and_is_used(insert_card: InsertCard) -> None:
+    """As an applet is that its maker's program has yet to set up, or that is managed in another way."""
+    virtual = insert_card("plain")
+    virtual.card.lasting.management_algorithm = NO_KEY
+    foreign_key(virtual, 0x9A, FORMS["bare"])
+    person = Scripted(FACTORY)
+    token = opened(virtual, person)
+    with pytest.raises(NotSupported, match="has no management key") as refused:
+        token.generate(KeySpec(Algorithm.P256, place="9d"))
+    assert refused.value.hint
+    assert [request.kind for request in person.asked] == []
+    (key,) = held(token)
+    assert verified(signing(key), LONG)
+    token.close()
 
 
 @pytest.mark.parametrize("personality", ["applet", "small", "imitator", "hollow"])

@@ -102,6 +102,8 @@ def authenticate_management(context: Context, command: Command) -> bytes:
     asked = fields(unwrap(DYNAMIC, command.data))
     block = 8 if lasting.management_algorithm == TDES else 16
     if asked.get(WITNESS) == b"":
+        if not lasting.personality.ways.proves_itself:
+            raise CardError(apdu.SECURITY_NOT_SATISFIED)
         session.witness = secrets.token_bytes(block)
         return tlv(DYNAMIC, tlv(WITNESS, _encrypt(context, session.witness)))
     if asked.get(CHALLENGE) == b"":

@@ -22,6 +22,8 @@ class Ways:
     """Whether the metadata of an empty slot are its policies."""
     origins: tuple[int, int] = (1, 2)
     """Metadata's codes for a key that was generated, and for one that was imported."""
+    proves_itself: bool = True
+    """Whether it gives a witness, and so proves that it knows the management key, too."""
     wrong_management_key: int = 0x6982
     wrong_old_pin: int | None = None
     """What CHANGE REFERENCE DATA answers to a wrong one; None for the tries that are left."""
