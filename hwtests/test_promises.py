@@ -36,7 +36,7 @@ from meshhw.errors import (
 )
 from meshhw.keystore.api import Token
 
-MESSAGE = b"what is signed"
+MESSAGE, WORKER = b"what is signed", "hwtests.worker"
 HOW_LONG = pytest.mark.parametrize("seconds", [5.0, pytest.param(30.0, marks=pytest.mark.fuzz)])
 PROMPT = 2.0
 """Seconds within which a pulled token is noticed."""
@@ -116,9 +116,15 @@ def test_no_partial_file(family: Family, tmp_path: Path) -> None:
 
 
 def start_command(family: Family, arguments: list[str], home: Path) -> subprocess.Popen[str]:
+    place = os.environ.get("MESHHW_HOME", str(home / "home"))
+    return start(family, "meshhw", *arguments, "--pin-source", "fd:0", MESHHW_HOME=place)
+
+
+def start(family: Family, module: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "meshhw", *arguments, "--pin-source", "fd:0"],
-        env=os.environ | family.env | {"MESHHW_HOME": os.environ.get("MESHHW_HOME", str(home / "home"))},
+        [sys.executable, "-m", module, *arguments],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | family.env | environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -408,7 +414,7 @@ def test_many_threads(family: Family, seconds: float) -> None:
 def test_many_processes(family: Family, seconds: float) -> None:
     """4 processes on one token: every signature is right, and each process gets on."""
     with opened(family) as (_, subject):
-        processes = [start_worker(family, "many", family.key_name(subject), str(seconds)) for _ in range(4)]
+        processes = [start(family, WORKER, "many", family.key_name(subject), str(seconds)) for _ in range(4)]
         for process in processes:  # to all of them before one is waited for: they work at the same time
             assert process.stdin is not None
             process.stdin.write(f"{family.pin}\n")
@@ -419,22 +425,10 @@ def test_many_processes(family: Family, seconds: float) -> None:
         assert int(out) > 0
 
 
-def start_worker(family: Family, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "hwtests.worker", *arguments],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | family.env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_descriptors_run_out(family: Family) -> None:
     """A process with too few file descriptors: a clean error, none is lost, and it works again after."""
     with opened(family) as (_, subject):
-        worker = start_worker(family, "few", family.key_name(subject))
+        worker = start(family, WORKER, "few", family.key_name(subject))
         out, err = worker.communicate(f"{family.pin}\n", timeout=120)
     assert worker.returncode == 0, err
     told = json.loads(out)
