@@ -81,4 +81,6 @@ def holder_line(state: dict[str, Any]) -> str:
     """A holder as a person reads of it."""
     here = "here" if state["present"] else "absent"
     line = f"holder {state['index']:<2} {state['tier']:<9} {here:<7} {state['token']}"
+    if state["lost"]:
+        return f"{line}  which no longer holds its share"
     return line if state["present"] else f"{line}  last seen here: {state['last_seen'] or 'never'}"

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -285,6 +286,36 @@ def test_a_pulled_token_is_replaced_while_others_remain(curve: Curve) -> None:
         whole.unwrap(peer, INFO, wrapped)
     with pytest.raises(TokenNotFound, match="2 holders are needed and 1 can answer"):
         ThresholdAgreement(curve, 2, holders[:1]).unwrap(peer, INFO, wrapped)
+
+
+@dataclass
+class Waiting:
+    """A holder that answers when as many as are needed have been asked."""
+
+    honest: KeyHolder
+    all_asked: Barrier
+
+    @property
+    def index(self) -> int:
+        return self.honest.index
+
+    @property
+    def share(self) -> Point:
+        return self.honest.share
+
+    def partial(self, point: Point) -> Partial:
+        self.all_asked.wait(timeout=30)
+        return self.honest.partial(point)
+
+
+def test_holders_are_asked_at_once_and_no_more_of_them_than_are_needed() -> None:
+    dealing = fresh(CURVE25519, 3, 5)
+    honest: list[KeyHolder] = [x_only(CURVE25519, share) for share in dealing.shares]
+    all_asked = Barrier(3)
+    holders: list[Holder] = [Waiting(holder, all_asked) for holder in honest]
+    peer, wrapped = wrap_to(CURVE25519, dealing.commitments.public, INFO, KEY)
+    assert agreement(CURVE25519, 3, holders)[0].unwrap(peer, INFO, wrapped) == KEY
+    assert queries(honest) == [1, 1, 1, 0, 0]
 
 
 @curves

@@ -12,6 +12,9 @@ import pytest
 
 from meshhw import files
 from meshhw.algorithms import Suite
+from meshhw.curves.edwards import ED25519
+from meshhw.curves.maps import curve25519_from_edwards
+from meshhw.curves.montgomery import CURVE25519
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.heads import seal_head, sealed_head
@@ -43,6 +46,7 @@ from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
 from meshhw.managers.uselog import UseLog, entries
+from meshhw.schema.threshold import ThresholdKey
 from tests.threshold_manager.conftest import NewVault
 
 PAYLOAD = b"only together"
@@ -112,6 +116,32 @@ def test_holders_are_told_of_with_the_time_they_were_seen_last(
         again = holder_states(loaded, store, tokens)
     assert [state.present for state in again] == [False, True, False]
     assert again[0].last_seen == states[0].last_seen
+
+
+def test_a_share_that_is_gone_from_its_token_is_told(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
+    with OpenTokens(options) as tokens:
+        tokens.destroy(loaded.key("decryption").holder(2).key or "")
+    with OpenTokens(OpenOptions()) as tokens:
+        states = holder_states(loaded, store, tokens)
+    assert [(state.present, state.lost) for state in states] == [(True, False), (True, True), (True, False)]
+
+
+def test_the_two_keys_of_a_name_have_nothing_in_common(
+    store: KeyStore, host: Host, options: OpenOptions, vaults: list[TokenURI]
+) -> None:
+    """Of one polynomial, the points on Curve25519 and on Edwards25519 would be each other's image."""
+    loaded = provision(store, host, options, Request(2, vaults, Suite.S25519))
+    agreeing, signing = loaded.key("decryption"), loaded.key("signing")
+    images = {curve25519_from_edwards(ED25519.decode(octets)).x_octets() for octets in points(signing)}
+    assert len(images) == 5
+    assert images.isdisjoint(CURVE25519.decode(octets).x_octets() for octets in points(agreeing))
+
+
+def points(key: ThresholdKey) -> list[bytes]:
+    return [*key.commitments, *(holder.share for holder in key.holders)]
 
 
 def test_decrypting_sees_the_holders_too(

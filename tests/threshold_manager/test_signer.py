@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meshhw.algorithms import Suite
+from meshhw.algorithms import Algorithm, Suite
 from meshhw.errors import KeyNotFound, MeshError, NotSupported, ShareError, TokenNotFound
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
@@ -42,6 +42,7 @@ def test_a_quorum_is_the_root_of_a_profile(
     public = public_of("threshold:board", host.home)
     signer = open_signer("board", host.home, options)
     assert signer.public == public
+    assert public.algorithm is (Algorithm.ED448 if suite is Suite.S448 else Algorithm.ED25519)
     assert signer.udf == fingerprint(public)
     profile = ProfileUser(
         profile_signature=key_data(public), updated=datetime.now(UTC), account_address="board@example.com"

@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshhw.errors import KeyNotFound, NotSupported, TokenNotFound
+from meshhw.errors import KeyNotFound, NotSupported, TokenError, TokenNotFound
 from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.uri import KeyURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.demand import key_needs
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import roll_back
 from meshhw.managers.threshold.recovering import absent_of, destroy_found
 from meshhw.managers.threshold.store import DELETING, KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.worker import run
-from meshhw.schema.threshold import ThresholdKey
+from meshhw.schema.threshold import ThresholdHolder, ThresholdKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class HolderState:
     last_seen: str | None
     generation: int
     key: str | None
+    lost: bool = False
+    """Whether the token is here and shows without a PIN that it no longer holds the share."""
 
 
 def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[HolderState]:
@@ -41,10 +45,28 @@ def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[H
     seen = store.saw(present)
     return [
         HolderState(
-            h.index, h.token, h.tier or "", h.index in present, seen.get(h.index), key.generation, h.key
+            index=holder.index,
+            token=holder.token,
+            tier=holder.tier or "",
+            present=holder.index in present,
+            last_seen=seen.get(holder.index),
+            generation=key.generation,
+            key=holder.key,
+            lost=holder.index in present and _is_lost(holder, tokens),
         )
-        for h in key.holders
+        for holder in key.holders
     ]
+
+
+def _is_lost(holder: ThresholdHolder, tokens: OpenTokens) -> bool:
+    try:
+        if holder.key is not None:
+            key_needs(tokens, KeyURI.parse(holder.key))
+    except KeyNotFound:
+        return True
+    except TokenError:  # it went this very moment
+        return False
+    return False
 
 
 def old_shares(loaded: Loaded, store: KeyStore) -> list[str]:
