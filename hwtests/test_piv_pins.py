@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from hwtests.piv_cards import (
@@ -138,6 +143,44 @@ def test_pins_and_the_management_key_change(piv_card: VirtualPivToken) -> None:
     again = opened(piv_card, Scripted(answer))
     assert make_key(again).sign(b"with all of the new ones")
     again.close()
+
+
+def shown(virtual: VirtualPivToken, home: Path) -> dict[str, str]:
+    """What `meshhw token show` prints of it, without a PIN."""
+    done = subprocess.run(
+        [sys.executable, "-m", "meshhw", "token", "show", str(virtual.uri)],
+        env={"PATH": os.environ["PATH"], "MESHHW_HOME": str(home)} | virtual.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = (line.partition(" ") for line in done.stdout.splitlines())
+    return {name: fact.strip() for name, _, fact in lines}
+
+
+def test_what_is_still_the_factorys_is_shown_without_a_try(piv_card: VirtualPivToken, tmp_path: Path) -> None:
+    piv_card.card.lasting.puk.left = 2
+    before = shown(piv_card, tmp_path)
+    assert (before["pin_tries_left"], before["puk_tries_left"]) == ("3", "2")
+    assert before["management_key"] == "AES192"
+    assert before["factory_values"] == "PIN, PUK, management key"
+    token = opened(piv_card, Scripted(lambda request: "654321" if request.new else FACTORY[request.kind]))
+    token.change_pin(PinKind.USER)
+    token.protect_management_key()
+    token.close()
+    assert shown(piv_card, tmp_path)["factory_values"] == "PUK"
+
+
+@pytest.mark.parametrize("personality", ["4.3", "plain", "hollow"])
+def test_a_card_without_metadata_shows_what_it_can(
+    insert_card: InsertCard, personality: str, tmp_path: Path
+) -> None:
+    virtual = insert_card(personality)
+    facts = shown(virtual, tmp_path)
+    assert facts["pin_tries_left"] == "3"
+    assert "factory_values" not in facts
+    assert (virtual.card.lasting.pin.left, virtual.card.lasting.puk.left) == (3, 3)
 
 
 @pytest.mark.parametrize("personality", ["4.3", "5.7"])

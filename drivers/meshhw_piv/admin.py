@@ -10,7 +10,7 @@ from yubikit.piv import MANAGEMENT_KEY_TYPE
 
 from meshhw.errors import NotSupported, PinIncorrect, UsageError
 from meshhw.keystore.interaction import PinKind, PinRequest
-from meshhw_piv import objects, tlv
+from meshhw_piv import facts, objects, tlv
 from meshhw_piv.codes import SECURITY_NOT_SATISFIED, retries_of
 from meshhw_piv.instructions import (
     CHANGE_REFERENCE,
@@ -29,6 +29,9 @@ from meshhw_piv.session import CardSession
 NO_PIN = b"\xff" * 8
 """What is no PIN on any card: only to use up tries before a reset."""
 MOST_TRIES = 255
+FACTORY_VALUE = 0x05
+"""Metadata's object that says whether a PIN or key is the one of the factory."""
+_SECRETS = {PIN: "PIN", PUK: "PUK", MANAGEMENT: "management key"}
 NOT_LOCKED = frozenset({0x6985, SECURITY_NOT_SATISFIED})
 """What cards say of a reset while PIN or PUK have tries left."""
 
@@ -129,6 +132,19 @@ class Administration:
 
     def _forget(self) -> None:
         self._session.pin, self._session.verified, self._session.managed = None, False, False
+
+    def details(self) -> dict[str, str | int]:
+        """How it is guarded, as far as metadata tell: whether a secret is the factory's costs no try so."""
+        self._session.settle()
+        told = {name: facts.metadata(self._session, place) for place, name in _SECRETS.items()}
+        factory = [name for name, fields in told.items() if fields.get(FACTORY_VALUE) == b"\1"]
+        kind = told[_SECRETS[MANAGEMENT]].get(facts.ALGORITHM, b"\0")[0]
+        details: dict[str, str | int | None] = {
+            "puk_tries_left": self._login.puk_retries(),
+            "management_key": next((one.name for one in MANAGEMENT_KEY_TYPE if one == kind), ""),
+            "factory_values": ", ".join(factory),
+        }
+        return {name: fact for name, fact in details.items() if fact not in ("", None)}
 
     def _is_protected(self) -> bool:
         admin = objects.read(self._session, ADMIN_DATA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -187,6 +187,10 @@ class PivToken:
             PinKind.PUK: self._login.puk_retries,
         }
         return self._run("tell its tries", counters[kind]) if kind in counters else None
+
+    def details(self) -> Mapping[str, str | int]:
+        """The PUK's tries, the management key's algorithm, and which secrets are still the factory's."""
+        return self._run("tell how it is guarded", self._admin.details)
 
     def set_retries(self, pin: int, puk: int) -> None:
         """How many tries PIN and PUK have; both go back to the factory's values."""

@@ -42,7 +42,7 @@ def show(token: TokenArgument) -> None:
     """One token, and which algorithm can do which operation in it."""
     with opened_token(token) as open_token:
         value = described(open_token.info()) | {"capabilities": matrix(open_token.capabilities())}
-        value |= _tries_left(open_token)
+        value |= _tries_left(open_token) | _details(open_token)
     context().output.show(value, lambda: _as_text(value))
 
 
@@ -145,6 +145,12 @@ def _tries_left(token: Token) -> dict[str, Any]:
     from meshhw.keystore.api import Administers
 
     return {"pin_tries_left": token.retries_left(PinKind.USER)} if isinstance(token, Administers) else {}
+
+
+def _details(token: Token) -> dict[str, Any]:
+    from meshhw.keystore.api import TellsMore
+
+    return dict(token.details()) if isinstance(token, TellsMore) else {}
 
 
 def _as_text(value: dict[str, Any]) -> str:

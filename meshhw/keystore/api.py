@@ -400,6 +400,15 @@ class Administers(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsMore(Protocol):
+    """Tokens of which a person wants to know more than of every token."""
+
+    def details(self) -> Mapping[str, str | int]:
+        """Facts by name, for a person to read; none of them asks for a PIN."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
     """A token came or went."""
