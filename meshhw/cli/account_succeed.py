@@ -30,6 +30,9 @@ def succeed(
     new_root_on: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="Where the new root key goes; a token kept offline.")
     ] = None,
+    root_threshold: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The threshold key that is the new root.")
+    ] = None,
     root_on: RootOn = None,
     suite: Annotated[
         Suite | None, typer.Option(help="Default: the strongest that the token does natively.")
@@ -62,7 +65,8 @@ def succeed(
         require_hardware=require_hardware,
     )
     with manager() as accounts:
-        new = accounts.plan(passing.address, request, predecessor=passing)
+        shared = {ROOT: root_threshold} if root_threshold else {}
+        new = accounts.plan(passing.address, request, predecessor=passing, shared=shared)
         announce(new)
         announce_signatures(found, 1, root=token_named(root_on), by_root=True)
         _tell(passing)

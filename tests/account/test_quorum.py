@@ -17,7 +17,7 @@ from meshhw.lab.piv.attestation import Authority as Maker
 from meshhw.managers.account.addroot import NewRoot
 from meshhw.managers.account.administrators import administrators, profile_of
 from meshhw.managers.account.authority import Founder, authority
-from meshhw.managers.account.complete import complete
+from meshhw.managers.account.complete import complete, receive
 from meshhw.managers.account.connect import Connector
 from meshhw.managers.account.escrow import make_sheets
 from meshhw.managers.account.manager import AccountManager
@@ -25,6 +25,10 @@ from meshhw.managers.account.policy import set_policy
 from meshhw.managers.account.request import make_request, read_request
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.roles import ADMINISTRATOR
+from meshhw.managers.account.standing import standing
+from meshhw.managers.account.succeeding import Succession
+from meshhw.managers.account.succession import steps
+from meshhw.managers.account.updates import pending_updates
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import locate
@@ -175,3 +179,29 @@ def test_a_quorum_has_no_uri_of_its_own(tmp_path: Path) -> None:
     record = board.account(Suite.S25519, ROOT)
     with pytest.raises(KeyNotFound):
         locate(record.udf, board.host.home)
+
+
+def test_an_account_whose_seed_was_lost_is_succeeded_by_one_of_a_quorum(tmp_path: Path) -> None:
+    board = Board(tmp_path, Suite.S25519)
+    old = board.account(Suite.S25519)
+    lost, stays = Phone(tmp_path / "lost"), Phone(tmp_path / "stays")
+    for phone in (lost, stays):
+        phone.connect(board, "super")
+    passing = Succession(board.founder, [lost.device.udf])
+    with AccountManager(board.host, OPTIONS) as manager:
+        wanted = ProfileRequest(tokens=[board.desk], suite=Suite.S25519)
+        with pytest.raises(NotSupported, match="comes from its seed, or is a threshold key"):
+            manager.create(manager.plan(ALICE, wanted, native=True, predecessor=passing))
+        new = manager.create(manager.plan(ALICE, wanted, shared={ROOT: "board"}, predecessor=passing))
+    assert new.udf == fingerprint(public_of("board", board.host.home)) != old.udf
+    assert [step.predecessor for step in steps(profile_of(new))] == [old.udf]
+    update = pending_updates(board.host.home, new.udf)[stays.device.udf]
+    receive(stays.host, update, OPTIONS, following=True)
+    there = authority(stays.host, ALICE, OPTIONS)
+    assert there.udf == new.udf
+    assert there.held().activation_key is None
+    assert standing(stays.host, ALICE).member.connection.roles == ("admin", "web")  # type: ignore[union-attr]
+    fresh = Phone(tmp_path / "fresh")
+    request = read_request(make_request(fresh.host, fresh.device, ALICE, OPTIONS).octets())
+    answer = Connector(stays.host, there, OPTIONS).connect(request, rights_of(["web"]))
+    assert complete(fresh.host, answer.octets(), OPTIONS).udf == new.udf

@@ -18,8 +18,10 @@ from meshhw.managers.account.escrow import erase_seed, make_sheets, recovered_se
 from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.recovering import Saved, missing, saved_profile
 from meshhw.managers.account.rekeying import escrowed, random_key, statements_in
+from meshhw.managers.account.stores import opened_store
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.profilemaking import ROOT, ProfileRequest
+from meshhw.schema.entry import CatalogedNetwork
 from meshhw.udf import fingerprint
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
 from tests.account.test_disconnect import AFTER, BEFORE, bring, join, leave, letter, opens, read, write
@@ -135,6 +137,34 @@ def test_a_store_that_is_made_later_is_recovered_by_itself(
     shutil.copy(here.directory.path / "stores" / "MMM_Credential.dcat", saved / "stores")
     host, _, _ = recover(codes, tmp_path / "bare", saved)
     assert read(host) == {"after"}
+
+
+@pytest.mark.parametrize("attack", ["changed", "another account's", "no store"])
+def test_a_saved_store_that_is_damaged_or_another_accounts_is_left_out_and_told(
+    tmp_path: Path, here: Authority, codes: list[str], attack: str
+) -> None:
+    write(here.host, BEFORE)
+    with opened_store(here.host, "MMM_Network", OPTIONS, writable=True) as store:
+        store.put("home", CatalogedNetwork(service="home"))
+    saved = tmp_path / "backup"
+    shutil.copytree(here.directory.path, saved)
+    path = saved / "stores" / "MMM_Credential.dcat"
+    if attack == "changed":
+        octets = bytearray(path.read_bytes())
+        octets[-100] ^= 1
+        path.write_bytes(octets)
+    elif attack == "no store":
+        path.write_bytes(b"\xf5" * 4000)
+    else:
+        other = authority(Admin(tmp_path / "mallory", Suite.S25519).host, ALICE, OPTIONS)
+        write(other.host, AFTER)
+        shutil.copyfile(other.directory.path / "stores" / path.name, path)
+    host, _, known = recover(codes, tmp_path / "bare", saved)
+    assert [line for line in known.problems if str(path) in line]
+    assert read(host) == set()
+    write(host, AFTER)
+    with opened_store(host, "MMM_Network", OPTIONS) as store:
+        assert [key for key, _ in store.all(CatalogedNetwork)] == ["home"]
 
 
 def test_a_machine_without_its_seed_is_no_super_device(

@@ -8,8 +8,8 @@ no seed, and nothing that could bring a lost key back but a second token.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -194,8 +194,9 @@ class AccountManager:
         seed = new.request.seed
         label = f"mesh {new.address}".strip()
         sweep(self._host.home, lambda: {record.udf for record in self._host.profiles(KIND)})
-        if new.predecessor is not None and seed is not None:
-            new.predecessor.state(LocalKey(seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT])))
+        if new.predecessor is not None:
+            with self._next_root(new) as root:
+                new.predecessor.state(root)
         with self._maker.making(new.plan, _derive(new), label) as made, ExitStack() as signers:
             names = {item.place.role.name: item for item in made}
             sign = {
@@ -216,7 +217,7 @@ class AccountManager:
                 algorithm = new.plan.suite.agreement
                 keys = recovered_keys(drawn, algorithm, new.saved or Saved())
                 if new.saved is not None:
-                    restore_stores(directory, new.saved)
+                    restore_stores(directory, new.saved, keys)
                 directory.write_keys(sealer, keys)
                 directory.write_profile(record.envelope)
                 self._catalog_itself(directory, keys, record, sign[ADMINISTRATOR])
@@ -234,6 +235,25 @@ class AccountManager:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @contextmanager
+    def _next_root(self, new: NewAccount) -> Iterator[Signer]:
+        """The root key of an account that succeeds another: the seed's, or a quorum that is there already.
+
+        Raises NotSupported for one that is yet to be born in a token: the earlier root must sign its name,
+        and may be on that same token, which is held while keys are made there.
+        """
+        quorums = [handle for handle in new.shared if handle.role == ROOT]
+        if quorums:
+            with signing(quorums[0], self._host.home, self._options) as signer:
+                yield signer
+        elif new.request.seed is not None:
+            yield LocalKey(new.request.seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT]))
+        else:
+            raise NotSupported(
+                "a successor's root comes from its seed, or is a threshold key",
+                hint="erase the seed with `meshhw account escrow` afterwards, or use --root-threshold",
+            )
 
     def _catalog_itself(
         self,

@@ -16,10 +16,13 @@ from meshhw.algorithms import Algorithm
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing
 from meshhw.dare.local import LocalKey
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_check import check_sequence
+from meshhw.dare.sequence_read import SequenceReader
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError
 from meshhw.managers.account.directory import PROFILE, AccountDirectory
 from meshhw.managers.account.escrow import RecoveredSeed
-from meshhw.managers.account.granted import entry
+from meshhw.managers.account.granted import entry, store_ring
 from meshhw.managers.account.rekeying import statements_in, take_statements
 from meshhw.managers.account.roles import ESCROW, SEED_NAMES, STORES, store_key_name
 from meshhw.managers.account.vouching import vouched
@@ -109,18 +112,28 @@ def statements_of_stores(saved: Saved) -> list[Envelope]:
     return sorted(found.values(), key=lambda said: decode(said.body, StoreEpochs).epoch or 0)
 
 
-def restore_stores(directory: AccountDirectory, saved: Saved) -> None:
+def restore_stores(directory: AccountDirectory, saved: Saved, keys: ActivationCommon) -> None:
     """Copy the saved stores of an account's directory into place. Copies of several devices are left to be
-    merged by `account sync`."""
+    merged by `account sync`; what is damaged, or not for these keys, is left out and told."""
     target = files.private_directory(directory.path / "stores")
     for path in saved.stores:
         name = path.stem
-        if path.parent.name == "stores" and name in STORES:
+        if path.parent.name == "stores" and name in STORES and _is_whole(path, keys, saved):
             shutil.copyfile(path, target / path.name)
             (target / path.name).chmod(0o600)
     if saved.profile is not None:
         counting, _ = vouched(statements_of_stores(saved), saved.profile, saved.stores)
         take_statements(directory, [said.envelope for said in counting if not said.to_read])
+
+
+def _is_whole(path: Path, keys: ActivationCommon, saved: Saved) -> bool:
+    try:
+        with SequenceFile(path) as sequence:
+            check_sequence(sequence, SequenceReader(sequence, KeyRing(store_ring(keys, path.stem))))
+    except (MeshError, OSError) as error:
+        saved.problems.append(f"{path} was left out: {error}")
+        return False
+    return True
 
 
 def missing(saved: Saved) -> list[str]:

@@ -35,12 +35,13 @@ from meshhw.managers.account.floor import floor_of, require_own
 from meshhw.managers.account.following import SUCCESSOR
 from meshhw.managers.account.granted import merged, store_ring, within
 from meshhw.managers.account.names import APPLICATIONS, CONTACTS, shown_device
-from meshhw.managers.account.rights import Rights, rights_of
+from meshhw.managers.account.rights import Rights, rights_of, without_seed
 from meshhw.managers.account.roles import STORES
 from meshhw.managers.account.stores import Store, store_in, store_path
 from meshhw.managers.account.succession import statement, steps
 from meshhw.managers.account.updates import update_for, update_path
 from meshhw.managers.host import ProfileRecord
+from meshhw.managers.profilemaking import ROOT
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import open_profile
 from meshhw.schema.codec import decode
@@ -141,7 +142,8 @@ class Succession:
     ) -> None:
         """Fill the new account's directory: stores, devices, and what the devices must get."""
         common = ActivationCommon(**common_of(seed, record.suite))  # type: ignore[arg-type]  # its own members
-        given = replace(merged(common, keys), activation_key=seed.text)
+        shared = record.key(ROOT).is_shared  # the seed gives no root then, and nobody is super by it
+        given = replace(merged(common, keys), activation_key=None if shared else seed.text)
         author = fingerprint(admin.public)
         for name in STORES:
             self._carry(name, directory, store_ring(keys, name), author)
@@ -191,17 +193,18 @@ class Succession:
         profile, enveloped = Envelope.parse(record.envelope), item.entry.enveloped_profile_device
         if enveloped is None:
             raise AssertionError("`_remaining` takes devices with a profile alone")
+        rights = without_seed(item.rights) if record.key(ROOT).is_shared else item.rights
         grant = Grant(
             record.udf,
             profile,
             item.profile,
             enveloped,
-            item.rights,
+            rights,
             item.activation,
             connected_keys(item.profile, item.activation),
             item.entry.local_name,
         )
-        return cataloged(grant, within(keys, item.rights), admin)
+        return cataloged(grant, within(keys, rights), admin)
 
     def _own_contact(
         self, directory: AccountDirectory, record: ProfileRecord, keys: ActivationCommon, author: str
