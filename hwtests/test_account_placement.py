@@ -11,7 +11,7 @@ from meshhw.algorithms import Suite, Tier
 from meshhw.errors import NotSupported
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.interaction import PinRequest, Scripted
+from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.fixtures_pkcs11 import NewToken
 from meshhw.lab.piv.token import PIN, VirtualPivToken
@@ -38,15 +38,18 @@ ALICE = "alice@example.com"
 
 @dataclass
 class Purse:
-    """Tokens whose PINs are known; the vault's passphrase is not: nothing may ask for it."""
+    """Tokens whose PINs are known. The vault's passphrase is not, unless a test says so: nothing may ask."""
 
     pins: dict[TokenURI, str]
+    passphrase: str | None = None
 
     @property
     def options(self) -> OpenOptions:
         return OpenOptions(Scripted(self._pin))
 
     def _pin(self, asked: PinRequest) -> str:
+        if asked.kind is PinKind.VAULT and self.passphrase is not None:
+            return self.passphrase
         return next(pin for uri, pin in self.pins.items() if asked.token.fits(uri))
 
 
@@ -149,3 +152,24 @@ def test_a_device_on_a_card_signs_with_two_keys(
         signed = sign_assertion(RequestConnection(message_id="N"), signers, "N")
     assert open_assertion(signed, RequestConnection, [both]).value.message_id == "N"
     assert member.device.key("signature").tier is Tier.NATIVE
+
+
+def test_a_key_that_a_tpm_keeps_sealed_signs_as_was_published(
+    tmp_path: Path, purse: Purse, swtpm_token: SoftwareTpm, softhsm_token: Pkcs11Token
+) -> None:
+    """A TPM has no EdDSA: it opens the key for one signature, and base and activation sign together."""
+    purse.passphrase = "a passphrase"
+    host, phone = Host(tmp_path / "alice"), Host(tmp_path / "phone")
+    with AccountManager(host, purse.options) as manager:
+        manager.create(planned(manager, tokens=[known(purse, softhsm_token)], suite=Suite.S25519))
+    with DeviceManager(phone, purse.options) as devices:
+        wanted = ProfileRequest(tokens=[known(purse, swtpm_token)], suite=Suite.S25519)
+        device = devices.create(wanted, sealed=True)
+    assert device.key("signature").tier is Tier.SEALED
+    asked = read_request(make_request(phone, device, ALICE, purse.options).octets())
+    answer = Connector(host, host.profile(ALICE), purse.options).connect(asked, rights_of(["web"]))
+    member = complete(phone, answer.octets(), purse.options)
+    with member.signer(purse.options) as signer:
+        signed = sign_assertion(RequestConnection(message_id="N"), signer, "N")
+    assert signer.public != device.key("signature").public_key
+    assert open_assertion(signed, RequestConnection, [signer.public]).value.message_id == "N"

@@ -73,6 +73,11 @@ class EdwardsKey(SoftwareKey):
         with self._recorded(Operation.SIGN):
             return self._secret(EdwardsSecret).sign(message)
 
+    def sign_composed(self, message: bytes, activation: int) -> bytes:
+        """Pure EdDSA under this scalar + another one."""
+        with self._recorded(Operation.SIGN):
+            return self._secret(EdwardsSecret).sign_composed(message, activation)
+
 
 class MontgomeryKey(SoftwareKey):
     """X25519, X448."""

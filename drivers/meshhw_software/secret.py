@@ -64,6 +64,14 @@ class EdwardsSecret:
             return self._library.sign(message)
         return eddsa.sign(self._expanded, message)
 
+    def sign_composed(self, message: bytes, activation: int) -> bytes:
+        """R || S under this scalar + another one; the nonce prefix is of their sum, and as secret."""
+        curve = eddsa.edwards_curve(self.public.algorithm.value)
+        seed = self._library
+        own = self._expanded if seed is None else eddsa.expand(curve, seed.private_bytes_raw())
+        total = field_of(curve).add(own.scalar, activation % curve.order)
+        return eddsa.sign(eddsa.from_scalar(curve, total), message)
+
 
 class MontgomerySecret:
     """X25519 or X448 (RFC 7748), clamped from a seed or as a bare scalar."""

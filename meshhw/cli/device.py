@@ -60,6 +60,10 @@ def create(
         bool,
         typer.Option("--dual", help="In accounts, sign with the token's key and a second one; both count."),
     ] = False,
+    sealed: Annotated[
+        bool,
+        typer.Option("--sealed", help="In accounts, sign as published: the key is unsealed and activated."),
+    ] = False,
     attestation: Annotated[
         bool,
         typer.Option(
@@ -87,7 +91,7 @@ def create(
     with _manager() as manager:
         plan = manager.plan(request)
         _announce(plan)
-        record = manager.create(request, plan, attest=attestation, dual=dual)
+        record = manager.create(request, plan, attest=attestation, dual=dual, sealed=sealed)
     context().output.show(_described(record), record.udf)
 
 

@@ -167,6 +167,15 @@ class SignsDigest(Protocol):
 
 
 @runtime_checkable
+class SignsComposed(Protocol):
+    """EdDSA keys that are in memory for one use, and there can be added to a scalar that the caller has."""
+
+    def sign_composed(self, message: bytes, activation: int) -> bytes:
+        """The pure EdDSA signature under this key's scalar + `activation`, with a secret nonce prefix."""
+        ...
+
+
+@runtime_checkable
 class SignsPKCS1(Protocol):
     """RSA keys that also sign as RFC 8017 section 8.2, which SSH and OpenPGP ask for."""
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshhw.algorithms import Family, Operation, Suite
-from meshhw.errors import KeyNotFound, StateError
-from meshhw.keystore.api import OpenOptions, SignsDigest
+from meshhw.errors import KeyNotFound, NotSupported, StateError, UsageError
+from meshhw.keystore.api import OpenOptions, SignsComposed, SignsDigest
 from meshhw.keystore.placement import Plan, Role
 from meshhw.managers.host import Host, ProfileRecord, now
 from meshhw.managers.keymaking import KeyMaker, MadeKey, destroy
@@ -20,7 +20,7 @@ from meshhw.privkeys import public_key_of
 from meshhw.schema.assertion import open_profile, sign_assertion
 from meshhw.schema.attested import attested
 from meshhw.schema.key import KeyData
-from meshhw.schema.keydata import DIRECT, DUAL, TWEAKED, key_data
+from meshhw.schema.keydata import DIRECT, DUAL, SEALED, TWEAKED, key_data
 from meshhw.schema.profile import ProfileDevice
 from meshhw.udf import Seed, fingerprint
 
@@ -54,12 +54,19 @@ class DeviceManager:
         return plan_profile(self._maker, ROLES, request)
 
     def create(
-        self, request: ProfileRequest, plan: Plan | None = None, *, attest: bool = True, dual: bool = False
+        self,
+        request: ProfileRequest,
+        plan: Plan | None = None,
+        *,
+        attest: bool = True,
+        dual: bool = False,
+        sealed: bool = False,
     ) -> ProfileRecord:
         """Make the keys, sign the profile, record it. If anything fails, no key is left.
 
         What the tokens attest of the keys goes into the profile, unless that is not wanted. `dual` wants two
-        signatures of the device in every account, the second by a key of its activation.
+        signatures of the device in every account, the second by a key of its activation; `sealed` the
+        published one, whose key is unsealed for each signature and added to its activation.
 
         Raises what the tokens raise, and SignatureInvalid when a token signs wrongly.
         """
@@ -68,7 +75,8 @@ class DeviceManager:
             self._refuse_twin(request.seed, plan.suite)
         derive = deriving(request.seed, SEED_NAMES)
         with self._maker.making(plan, derive, "mesh device", touch=request.touch, attest=attest) as made:
-            record = _signed_record(made, plan.suite, request.label, dual=dual)
+            mode = _signature_mode(made, dual=dual, sealed=sealed)
+            record = _signed_record(made, plan.suite, request.label, mode)
             self._host.add(record)
         return record
 
@@ -102,14 +110,14 @@ class DeviceManager:
             raise StateError(f"this machine has the profile {udf} of that seed already")
 
 
-def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str, *, dual: bool) -> ProfileRecord:
+def _signed_record(made: Sequence[MadeKey], suite: Suite, label: str, mode: str) -> ProfileRecord:
     keys = {item.place.role.name: item for item in made}
     profile = ProfileDevice(
         updated=now(),
         suite=None if suite is Suite.S448 else suite.value,
         profile_signature=_key_data(keys[ROOT]),
         encryption=_key_data(keys["encryption"]),
-        signature=_key_data(keys["signature"], mode=DUAL if dual else _signature_mode(keys["signature"])),
+        signature=_key_data(keys["signature"], mode=mode),
         authentication=_key_data(keys["authentication"]),
     )
     udf = fingerprint(keys[ROOT].public)
@@ -131,7 +139,22 @@ def _key_data(made: MadeKey, mode: str | None = None) -> KeyData:
     return attested(data, made.attestation) if made.attestation else data
 
 
-def _signature_mode(made: MadeKey) -> str:
-    """How the key will sign inside an account: ECDSA keys that sign digests are tweaked (R3, R4)."""
-    nist = made.place.algorithm.family is Family.WEIERSTRASS
-    return TWEAKED if nist and isinstance(made.key, SignsDigest) else DIRECT
+def _signature_mode(made: Sequence[MadeKey], *, dual: bool, sealed: bool) -> str:
+    """How the key will sign inside an account: ECDSA keys that sign digests are tweaked (R3, R4).
+
+    Raises UsageError for two ways at once, NotSupported for a key that cannot be added to an activation.
+    """
+    if dual and sealed:
+        raise UsageError("a signature key is either dual or sealed")
+    if dual:
+        return DUAL
+    signature = next(item for item in made if item.place.role.name == "signature")
+    if sealed and not isinstance(signature.key, SignsComposed):
+        raise NotSupported(
+            f"the {signature.place.algorithm} key works inside its token and is not added to an activation",
+            hint="leave --sealed away, and the token's own key signs; or name --role signature=software:",
+        )
+    if sealed:
+        return SEALED
+    nist = signature.place.algorithm.family is Family.WEIERSTRASS
+    return TWEAKED if nist and isinstance(signature.key, SignsDigest) else DIRECT

@@ -89,7 +89,7 @@ class KeyData(MeshObject):
     public_parameters: Tagged[Key] | None = None
     private_parameters: Tagged[Key] | None = None
     mode: str | None = None
-    """Extension R3, R4: how the key works, `direct`, `tweaked` or `dual`; absent: as published."""
+    """Extension R3, R4: how the key works, `direct`, `tweaked`, `dual` or `sealed`; absent: as published."""
     beside: Tagged[Key] | None = None
     """Extension R4, with `dual` alone: the public key that must have signed beside this one."""
     attestation: bytes | None = None

@@ -10,9 +10,10 @@ from meshhw.schema.core import MeshObject
 from meshhw.schema.key import Key, KeyData
 from meshhw.udf import Era, fingerprint, same_name
 
-DIRECT, TWEAKED, DUAL = "direct", "tweaked", "dual"
-"""Values of KeyData's `Mode`: the token's own key, an ECDSA key under a multiplicative activation, and a key
-whose signature counts only together with that of a second one."""
+DIRECT, TWEAKED, DUAL, SEALED = "direct", "tweaked", "dual", "sealed"
+"""Values of KeyData's `Mode`: the token's own key, an ECDSA key under a multiplicative activation, a key
+whose signature counts only together with that of a second one, and an EdDSA key that is unsealed for one use
+and added to the activation, as was published."""
 
 
 def key_data(public: PublicKey, *, mode: str | None = None, beside: PublicKey | None = None) -> KeyData:

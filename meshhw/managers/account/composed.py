@@ -2,7 +2,8 @@
 
 Agreement: token and activation each multiply the peer's point, and the results are added; the token's
 unknown sign is found by the key unwrap's own check (one question) or by a second question. Signature on
-ECDSA tokens: the token signs a digest divided by the activation's factor. What a composed key makes is
+ECDSA tokens: the token signs a digest divided by the activation's factor; with EdDSA: what opens the base key
+adds the activation to it for one signature. What a composed key makes is
 checked under the composed public key before it leaves.
 """
 
@@ -20,12 +21,14 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from meshhw.algorithms import Algorithm, PublicKey, Tier
 from meshhw.curves.check import decode_checked
+from meshhw.curves.eddsa import edwards_curve
+from meshhw.curves.eddsa import verify as verify_eddsa
 from meshhw.curves.multiply import multiply
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
 from meshhw.curves.scalar import field_of
 from meshhw.errors import DecryptionFailed, InvalidPublicKey, NotSupported, SignatureInvalid
-from meshhw.keystore.api import Key, Needs, SignsDigest
+from meshhw.keystore.api import Key, Needs, SignsComposed, SignsDigest
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.account.activation import base_point, composed_public, tweaked_public
 from meshhw.pubkeys import to_cryptography
@@ -116,6 +119,26 @@ class ComposedAgreement(_Composed):
         own = multiply(point, self.activation)
         signs = (partial.point,) if partial.sign_known else (partial.point, -partial.point)
         return (own + part for part in signs if not (own + part).is_identity)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSignature(_Composed):
+    """An EdDSA key base + activation, whose base is unsealed for one signature (`sealed`)."""
+
+    activation: int = field(repr=False)
+
+    @property
+    def public(self) -> PublicKey:
+        """base public + activation * B."""
+        return composed_public(self.base_public, self.activation)
+
+    def sign(self, message: bytes) -> bytes:
+        """R || S. Raises NotSupported for a base key inside a token, SignatureInvalid for a wrong answer."""
+        if not isinstance(self.base, SignsComposed):
+            raise NotSupported(f"{self.base.uri} is not added to an activation")
+        signature = self.base.sign_composed(message, self.activation)
+        verify_eddsa(edwards_curve(self.algorithm.value), self.public.octets, message, signature)
+        return signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The keys that a device has inside an account: as an administrator computes them, and as the device does.
 
 Encryption and authentication are base + activation. An ECDSA signature key is activated by a factor
-(`tweaked`), an EdDSA one is the token's own key (`direct`), since no token composes EdDSA. With `dual` the
+(`tweaked`), an EdDSA one is the token's own key (`direct`), since no token composes EdDSA, or is unsealed for
+one use and added to its activation (`sealed`). With `dual` the
 token's own key signs beside a key of the activation, and neither signature counts alone.
 """
 

@@ -20,7 +20,7 @@ from meshhw.errors import FormatError, IntegrityError, KeyNotFound, NotSupported
 from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.managers.account.activation import Use, scalar, tweak
 from meshhw.managers.account.administrators import administrators
-from meshhw.managers.account.composed import ComposedAgreement, TweakedSignature
+from meshhw.managers.account.composed import ComposedAgreement, SealedSignature, TweakedSignature
 from meshhw.managers.account.connected import connected_keys, require_same, second_key
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.granted import merged
@@ -35,7 +35,7 @@ from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.entry import CatalogedDevice
-from meshhw.schema.keydata import DUAL, TWEAKED, signature_keys
+from meshhw.schema.keydata import DUAL, SEALED, TWEAKED, signature_keys
 from meshhw.schema.profile import ProfileDevice, ProfileUser
 from meshhw.udf import Seed
 
@@ -118,6 +118,10 @@ class Membership:
                 seed = self._seed or self.activation(options)
                 factor = tweak(seed, handle.public_key)
                 yield (TweakedSignature(found.key, factor, published=handle.public_key),)
+            elif mode in (SEALED, None):
+                seed = self._seed or self.activation(options)
+                part = scalar(seed, Use.SIGNATURE, handle.algorithm)
+                yield (SealedSignature(found.key, part, published=handle.public_key),)
             elif not isinstance(found.key, Signs):
                 raise NotSupported("the device's signature key does not sign")
             elif mode == DUAL:
