@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from meshhw_pkcs11.cryptoki import CryptokiError
+from meshhw_pkcs11.library import loaded
 
 from meshhw.algorithms import Algorithm, Operation
 from meshhw.conformance.model import Counter
@@ -94,6 +98,16 @@ def _piv(personality: str) -> Callable[[pytest.FixtureRequest], Candidate]:
     return candidate
 
 
+def _let_go(module: str) -> None:
+    """Such a module keeps its connection with a reader for as long as it is initialised, and so would keep
+    everybody from having a later test's card alone."""
+    known = loaded(module)
+    if known is not None:
+        with suppress(CryptokiError):
+            known.module.call("C_Finalize", None)
+        known.module.stale = True  # initialised again when it is asked next
+
+
 def _over_card(name: str) -> Callable[[pytest.FixtureRequest], Candidate]:
     """Somebody else's PKCS#11 module over a card that holds a signature and an agreement key."""
 
@@ -114,6 +128,7 @@ def _over_card(name: str) -> Callable[[pytest.FixtureRequest], Candidate]:
             virtual.card.lasting.objects[certificate] = leaf  # OpenSC shows a key by its certificate
         native.close()
         uri = TokenURI.make("pkcs11", {"module-path": str(found)})
+        request.addfinalizer(partial(_let_go, str(found)))
         return Candidate(open_token(uri, OpenOptions(person)), virtual.card.count)
 
     return candidate
