@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fido2.ctap2.base import Ctap2
@@ -88,7 +88,9 @@ def key(asker: Asker, ctap: Ctap2, header: Header) -> bytes:
     agreed = ctap.client_pin(protocol.VERSION, ClientPin.CMD.GET_KEY_AGREEMENT)
     ours, shared = protocol.encapsulate(agreed[ClientPin.RESULT.KEY_AGREEMENT])
     salt = protocol.encrypt(shared, header.salt)
-    inputs = {1: ours, 2: salt, 3: protocol.authenticate(shared, salt), 4: protocol.VERSION}
+    inputs: dict[int, Any] = {1: ours, 2: salt, 3: protocol.authenticate(shared, salt)}
+    if protocol.VERSION > 1:  # CTAP 2.0 has no name for the first one (CTAP 2.1 section 12.5)
+        inputs[4] = protocol.VERSION
     response = asker.ask(
         ctap, header.credential, client_data_hash, proof=proof, extensions={EXTENSION: inputs}
     )

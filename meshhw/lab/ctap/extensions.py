@@ -9,6 +9,7 @@ from meshhw.lab.ctap.request import Request
 from meshhw.lab.ctap.status import CtapRefusal
 
 _SALT = 32
+_PROTOCOL = 4
 
 
 def known(context: Context, wanted: Request) -> Request:
@@ -42,7 +43,9 @@ def asserted(
     if inputs is None:
         return {}
     request = Request(inputs)
-    version = request.get(4, int) or 1
+    version = request.get(_PROTOCOL, int) or 1
+    if _PROTOCOL in inputs and not context.model.names_protocol:
+        raise CtapRefusal(status.INVALID_PARAMETER)
     protocol = context.session.protocols.get(version)
     if protocol is None:
         raise CtapRefusal(status.INVALID_PARAMETER)

@@ -14,6 +14,8 @@ class Model:
     protocols: tuple[int, ...] = (2, 1)
     """PIN/UV auth protocols, the preferred one first."""
     extensions: tuple[str, ...] = ("credProtect", "hmac-secret")
+    names_protocol: bool = True
+    """Whether it knows the member of hmac-secret that names the protocol, which came with CTAP 2.1."""
     client_pin: bool = True
     """Whether it can have a PIN; without one it answers authenticatorClientPIN for key agreement alone."""
     pin_tokens: bool = True
@@ -42,6 +44,7 @@ MODELS = {
             versions=("FIDO_2_0",),
             protocols=(1,),
             extensions=("hmac-secret",),
+            names_protocol=False,
             pin_tokens=False,
             makes_unverified=False,
             manages=None,
