@@ -11,13 +11,15 @@ from typing import BinaryIO, NamedTuple, cast
 
 from meshhw.dare.kdf import SALT_OCTETS, body_key
 from meshhw.dare.memory import Memory
-from meshhw.dare.segments import BATCH, SEGMENT, Octets, encrypt_stream, stored_length
+from meshhw.dare.segments import SEGMENT, Octets, encrypt_stream, stored_length
 from meshhw.errors import StateError
 
 LARGEST = 12 << 20
 """Octets of a payload that is made so: three of these are in memory at once."""
 SMALLEST = 1 << 17
 """Below, handing it to a thread costs more than its digest."""
+_AT_ONCE = 4
+"""Segments: few, so that they are in the processor's cache yet when the same thread digests them."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -39,7 +41,7 @@ class BodyMaker:
 
     def make(self, path: str, length: int) -> MadeBody:
         """The body of a file of this length. Raises OSError, StateError when it has another."""
-        memory = self._spare.pop() if self._spare else Memory(LARGEST // (BATCH * SEGMENT))
+        memory = self._spare.pop() if self._spare else Memory(LARGEST // (_AT_ONCE * SEGMENT))
         salt = secrets.token_bytes(SALT_OCTETS)
         digest, pieces, rest = hashlib.new(self._digest), list[Octets](), self._stored(length)
         with open_plain(path) as file:
@@ -62,8 +64,10 @@ class BodyMaker:
 
     def _pieces(self, file: FileIO, salt: bytes, memory: Memory) -> Iterator[Octets]:
         if self._seed:
-            return encrypt_stream(body_key(self._seed, salt), cast("BinaryIO", file), memory=memory)
-        return iter(lambda: file.read(BATCH * SEGMENT), b"")
+            return encrypt_stream(
+                body_key(self._seed, salt), cast("BinaryIO", file), memory=memory, at_once=_AT_ONCE
+            )
+        return iter(lambda: file.read(_AT_ONCE * SEGMENT), b"")
 
 
 def open_plain(path: str) -> FileIO:

@@ -48,16 +48,21 @@ _ONLY = nonce(0, last=True)
 
 
 def encrypt_stream(
-    key: bytes, source: BinaryIO, *, keep: int | None = None, memory: Memory | None = None
+    key: bytes,
+    source: BinaryIO,
+    *,
+    keep: int | None = None,
+    memory: Memory | None = None,
+    at_once: int = BATCH,
 ) -> Iterator[Octets]:
-    """The stored body of everything that `source` gives, in batches.
+    """The stored body of everything that `source` gives, in batches of `at_once` segments.
 
     A batch stays as it is while `keep` more are taken, then its `memory` (that of an earlier stream, where it
     is given) is used again; without, it stays.
     """
     cipher = AESGCM(key)
     memory = memory or Memory(keep)
-    batch, following = bytearray(BATCH * SEGMENT), bytearray(BATCH * SEGMENT)
+    batch, following = bytearray(at_once * SEGMENT), bytearray(at_once * SEGMENT)
     index, count = 0, fill(source, memoryview(batch))
     while True:
         plain = memoryview(batch)[:count]
@@ -73,7 +78,7 @@ def encrypt_stream(
         yield stored
         if not more:
             return
-        index += BATCH
+        index += at_once
         if index >= MAX_SEGMENTS:
             raise FormatError("the data is too long for one envelope")
         batch, following, count = following, batch, more
