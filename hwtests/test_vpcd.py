@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hwtests.test_lab_unprivileged import becoming
+from hwtests.test_lab_unprivileged import becoming, without_namespaces
 from meshhw.errors import DriverUnavailable
 from meshhw.lab.card_link import CardGone, CardLink
 from meshhw.lab.vpcd import PcscDaemon, lab_directory
@@ -176,15 +176,43 @@ def test_pcscd_dies_with_its_owner(directory: Path, user: str) -> None:
     assert ends(pid)
 
 
-def test_a_missing_program_is_named(directory: Path) -> None:
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom meshhw.lab.vpcd import PcscDaemon\n"
-        "from meshhw.errors import DriverUnavailable\n"
-        "try:\n    PcscDaemon(Path(sys.argv[1])).start()\n"
-        "except DriverUnavailable as error:\n    print(error.message, '|', error.hint)"
+def test_without_namespaces_pcscd_is_handed_its_socket(directory: Path) -> None:
+    owner, pid = owned(directory, without_namespaces("mkdir /run/pcscd"))
+    listed = subprocess.run(
+        [sys.executable, "-c", "from smartcard.System import readers; print(readers())"],
+        env=os.environ | {"PCSCLITE_CSOCK_NAME": str(directory / "run" / "pcscd" / "pcscd.comm")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
+    assert listed.stdout.strip() == "['Virtual PCD 00 00', 'Virtual PCD 00 01']"
+    owner.kill()
+    owner.communicate()
+    assert ends(pid)
+
+
+def test_where_no_pcscd_can_run_the_command_that_helps_is_named(directory: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", code, str(directory)],
+        [*without_namespaces(), sys.executable, "-c", STARTING, str(directory)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "pcscd cannot run here | sudo mkdir -p /run/pcscd" in run.stdout
+
+
+STARTING = (
+    "import sys\nfrom pathlib import Path\nfrom meshhw.lab.vpcd import PcscDaemon\n"
+    "from meshhw.errors import DriverUnavailable\n"
+    "try:\n    PcscDaemon(Path(sys.argv[1])).start()\n"
+    "except DriverUnavailable as error:\n    print(error.message, '|', error.hint)"
+)
+
+
+def test_a_missing_program_is_named(directory: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", STARTING, str(directory)],
         env={"PATH": "/nonexistent"},
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +38,11 @@ class Daemon:
         environment: Mapping[str, str] | None = None,
         *,
         orphaned: str = "KILL",
+        stdin: socket.socket | None = None,
     ) -> None:
         """Start `argv`; its output is appended to `log`. Raises DriverUnavailable without setpriv.
 
-        `orphaned` is the signal it gets when the thread that started it ends.
+        `orphaned` is the signal it gets when the thread that started it ends; `stdin` a socket to hand over.
         """
         guard = [find_program("setpriv", "util-linux"), "--pdeathsig", orphaned, "--"]
         self.name = Path(argv[0]).name
@@ -48,7 +50,7 @@ class Daemon:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*guard, *argv],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=None if environment is None else {**os.environ, **environment},

@@ -3,6 +3,9 @@
 pcscd has its socket's place compiled in (`/run/pcscd`), so two of them need two views of `/run`: each
 lab's daemon runs in a mount namespace of its own in which `/run` is the lab's directory. The socket then
 lies in that directory, where every client of the same user reaches it through `PCSCLITE_CSOCK_NAME`.
+
+Where a user may make no namespace (Ubuntu's AppArmor, many containers), pcscd is handed its listening socket
+as a service manager would do it (sd_listen_fds(3)), and then makes none in `/run/pcscd`.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import math
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -32,6 +36,11 @@ LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path holds 108 octets, the last one
 
 # The shell is the daemon's own process after `exec`: what was set for it (death signal, namespace) stays.
 _IN_NAMESPACE = 'test "$PPID" = "$1" && mount --bind "$2" /run && shift 2 && exec "$@"'
+_HANDED = (
+    'test "$PPID" = "$1" && shift && exec 3<&0 </dev/null && export LISTEN_PID=$$ LISTEN_FDS=1 && exec "$@"'
+)
+_ASK_VERSION = struct.pack("=IIiiI", 12, 0x11, 4, 4, 0)
+"""PC/SC-lite's first message: a header (size, CMD_VERSION), then the client's protocol version."""
 
 
 @dataclass(slots=True)
@@ -143,7 +152,11 @@ class PcscDaemon:
         """True once the socket answers; readers are attached before pcscd opens it."""
         self.socket.unlink(missing_ok=True)
         self._log.unlink(missing_ok=True)
-        daemon = self._daemon = Daemon(self._command(), self._log)
+        command = self._command()
+        listening = self._listen() if _HANDED in command else None
+        daemon = self._daemon = Daemon(command, self._log, stdin=listening)
+        if listening:
+            listening.close()  # the daemon's is the last: nobody waits for one that ended
         try:
             daemon.wait_until(lambda: _answers(self.socket))
         except (TokenFault, OperationTimeout):
@@ -158,14 +171,23 @@ class PcscDaemon:
             if _can(prefix):
                 # setpriv comes after unshare: a change of credentials clears the death signal.
                 return [*prefix, "setpriv", "--pdeathsig", "KILL", "sh", "-c", *inside]
+        if SYSTEM_SOCKET.parent.is_dir() and not os.access(SYSTEM_SOCKET.parent, os.W_OK):
+            return ["sh", "-c", _HANDED, "sh", str(os.getpid()), *pcscd]
         if _answers(SYSTEM_SOCKET):
             raise DriverUnavailable("pcscd runs already and a private one is not allowed here", hint=_WHY)
         if not os.access("/run", os.W_OK):
             raise DriverUnavailable(
-                "no mount namespace and no right to write /run: pcscd cannot run here", hint=_WHY
+                "no mount namespace and no /run/pcscd: pcscd cannot run here", hint="sudo mkdir -p /run/pcscd"
             )
         self.socket = SYSTEM_SOCKET
         return pcscd
+
+    def _listen(self) -> socket.socket:
+        """The socket that is handed to the daemon; its directory keeps others out."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(self.socket))
+        listening.listen()
+        return listening
 
     def _said(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
@@ -174,8 +196,8 @@ class PcscDaemon:
 
 _NO_POLKIT = "--disable-polkit"
 _WHY = (
-    "a private pcscd needs `unshare -m` as root or `unshare -r -m` as a user "
-    "(sysctl kernel.unprivileged_userns_clone=1); else no other pcscd may run"
+    "a private pcscd needs `unshare -m` as root or `unshare -r -m` as a user, or a /run/pcscd that it cannot "
+    "write; else no other pcscd may run"
 )
 
 
@@ -200,16 +222,21 @@ def _open_to_its_directory(program: str) -> list[str]:
 
 
 def _can(prefix: list[str]) -> bool:
-    return subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+    """Whether a namespace can be made, and something be mounted in it: AppArmor may forbid the second alone."""
+    probe = [*prefix, "mount", "--bind", "/run", "/run"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 def _answers(path: Path) -> bool:
+    """Whether a pcscd is behind the socket. Connecting is not enough where it was handed over."""
     with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(START_SECONDS)
         try:
             client.connect(str(path))
+            client.sendall(_ASK_VERSION)
+            return bool(client.recv(1))
         except OSError:
             return False
-    return True
 
 
 def _allot(names: Sequence[str]) -> tuple[VirtualReader, ...]:
