@@ -222,7 +222,7 @@ def _open_to_its_directory(program: str) -> list[str]:
 
 
 def _can(prefix: list[str]) -> bool:
-    """Whether a namespace can be made, and something be mounted in it: AppArmor may forbid the second alone."""
+    """Whether a namespace can be made and mounted in: AppArmor may forbid the second alone."""
     probe = [*prefix, "mount", "--bind", "/run", "/run"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 

@@ -21,6 +21,15 @@ from meshhw.managers import demo_makers, demo_threshold
 from meshhw.managers.demo_stage import Stage, make_stage
 
 LETTER = "Meet me at the old mill.\n"
+_WHOSE = {
+    "elsewhere": "on somebody else's machine",
+    "old-home": "on a machine that missed the renewal",
+}
+_BEFORE = """Each line that begins with $ is a real command, and below it stands what it answered. The tokens
+are emulated in a private directory, which is removed at the end; PINs are read from files."""
+_AFTER = """
+Done. Nothing is left running, and the demo's directory is gone.
+Next: `meshhw doctor` says what your own tokens need, and README.md goes on with "Five minutes"."""
 _TIMEOUT = 120.0
 Say = Callable[[str], None]
 
@@ -53,19 +62,22 @@ class Demo:
         self.title("3. Can a private key be read? The token answers")
         for line in self.stage.answers():
             self.say(f"   {line}")
-        self.title("4. Somebody else, with a clean home, checks the profile")
+        self.title("4. The profile is public: somebody else, who has nothing yet, checks it")
         self.meshhw("device", "export", "demo", "device.dare")
         self.meshhw("device", "verify", "device.dare", home="elsewhere")
         self._encrypt_and_decrypt()
         self._refusals()
-        demo_threshold.play(self, self.stage.holders, self.stage.spare, LETTER)
-        self.title("13. Every use of a private key is in a log that cannot be changed unseen")
+        self.title("8. Every use of a private key is in a log that cannot be changed unseen")
         self.meshhw("log", "show")
+        self.meshhw("log", "verify")
+        demo_threshold.play(self, self.stage.holders, self.stage.spare, LETTER)
+        self.title("14. The log has grown; its newest entries")
+        self.meshhw("log", "show", "--last", "4")
         self.meshhw("log", "verify")
         demo_makers.play(self, self.directory, LETTER)
 
     def _encrypt_and_decrypt(self) -> None:
-        self.title("5. They encrypt a letter to the device, and the token decrypts it")
+        self.title("5. They encrypt a letter to the device, unsigned, and the token decrypts it")
         self._file("letter.txt").write_text(LETTER)
         self.meshhw(
             "dare", "encode", "letter.txt", "letter.dare", "--encrypt", "device.dare", home="elsewhere"
@@ -76,14 +88,14 @@ class Demo:
         self.say(f"   opened.txt: {LETTER.strip()}")
 
     def _refusals(self) -> None:
-        self.title("6. With a wrong PIN nothing opens (exit status 4)")
+        self.title("6. With a wrong PIN nothing opens: exit status 4")
         wrong = self._file("wrong-pin")
         wrong.write_text("00000000\n")
         wrong.chmod(0o600)
         self.meshhw(
             "dare", "decode", "letter.dare", "no.txt", expected=4, env={"MESHHW_PIN_SOURCE": f"file:{wrong}"}
         )
-        self.title("7. Without the token nothing opens either (exit status 3)")
+        self.title("7. Without the token nothing opens either: exit status 3")
         with self.stage.away():
             self.meshhw("dare", "decode", "letter.dare", "no.txt", expected=3)
         if self._file("no.txt").exists():
@@ -94,7 +106,7 @@ class Demo:
     ) -> None:
         """Run one command and show it. Raises MeshError for another exit status than `expected`."""
         shown = join(("meshhw", *arguments))
-        self.say(f"$ {shown}" + ("" if home == "home" else f"      # at {home}"))
+        self.say(f"$ {shown}" + (f"      # {_WHOSE[home]}" if home in _WHOSE else ""))
         command = (sys.executable, "-m", "meshhw", *arguments)
         self._command(command, shown, expected, self._environment(home) | (env or {}))
 
@@ -159,8 +171,8 @@ def run_demo(say: Say) -> list[Step]:
     """Play the demo, one line of its story at a time to `say`. Raises MeshError when a step fails."""
     with TemporaryDirectory(prefix="meshhw-demo-") as name:
         stage, told = make_stage(Path(name))
-        say(f"The stage: {told}.")
+        say(f"The stage: {told}.\n{_BEFORE}")
         demo = Demo(Path(name), stage, say)
         demo.play()
-    say("\nDone. Nothing is left running, and the demo's directory is gone.")
+    say(_AFTER)
     return demo.steps

@@ -34,7 +34,7 @@ class Player(Protocol):
 
 def play(demo: Player, directory: Path, letter: str) -> None:
     """On a virtual card, a TPM and SoftHSM; where one of them cannot be emulated, that is said instead."""
-    demo.title("14. Tokens of three makers: a smartcard, a TPM and an HSM")
+    demo.title("15. A smartcard, a TPM and an HSM share a key; the card's maker vouches for one of its own")
     lab = Lab(directory / HOME)
     if lacking := [name for name, library in _LIBRARIES.items() if find_spec(library) is None]:
         demo.say(f"   left out: pip install 'meshhw[{','.join(lacking)}]'")
@@ -59,8 +59,8 @@ def _play(demo: Player, host: Host, lab: Lab, env: dict[str, str], letter: str) 
     meshhw("key", "attest", signature, "--out", "attestation.json")
     holders = ("--on", "piv-1", "--on", "tpm-1", "--on", "softhsm-1")
     meshhw("threshold", "provision", NAME, "--threshold", "2", "--renewable", *holders)
-    meshhw("dare", "encode", "letter.txt", "crew.dare", "--encrypt", f"threshold:{NAME}")
-    demo.title("15. The HSM's token is lost and replaced; then the TPM is gone, and still it opens")
+    meshhw("dare", "encode", "letter.txt", "crew.dare", "--encrypt", f"threshold:{NAME}", "--sign", "card")
+    demo.title("16. The HSM's token is lost and replaced; then the TPM is gone, and still it opens")
     lab.fault("softhsm-1", Fault.PULL)
     meshhw("dare", "decode", "crew.dare", "crew-1.txt")
     meshhw("threshold", "replace", NAME, "--holder", "3", "--on", "softhsm-2")

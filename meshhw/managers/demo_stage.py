@@ -40,7 +40,7 @@ class Stage(Protocol):
         ...
 
     def answers(self) -> list[str]:
-        """What the token itself says when its private keys are asked for, one line a key."""
+        """What the token itself says when its private keys are asked for."""
         ...
 
     def away(self) -> AbstractContextManager[None]:
@@ -73,7 +73,7 @@ class SoftHsmStage:
         token = self._first.open()
         try:
             held = token.keys()
-            return [f"{key.uri.get('object')}: {_told(token, key.uri)}" for key in held]
+            return [line for key in held for line in (f"{key.uri.get('object')}:", _told(token, key.uri))]
         finally:
             token.close()
 
@@ -163,7 +163,8 @@ def _told(token: Token, key: KeyURI) -> str:
     if not isinstance(token, TellsProtection):
         return "it cannot be asked"
     told = token.protection(key)
-    return ", ".join(f"{question} -> {answer}" for question, answer in told.answers.items())
+    answers = [f"{question} -> {answer}" for question, answer in told.answers.items()]
+    return "  " + ", ".join(answers)
 
 
 def _holds(directory: Path, label: str) -> bool:
