@@ -25,7 +25,9 @@ CREATE TABLE IF NOT EXISTS keys (mac BLOB PRIMARY KEY, first INTEGER, last INTEG
     WITHOUT ROWID;
 """
 _UPSERT = """
-INSERT INTO keys VALUES (?1, ?2, ?3, ?4, seal(?1, ?2, ?3, ?4))
+INSERT INTO keys
+    SELECT mac, first, last, live, seal(mac, first, last, live)
+    FROM (SELECT ? AS mac, ? AS first, ? AS last, ? AS live) WHERE true
     ON CONFLICT (mac) DO UPDATE SET last = excluded.last, live = excluded.live,
         seal = resealed(mac, first, last, live, seal, excluded.last, excluded.live)
 """
@@ -105,7 +107,8 @@ class KeyIndex:
         with self._database:
             self._database.executemany(_UPSERT, rows)
             self._database.execute(
-                "INSERT OR REPLACE INTO known VALUES (1, ?1, ?2, ?3, ?4, seal(?1, ?2, ?3, ?4))",
+                "INSERT OR REPLACE INTO known SELECT 1, a, b, c, d, seal(a, b, c, d)"
+                " FROM (SELECT ? AS a, ? AS b, ? AS c, ? AS d)",
                 (_VERSION, self._identity, self.frames, self.epoch),
             )
         self._fresh.clear()
