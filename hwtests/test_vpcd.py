@@ -192,27 +192,15 @@ def test_without_namespaces_pcscd_is_handed_its_socket(directory: Path) -> None:
     assert ends(pid)
 
 
-def test_where_no_pcscd_can_run_the_command_that_helps_is_named(directory: Path) -> None:
-    run = subprocess.run(
-        [*without_namespaces(), sys.executable, "-c", STARTING, str(directory)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "pcscd cannot run here | sudo mkdir -p /run/pcscd" in run.stdout
-
-
-STARTING = (
-    "import sys\nfrom pathlib import Path\nfrom meshhw.lab.vpcd import PcscDaemon\n"
-    "from meshhw.errors import DriverUnavailable\n"
-    "try:\n    PcscDaemon(Path(sys.argv[1])).start()\n"
-    "except DriverUnavailable as error:\n    print(error.message, '|', error.hint)"
-)
-
-
 def test_a_missing_program_is_named(directory: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom meshhw.lab.vpcd import PcscDaemon\n"
+        "from meshhw.errors import DriverUnavailable\n"
+        "try:\n    PcscDaemon(Path(sys.argv[1])).start()\n"
+        "except DriverUnavailable as error:\n    print(error.message, '|', error.hint)"
+    )
     run = subprocess.run(
-        [sys.executable, "-c", STARTING, str(directory)],
+        [sys.executable, "-c", code, str(directory)],
         env={"PATH": "/nonexistent"},
         capture_output=True,
         text=True,

@@ -32,6 +32,7 @@ DRIVERS = (
 )
 SYSTEM_SOCKET = Path("/run/pcscd/pcscd.comm")
 ATTEMPTS = 4
+ANSWER_SECONDS = 10.0
 LONGEST_SOCKET_PATH = 107  # sockaddr_un.sun_path holds 108 octets, the last one zero
 
 # The shell is the daemon's own process after `exec`: what was set for it (death signal, namespace) stays.
@@ -230,7 +231,7 @@ def _can(prefix: list[str]) -> bool:
 def _answers(path: Path) -> bool:
     """Whether a pcscd is behind the socket. Connecting is not enough where it was handed over."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(START_SECONDS)
+        client.settimeout(ANSWER_SECONDS)
         try:
             client.connect(str(path))
             client.sendall(_ASK_VERSION)
