@@ -14,6 +14,7 @@ from meshhw.errors import (
     IntegrityError,
     InvalidName,
     KeyNotFound,
+    MeshError,
     Replayed,
     UsageError,
     WitnessMismatch,
@@ -182,3 +183,25 @@ def test_a_claimant_that_is_killed_claims_again(admin: Admin, sensor: Phone, sha
         with opened_devices(admin.host, OPTIONS, account=ALICE) as devices:
             assert [item.device_udf for item in devices.devices()].count(sensor.device.udf) == 1
     assert interrupted > 4
+
+
+def test_an_answer_that_was_changed_or_cut_is_refused_and_the_device_still_waits(
+    admin: Admin, sensor: Phone, shared: Path
+) -> None:
+    uri = prepared(sensor, shared)
+    claimed(admin, uri, shared)
+    path = answer_file(shared, published(uri, shared).publication_id)
+    right = path.read_bytes()
+    middle = len(right) // 2
+    for changed in (
+        right[:middle] + bytes([right[middle] ^ 1]) + right[middle + 1 :],
+        right[:40] + bytes([right[40] ^ 1]) + right[41:],
+        right[:middle],
+        b"",
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(MeshError):
+            take_claim(sensor.host, shared, OPTIONS)
+        assert not (sensor.host.home / "accounts").exists()
+    path.write_bytes(right)
+    assert take_claim(sensor.host, shared, OPTIONS).udf == admin.account.udf
