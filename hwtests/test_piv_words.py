@@ -70,6 +70,7 @@ def everything(virtual: VirtualPivToken) -> None:
         token.capabilities,
         token.keys,
         lambda: token.retries_left(PinKind.USER),
+        token.details,
         lambda: token.generate(KeySpec(Algorithm.P256, place="82")),
         lambda: [key.sign(b"x") for key in held(token) if isinstance(key, Signs)],
         lambda: token.unseal(token.seal(b"secret", b"test"), b"test"),

@@ -138,10 +138,10 @@ class Administration:
         self._session.settle()
         told = {name: facts.metadata(self._session, place) for place, name in _SECRETS.items()}
         factory = [name for name, fields in told.items() if fields.get(FACTORY_VALUE) == b"\1"]
-        kind = told[_SECRETS[MANAGEMENT]].get(facts.ALGORITHM, b"\0")[0]
+        kind = told[_SECRETS[MANAGEMENT]].get(facts.ALGORITHM, b"")
         details: dict[str, str | int | None] = {
             "puk_tries_left": self._login.puk_retries(),
-            "management_key": next((one.name for one in MANAGEMENT_KEY_TYPE if one == kind), ""),
+            "management_key": next((one.name for one in MANAGEMENT_KEY_TYPE if bytes([one]) == kind), ""),
             "factory_values": ", ".join(factory),
         }
         return {name: fact for name, fact in details.items() if fact not in ("", None)}

@@ -32,9 +32,9 @@ class ManagementKey:
 
         Raises NotSupported for a card that begins no proof at all: its maker has put no such key into it.
         """
-        told = facts.metadata(self._session, MANAGEMENT).get(facts.ALGORITHM, b"\0")[0]
+        told = facts.metadata(self._session, MANAGEMENT).get(facts.ALGORITHM, b"")
         for kind in MANAGEMENT_KEY_TYPE:
-            if told == kind:
+            if told == bytes([kind]):
                 return kind
         if self._session.identity.yubikey:
             return MANAGEMENT_KEY_TYPE.TDES
