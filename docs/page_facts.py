@@ -33,6 +33,8 @@ def _differences(name: str, directory: Path, *, calls: bool) -> Iterator[str]:
     for key, says in made.items():
         if committed.get(key) != says:
             yield f"{name}: {' | '.join(key)}: {committed.get(key)!r} is {says!r} now"
+    if name == "reliability.md":  # a test without an outcome was skipped before it began
+        return
     for key in committed:
         if key not in made and key[0] in titles:
             yield f"{name}: {' | '.join(key)} is gone"
