@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -40,7 +41,7 @@ TITLES = {
     "ctap": "FIDO2 card",
     "piv": "PIV, firmware 5.7",
 }
-MADE = "\n<!-- made by ./dev docs from a run of the hardware suites; do not edit -->\n"
+MADE = "\n<!-- made by ./dev docs from a run of the hardware suites on {}; do not edit -->\n"
 _OWNERS = "`python -m pytest hwtests --token URI --wipe`"
 _ATTENDED = "`python -m pytest hwtests --token URI --wipe --attended`"
 ONLY_REAL = {
@@ -52,6 +53,15 @@ ONLY_REAL = {
     "that a private key made inside cannot be had by opening the chip": "no test; the maker's certification",
     "an attestation up to the maker's published root": "`meshhw key attest KEY --root FILE`",
 }
+
+
+def system() -> str:
+    """What this machine runs, whose releases of the emulated tokens the pages tell of."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return platform.system()
+    return f"{release['NAME']} {release.get('VERSION_ID', '')}".strip()
 
 
 def run() -> Path:
@@ -75,7 +85,7 @@ def compatibility(directory: Path) -> str:
 
 def _compatibility(reports: dict[str, Any]) -> Iterator[str]:
     yield "# Which token does what"
-    yield MADE
+    yield MADE.format(system())
     yield _prose(
         "Every row was asked of a token, emulated or real, by one body of checks (`meshhw token check`); "
         "what it makes is compared with an independent library. A token of your own can be added as a row: "
@@ -132,7 +142,7 @@ def reliability(directory: Path) -> str:
 def _reliability(outcomes: dict[str, Any]) -> Iterator[str]:
     families = [name for name in TITLES if any(key.split()[1] == name for key in outcomes)]
     yield "# What happens when something goes wrong"
-    yield MADE
+    yield MADE.format(system())
     yield _prose(
         "Each line is a promise and a test of that name in `hwtests/test_promises.py`; the fault is injected "
         "below the driver, into the emulated token. A number points to why a fault cannot happen there."

@@ -108,3 +108,10 @@ def test_a_promise_that_comes_out_otherwise_than_the_page_says_is_told(
         done = check_against(reports)
         assert done.returncode == 1
         assert done.stdout.count("reliability.md: ") == 1
+
+
+def test_a_page_of_another_system_is_told_from_one_of_this() -> None:
+    made = asked(
+        "[page_facts.of_this_system(run_pages.MADE.format(name)) for name in (run_pages.system(), 'Plan 9')]"
+    )
+    assert made == [True, False]
