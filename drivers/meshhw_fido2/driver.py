@@ -72,5 +72,7 @@ def _require_library() -> None:
         import fido2  # noqa: F401  # only whether it is there
     except ImportError as error:
         raise DriverUnavailable(
-            "python-fido2 is not installed", hint="pip install 'meshhw[fido2]'"
+            "python-fido2 is not installed",
+            hint="sudo apt-get install build-essential python3-dev swig libpcsclite-dev"
+            " && pip install 'meshhw[fido2]'",
         ) from error

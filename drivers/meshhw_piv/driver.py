@@ -58,7 +58,9 @@ def _need_library() -> None:
         import meshhw_piv.pcsc  # noqa: F401  (whether it can be imported is the question)
     except ImportError as error:
         raise DriverUnavailable(
-            f"smart cards need pyscard and yubikey-manager: {error}", hint="pip install 'meshhw[piv]'"
+            f"smart cards need pyscard and yubikey-manager: {error}",
+            hint="sudo apt-get install build-essential python3-dev swig libpcsclite-dev"
+            " && pip install 'meshhw[piv]'",
         ) from error
 
 

@@ -26,5 +26,6 @@ def tss() -> ModuleType:
     except (ImportError, OSError) as error:
         raise DriverUnavailable(
             f"the TPM library cannot be loaded: {error}",
-            hint="apt-get install libtss2-dev libtss2-tcti-device0 && pip install 'meshhw[tpm]'",
+            hint="sudo apt-get install build-essential python3-dev pkg-config libtss2-dev"
+            " libtss2-tcti-device0 && pip install 'meshhw[tpm]'",
         ) from error
