@@ -62,6 +62,7 @@ ALONE = f"""
 set -e
 for place in /run /dev/shm {DATA.parent}; do mount -t tmpfs tmpfs $place; done
 mkdir -p /run/lock /run/opencryptoki {DATA}/TOK_OBJ
+if id pkcsslotd >/dev/null 2>&1; then chown pkcsslotd:pkcs11 /run/opencryptoki; fi
 chgrp -R pkcs11 {DATA.parent}
 "$@" || true
 exec "$@"

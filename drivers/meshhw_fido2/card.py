@@ -104,7 +104,10 @@ class Card:
         """
         end = time.monotonic() + BUSY_SECONDS
         handle = _Handle(self.reader)
-        wait_for(lambda: handle.open(end), lambda: self._patience(end), handle.close)
+        try:
+            wait_for(lambda: handle.open(end), lambda: self._patience(end), handle.close)
+        except _Impatient as error:
+            raise TokenBusy(error.message, holder=error.holder) from error
         self._handle, self._held = handle, True
 
     def begin(self) -> bool:
@@ -117,8 +120,10 @@ class Card:
         handle, self._handle = self._open_handle, None
         try:
             wait_for(handle.begin, lambda: self._patience(end), handle.close)
-        except (PcscError, TokenBusy) as error:
-            self._handle = None if isinstance(error, _Impatient) else handle
+        except _Impatient as error:
+            raise TokenBusy(error.message, holder=error.holder) from error
+        except (PcscError, TokenBusy):
+            self._handle = handle
             raise
         self._handle, self._held = handle, True
         return True
