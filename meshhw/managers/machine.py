@@ -36,7 +36,8 @@ class Answer(Enum):
 def rules_file(name: str) -> Path:
     """Where a rules file for udev or polkit is: in the installed package, or in its source tree."""
     packaged = Path(__file__).with_name("rules") / name
-    return packaged if packaged.exists() else Path(__file__).parents[2] / "udev" / name
+    # Not `exists`, which fails where the package is in a directory that this user may not enter.
+    return packaged if os.access(packaged, os.F_OK) else Path(__file__).parents[2] / "udev" / name
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ def as_nobody(look: Callable[[], str]) -> str:
         try:
             os.setuid(65534)
             os.write(writer, look().encode())
+        except Exception as error:
+            os.write(writer, repr(error).encode())
         finally:
             os._exit(0)
     os.close(writer)
