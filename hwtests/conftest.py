@@ -22,7 +22,7 @@ from meshhw.lab.vpcd import PcscDaemon, lab_directory
 
 REAL_REPORT = pytest.StashKey[Path]()
 ONLY_ONE = ("opencryptoki",)
-"""What a machine has once: tests that use it have a fixture or a parameter of that name."""
+"""What a machine has once: tests that use it have a fixture or a parameter of that name, and it in theirs."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,15 +51,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if others and config.getoption("--token") else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What a machine has once is tested in one process of several."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """What a machine has once is tested in one process of several.
+
+    Told by the tests' names, since xdist's own groups come to nothing with pytest from 9.2 on.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OnlyOne(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((name for name in ONLY_ONE if name in nodeid), nodeid)
+
+    return OnlyOne(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses what a machine has once has its name. Raises UsageError otherwise."""
     for item in items:
         for only_one in ONLY_ONE:
-            if any(only_one in name for name in _asked_for(item)):
-                item.add_marker(pytest.mark.xdist_group(only_one))
+            if any(only_one in name for name in _asked_for(item)) and only_one not in item.nodeid:
+                raise pytest.UsageError(f"{item.nodeid} uses {only_one}: it must have that in its name")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -301,7 +301,9 @@ def test_nobody_to_ask(pkcs11_token: Pkcs11Token) -> None:
     token.close()
 
 
-def test_three_wrong_pins_lock_and_the_officer_unlocks(opencryptoki_token: Pkcs11Token) -> None:
+def test_opencryptoki_locks_after_three_pins_and_the_officer_unlocks(
+    opencryptoki_token: Pkcs11Token,
+) -> None:
     for _ in range(3):
         token: Any = opencryptoki_token.open(
             interaction=Scripted({PinKind.USER: "0000000"}, allow_final_try=True)

@@ -25,7 +25,7 @@ for line in sys.stdin.read().splitlines():
 """
 
 
-def test_a_module_loaded_before_does_not_answer_for_another(
+def test_opencryptoki_loaded_before_does_not_answer_for_another(
     opencryptoki_token: Pkcs11Token, tpm2_pkcs11_token: Pkcs11Token
 ) -> None:
     """opencryptoki shows all its symbols to the whole process, and tpm2-pkcs11 has one of the same name."""
