@@ -45,6 +45,13 @@ VERIFY, AUTHENTICATE = 0x20, 0x87
 SLOTS = (0x9A, 0x9C, 0x9D, 0x9E, *range(0x82, 0x96))
 
 
+def restarted(virtual: VirtualPivToken | VirtualCtapToken) -> None:
+    """Other makers' modules in this process keep connections while it lives; these end with the service."""
+    virtual.pull()
+    virtual.daemon.restart()
+    virtual.put_back()
+
+
 @contextmanager
 def card_held(reader: str, env: Mapping[str, str]) -> Iterator[str]:
     """A real program with an exclusive connection to the card in that reader."""
@@ -152,6 +159,7 @@ class PivFamily(Family):
         return connections_of(self._virtual.daemon)
 
     def held_by_another(self) -> AbstractContextManager[str]:
+        restarted(self._virtual)
         return card_held(self._virtual.reader.name, self._virtual.env)
 
     def unwilling_finger(self) -> None:
@@ -268,6 +276,7 @@ class CtapFamily(Family):
         return connections_of(self._virtual.daemon)
 
     def held_by_another(self) -> AbstractContextManager[str]:
+        restarted(self._virtual)
         return card_held(self._virtual.reader.name, self._virtual.env)
 
     def touch_key(self, token: Token) -> Subject:

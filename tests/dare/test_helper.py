@@ -209,6 +209,8 @@ def _key_files(directory: Path) -> None:
 
 
 _SLOW = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores
 import time
 from meshhw.dare.helper import in_two
 with in_two(range(100_000), lambda part: (time.sleep(0.01), b"")[1]) as results:
