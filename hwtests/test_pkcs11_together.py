@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
+import pytest
 from meshhw_pkcs11.modules import VARIABLE
 
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -24,6 +26,36 @@ for line in sys.stdin.read().splitlines():
         assert token.unseal(token.seal(b"secret", b"purpose"), b"purpose") == b"secret"
 """
 
+LOG_IN = """
+import sys
+import pkcs11
+(token,) = [one for one in pkcs11.lib(sys.argv[1]).get_tokens() if one.label == sys.argv[2]]
+pin = sys.stdin.readline().strip()
+print("ready", flush=True)
+while True:
+    token.open(user_pin=pin).close()
+"""
+FIND = """
+import os, sys
+import pkcs11
+from meshhw.keystore.uri import TokenURI
+from meshhw_pkcs11 import discovery
+missed = 0
+for _ in range(int(sys.argv[2])):  # a process for each start, without Python's own
+    child = os.fork()
+    if not child:
+        try:
+            discovery.find(TokenURI.parse(sys.argv[1]))
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    missed += os.waitpid(child, 0)[1] != 0
+sys.exit(missed != 0)
+"""
+STARTS = 400
+"""Without a second look one in seventy or so is in vain."""
+
 
 def test_opencryptoki_loaded_before_does_not_answer_for_another(
     opencryptoki_token: Pkcs11Token, tpm2_pkcs11_token: Pkcs11Token
@@ -41,4 +73,40 @@ def test_opencryptoki_loaded_before_does_not_answer_for_another(
         timeout=60,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["softhsm", "opencryptoki"])
+def test_a_module_that_starts_while_others_log_in_finds_its_token(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """The module reads its tokens once, and leaves out one whose file is just being written."""
+    token: Pkcs11Token = request.getfixturevalue(f"{kind}_token")
+    environment = os.environ | dict(token.env)
+    with ExitStack() as ending:
+        for _ in range(2):
+            other = subprocess.Popen(
+                [sys.executable, "-c", LOG_IN, token.module_path, token.label],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            ending.enter_context(other)
+            ending.callback(other.kill)
+            assert other.stdin is not None
+            assert other.stdout is not None
+            other.stdin.write(f"{token.pin}\n")
+            other.stdin.flush()
+            until_ready = iter(other.stdout.readline, "")
+            assert "ready\n" in until_ready  # opencryptoki says much else there
+        name = f"pkcs11:token={token.label}?module-path={token.module_path}"
+        done = subprocess.run(
+            [sys.executable, "-c", FIND, name, str(STARTS)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr

@@ -16,34 +16,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from meshhw.conformance.independent import check_signature
-from meshhw.errors import MeshError, TokenNotFound
-from meshhw.keystore.api import OpenOptions, Signs, Token
+from meshhw.errors import MeshError
+from meshhw.keystore.api import OpenOptions, Signs
 from meshhw.keystore.interaction import Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import KeyURI
 
 MESSAGE = b"what is signed"
 MOST_DESCRIPTORS = 40
-START_SECONDS = 10.0
-
-
-def _opened(uri: KeyURI, pin: str, *, patient: bool) -> Token:
-    """The token, asked for again for a while when it is not there: opencryptoki's daemon now and then turns
-    away a process that starts while it serves the start of others."""
-    end = time.monotonic() + (START_SECONDS if patient else 0)
-    while True:
-        try:
-            return open_token(uri.token, OpenOptions(Scripted(lambda _: pin)))
-        except TokenNotFound:
-            if uri.token.scheme != "pkcs11" or time.monotonic() > end:
-                raise
-        time.sleep(0.1)
 
 
 def sign(uri: KeyURI, pin: str, until: float = 0) -> int:
     """Open the token, sign at least once and until then; how often."""
     done = 0
-    with closing(_opened(uri, pin, patient=until > 0)) as token:
+    with closing(open_token(uri.token, OpenOptions(Scripted(lambda _: pin)))) as token:
         key = token.key(uri)
         assert isinstance(key, Signs)
         while not done or time.monotonic() < until:

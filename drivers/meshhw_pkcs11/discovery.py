@@ -159,14 +159,14 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
 def _read_anew(uri: TokenURI) -> bool:
     """Whether a module that may have missed the token was started anew.
 
-    SoftHSM reads its tokens when it starts, and leaves out one whose file another process, which logs in at
-    that moment, is about to write; one whose file it could not open once (no descriptor was left) it gives up
-    for good. It cannot be started anew while this process has a session with it.
+    SoftHSM and opencryptoki read their tokens when they start, and leave out one whose file another process,
+    which logs in at that moment, is about to write; one whose file SoftHSM could not open once (no descriptor
+    was left) it gives up for good. They cannot be started anew while this process has a session with them.
     """
     anew = False
     for spec in _specs(uri):
         known = loaded(spec.path)
-        if known is not None and "softhsm" in known.wrapper.manufacturer_id.lower():
+        if known is not None and _reads_tokens_once(known):
             with known.lock:
                 if not known.users.total():
                     time.sleep(PAUSE_SECONDS)
@@ -174,6 +174,11 @@ def _read_anew(uri: TokenURI) -> bool:
                         known.module.restart()
                     anew = True
     return anew
+
+
+def _reads_tokens_once(module: Library) -> bool:
+    maker, description = module.wrapper.manufacturer_id, module.wrapper.library_description
+    return "softhsm" in maker.lower() or "Meta PKCS11" in description  # as opencryptoki calls itself
 
 
 def _fitting(uri: TokenURI, seconds: float | None) -> tuple[list[Found], list[MeshError]]:
