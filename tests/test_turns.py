@@ -16,6 +16,13 @@ from meshhw.keystore import turns
 from meshhw.keystore.turns import Queue
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the programs' queue is."""
+    monkeypatch.setenv("MESHHW_HOME", str(tmp_path))
+    tmp_path.chmod(0o700)
+
+
 def test_two_are_never_at_one_reader() -> None:
     inside, most = 0, 0
     lock = threading.Lock()
@@ -75,11 +82,8 @@ while True:
 """
 
 
-def test_a_program_that_never_pauses_lets_the_others_have_their_turns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MESHHW_HOME", str(tmp_path))
-    tmp_path.chmod(0o700)
+@pytest.mark.usefixtures("home")
+def test_a_program_that_never_pauses_lets_the_others_have_their_turns() -> None:
     greedy = [
         subprocess.Popen([sys.executable, "-c", WITHOUT_A_PAUSE], stdout=subprocess.PIPE) for _ in range(3)
     ]
@@ -98,11 +102,8 @@ def test_a_program_that_never_pauses_lets_the_others_have_their_turns(
             program.communicate()
 
 
-def test_a_turn_is_kept_from_others_and_ends_with_its_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MESHHW_HOME", str(tmp_path))
-    tmp_path.chmod(0o700)
+@pytest.mark.usefixtures("home")
+def test_a_turn_is_kept_from_others_and_ends_with_its_process() -> None:
     first, second = Queue("reader"), Queue("reader")
     first.join()
     waiting = threading.Thread(target=second.join, daemon=True)

@@ -209,11 +209,10 @@ def test_bad_points_are_refused_before_any_token_is_asked(curve: Curve, octets: 
 
 
 @dataclass
-class Liar:
-    """A token that works with another scalar, and adds the same error to every answer."""
+class Other:
+    """A holder that passes for an honest one."""
 
     honest: KeyHolder
-    error: Point
 
     @property
     def index(self) -> int:
@@ -222,6 +221,13 @@ class Liar:
     @property
     def share(self) -> Point:
         return self.honest.share
+
+
+@dataclass
+class Liar(Other):
+    """A token that works with another scalar, and adds the same error to every answer."""
+
+    error: Point
 
     def partial(self, point: Point) -> Partial:
         true = self.honest.partial(point)
@@ -289,19 +295,10 @@ def test_a_pulled_token_is_replaced_while_others_remain(curve: Curve) -> None:
 
 
 @dataclass
-class Waiting:
+class Waiting(Other):
     """A holder that answers when as many as are needed have been asked."""
 
-    honest: KeyHolder
     all_asked: Barrier
-
-    @property
-    def index(self) -> int:
-        return self.honest.index
-
-    @property
-    def share(self) -> Point:
-        return self.honest.share
 
     def partial(self, point: Point) -> Partial:
         self.all_asked.wait(timeout=30)
