@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from meshhw_pkcs11.modules import VARIABLE
@@ -31,7 +32,8 @@ import sys
 import pkcs11
 (token,) = [one for one in pkcs11.lib(sys.argv[1]).get_tokens() if one.label == sys.argv[2]]
 pin = sys.stdin.readline().strip()
-print("ready", flush=True)
+token.open(user_pin=pin).close()
+print("logged in", flush=True)
 while True:
     token.open(user_pin=pin).close()
 """
@@ -83,23 +85,7 @@ def test_a_module_that_starts_while_others_log_in_finds_its_token(
     """The module reads its tokens once, and leaves out one whose file is just being written."""
     token: Pkcs11Token = request.getfixturevalue(f"{kind}_token")
     environment = os.environ | dict(token.env)
-    with ExitStack() as ending:
-        for _ in range(2):
-            other = subprocess.Popen(
-                [sys.executable, "-c", LOG_IN, token.module_path, token.label],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            ending.enter_context(other)
-            ending.callback(other.kill)
-            assert other.stdin is not None
-            assert other.stdout is not None
-            other.stdin.write(f"{token.pin}\n")
-            other.stdin.flush()
-            until_ready = iter(other.stdout.readline, "")
-            assert "ready\n" in until_ready  # opencryptoki says much else there
+    with _logging_in(token, environment):
         name = f"pkcs11:token={token.label}?module-path={token.module_path}"
         done = subprocess.run(
             [sys.executable, "-c", FIND, name, str(STARTS)],
@@ -110,3 +96,25 @@ def test_a_module_that_starts_while_others_log_in_finds_its_token(
             check=False,
         )
     assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def _logging_in(token: Pkcs11Token, environment: dict[str, str]) -> Iterator[None]:
+    """Another process, which logs in again and again."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LOG_IN, token.module_path, token.label],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"{token.pin}\n")
+            process.stdin.flush()
+            # opencryptoki says much else there
+            assert "logged in\n" in iter(process.stdout.readline, "")
+            yield
+        finally:
+            process.kill()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pkcs11 import Token
 
 LIST_SECONDS = 8.0
-MISSED = 4
+MISSED = 8
 """How often a module that may have missed a token is asked again."""
 CKF_WRITE_PROTECTED = 0x2
 CKF_TOKEN_INITIALIZED = 0x400
