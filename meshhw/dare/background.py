@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from queue import Queue
+from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
@@ -28,7 +28,8 @@ class Beside:
     def __init__(self, work: Callable[[Octets], object], *, threaded: bool = True) -> None:
         """Not `threaded`, it is done at once: who works on several files has a thread for each."""
         self._work, self._threaded = work, threaded
-        self._queue: Queue[Octets | None]
+        self._queue: SimpleQueue[Octets | None]
+        self._room: SimpleQueue[None]  # what has a limit of its own, queue.Queue, takes 20 times as long
         self._thread: Thread | None = None
         self._error: Exception | None = None
 
@@ -46,10 +47,13 @@ class Beside:
             if len(piece) < _WORTH_A_THREAD or not self._threaded:
                 self._work(piece)
                 return
-            self._queue = Queue(AHEAD)
+            self._queue, self._room = SimpleQueue(), SimpleQueue()
+            for _ in range(AHEAD):
+                self._room.put(None)
             self._thread = Thread(target=self._run, name="meshhw-beside", daemon=True)
             self._thread.start()
         self._raise()
+        self._room.get()
         self._queue.put(piece)
 
     def join(self) -> None:
@@ -59,6 +63,7 @@ class Beside:
 
     def _run(self) -> None:
         while (piece := self._queue.get()) is not None:
+            self._room.put(None)
             if self._error is None:
                 try:
                     self._work(piece)
