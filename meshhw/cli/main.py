@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from typer.core import TyperGroup
 
 from meshhw import __version__
+from meshhw.cli import completion
 from meshhw.cli.common import add_common_options, common_options, ending
 from meshhw.cli.errors import report
 
@@ -96,12 +97,13 @@ def front() -> TyperGroup:
     app = typer.Typer(cls=Front, rich_markup_mode=None, suggest_commands=False)
     app.callback(no_args_is_help=True)(_meshhw)
     command = typer.main.get_group(app)
-    command.params += [*common_options(), _version_option()]
+    command.params += [*common_options(), *completion.options(), _version_option()]
     return command
 
 
 def run() -> None:
     """The console script: run the command line, exit with its status."""
+    completion.answer_shells()
     status = report(lambda: front().main(prog_name="meshhw", standalone_mode=False))
     gc.freeze()  # the process ends: what it made is not looked through once more for garbage
     sys.exit(status)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -62,6 +64,31 @@ def test_a_groups_help_tells_of_each_verb_in_a_whole_sentence(meshhw) -> None:
     assert (
         "decode Take a file out of its envelope; nothing appears at OUT before all of it was checked." in told
     )
+
+
+def test_a_shell_completes_commands_verbs_and_options() -> None:
+    """The real shell with the script that is shown for it; it calls the program by its name."""
+    script = """
+        meshhw() { "$PYTHON" -m meshhw "$@"; }
+        eval "$(meshhw --show-completion bash | sed 's/ $1 / "$PYTHON" -m meshhw /')"
+        ask() { COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _meshhw_completion meshhw; echo "${COMPREPLY[@]}"; }
+        ask meshhw thr; ask meshhw udf re; ask meshhw dare encode --enc; complete -p meshhw
+    """
+    environment = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    *told, hung = done.stdout.splitlines()
+    assert (told, done.stderr) == (["threshold", "recover", "--encrypt"], "")
+    assert hung == "complete -o default -F _meshhw_completion meshhw"
+
+
+def test_completion_is_installed_for_the_shell_that_is_named(meshhw, tmp_path: Path) -> None:
+    done = meshhw("--install-completion", "bash", env={"HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    script = tmp_path / ".bash_completions" / "meshhw.sh"
+    assert done.stdout.startswith(str(script))
+    assert script.read_text().strip() == meshhw("--show-completion", "bash").stdout.strip()
+    assert f"source '{script}'" in (tmp_path / ".bashrc").read_text()
+    assert meshhw("--show-completion", "tcsh").returncode == 2
 
 
 def test_no_arguments_show_the_help(meshhw) -> None:
