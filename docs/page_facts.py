@@ -15,14 +15,19 @@ _REFERENCE = re.compile(r"no \((\d+)\)")
 
 
 def differences(directory: Path, *, calls: bool) -> list[str]:
-    """Where the committed pages are other than the reports in `directory` make them.
-
-    What that run could not ask is passed over, and so is all of it on another system, whose releases of the
-    emulated tokens may do more or less. Calls are counted exactly only in a run that had the tokens alone.
-    """
+    """As `changed`. Nothing on another system, whose releases of the emulated tokens may do more or less."""
     if not of_this_system((run_pages.ROOT / "docs" / "compatibility.md").read_text()):
         print(f"the pages were made on another system than {run_pages.system()}: they are not compared")
         return []
+    return changed(directory, calls=calls)
+
+
+def changed(directory: Path, *, calls: bool = True) -> list[str]:
+    """Where the committed pages are other than the reports in `directory` make them.
+
+    What that run could not ask is passed over. Calls are counted exactly only in a run that had the tokens
+    alone.
+    """
     return [line for name in run_pages.PAGES for line in _differences(name, directory, calls=calls)]
 
 
