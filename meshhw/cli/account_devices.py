@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.cli.common import context, verbs
+from meshhw.cli.output import not_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,9 @@ RootOn = Annotated[
 def connect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What `meshhw device request` wrote.")],
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the answer for the device goes.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where the answer for the device goes.", callback=not_pipe)
+    ],
     roles: Annotated[
         str | None,
         typer.Option(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meshhw.cli.account_devices import Account
 from meshhw.cli.common import context, verbs
+from meshhw.cli.streams import ExportFile, hand_out
 
 if TYPE_CHECKING:
     from meshhw.managers.account.groups import Groups
@@ -52,16 +52,10 @@ def list_groups(account: Account = None) -> None:
 
 
 @group.command("export")
-def export(
-    name: Group, file: Annotated[Path, typer.Argument(metavar="FILE")], *, account: Account = None
-) -> None:
+def export(name: Group, file: ExportFile, *, account: Account = None) -> None:
     """Write a group's signed profile, with which others encrypt to it."""
-    from meshhw.dare.output import replacing
-
     envelope = _groups(account).profile(name)
-    with replacing(file) as target:
-        target.write(envelope.octets())
-    context().output.show({"file": str(file)}, f"the group's profile is in {file}")
+    hand_out(file, envelope.octets(), {}, f"the group's profile is in {file}")
 
 
 @group.command("delete")

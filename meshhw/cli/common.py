@@ -7,6 +7,7 @@ given in either place is gathered. A verb calls `context()` and finds everything
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DEADLINE = 60.0
 """Seconds that one token operation may take, a touch included."""
+_DAY = 86400
 _PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "suggest_commands": False}
 _GIVEN = "meshhw.given"
 _CONTEXT = "meshhw.context"
@@ -155,7 +157,7 @@ def common_options() -> list[click.Option]:
         _option("--json", is_flag=True, help=_HELP["json"]),
         _option("--pin-source", multiple=True, metavar="SRC", help=_HELP["pin_source"]),
         _option("--yes", is_flag=True, help=_HELP["yes"]),
-        _option("--deadline", type=click.FloatRange(0, min_open=True), metavar="S", help=_HELP["deadline"]),
+        _option("--deadline", type=_Seconds(0, _DAY, min_open=True), metavar="S", help=_HELP["deadline"]),
         _option("--allow-final-try", is_flag=True, help=_HELP["allow_final_try"]),
         _option("-v", "--verbose", count=True, help=_HELP["verbose"]),
     ]
@@ -169,6 +171,16 @@ def add_common_options(command: click.Command) -> click.Command:
     else:
         command.params += common_options()
     return command
+
+
+class _Seconds(click.FloatRange):
+    """Seconds in a range; what is no number at all is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
 
 
 _HELP = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from meshhw.cli import catalogs
 from meshhw.cli.account_names import names_of
 from meshhw.cli.common import context, verbs
+from meshhw.cli.streams import ExportFile, hand_out
 
 app = verbs("Contacts, on every device that holds the role.")
 STORE = "MMM_Contact"
@@ -80,21 +80,18 @@ def own(
 
 @app.command("export")
 def export(
-    file: Path,
+    file: ExportFile,
     *,
     full_name: Annotated[str, typer.Option(help="How you are called in full.")] = "",
     account: catalogs.Account = None,
 ) -> None:
     """Write your own contact, signed by the account, to give to others."""
-    from meshhw.dare.output import replacing
     from meshhw.managers.account.contacts import exported
     from meshhw.managers.host import Host
 
     cli = context()
     envelope = exported(Host(cli.home), full_name, account, cli.open_options)
-    with replacing(file) as target:
-        target.write(envelope.octets())
-    cli.output.show({"file": str(file)}, f"your contact is in {file}")
+    hand_out(file, envelope.octets(), {}, f"your contact is in {file}")
 
 
 @app.command("import")

@@ -12,8 +12,8 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.account_claim import claimed, preconfigure
 from meshhw.cli.common import context, verbs
-from meshhw.cli.output import brief_uri
-from meshhw.cli.streams import naming
+from meshhw.cli.output import brief_uri, not_pipe
+from meshhw.cli.streams import ExportFile, hand_out, reading
 
 if TYPE_CHECKING:
     from meshhw.keystore.api import TouchPolicy
@@ -118,26 +118,25 @@ def show(udf: Device = None) -> None:
 
 
 @app.command("export")
-def export(udf: Annotated[str, typer.Argument(metavar="UDF")], file: Path) -> None:
+def export(
+    udf: Annotated[str, typer.Argument(metavar="UDF", help="Its UDF, the beginning of it, or its label.")],
+    file: ExportFile,
+) -> None:
     """Write the signed profile, which is public, to a file."""
-    from meshhw.dare.output import replacing
     from meshhw.managers.host import Host
 
-    cli = context()
-    record = Host(cli.home).profile(udf, "ProfileDevice")
-    with replacing(file) as target:
-        target.write(record.envelope)
-    cli.output.show({"udf": record.udf, "file": str(file)}, f"{record.udf} is in {file}")
+    record = Host(context().home).profile(udf, "ProfileDevice")
+    hand_out(file, record.envelope, {"udf": record.udf}, f"{record.udf} is in {file}")
 
 
 @app.command("verify")
-def verify(file: Path) -> None:
+def verify(file: Annotated[str, typer.Argument(metavar="FILE", help="A profile, or - for stdin.")]) -> None:
     """Check any profile: that its own key signed it, and that its keys are what it calls them."""
     from meshhw.dare.envelope import Envelope
     from meshhw.schema.assertion import open_profile
     from meshhw.schema.profile import Profile
 
-    with naming(str(file)), file.open("rb") as source:
+    with reading(file) as (source, _):
         verified = open_profile(Envelope.parse(source), Profile)
     value = _verified(verified)
     for finding in value["findings"]:
@@ -169,7 +168,7 @@ def request(
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the request goes.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the request goes.", callback=not_pipe)],
     pin: Annotated[
         str | None,
         typer.Option(metavar="SECRET", help="The PIN that an administrator has told (-, @FILE)."),

@@ -73,6 +73,8 @@ def of_usage(error: click.ClickException) -> UsageError:
 def of_system(error: OSError) -> MeshError:
     """What the operating system refused (a missing file, a full disk), as an error with one line."""
     what = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError) and str(error.filename) == "-":
+        return UsageError("this is not read from a pipe", hint="name a file")
     return MeshError(f"{error.filename}: {what}" if error.filename else what)
 
 

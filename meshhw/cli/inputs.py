@@ -29,7 +29,7 @@ def read_octets(name: str | Path, limit: int = MAX_MESSAGE) -> bytes:
 
 def public_key_in(file: str | Path) -> PublicKey:
     """The public key in a key file, or of the private key in it. Raises FormatError, InvalidPublicKey."""
-    from meshhw.dare.keyfile import read_public
+    from meshhw.dare.keyfile import is_private, read_public
     from meshhw.errors import FormatError
     from meshhw.privkeys import public_key_of
 
@@ -37,17 +37,21 @@ def public_key_in(file: str | Path) -> PublicKey:
     try:
         return read_public(data)
     except FormatError:
-        if b"Private" not in data and b"PRIVATE KEY" not in data:
+        if not is_private(data):
             raise
-    return public_key_of(private_key_in(file))
+    return public_key_of(_private_key(data, file))
 
 
 def private_key_in(file: str | Path) -> PrivateKey:
     """The private key in a key file. Raises FormatError; UsageError for a seed, which is many keys."""
+    return _private_key(read_octets(file, _MAX_KEY_FILE), file)
+
+
+def _private_key(data: bytes, file: str | Path) -> PrivateKey:
     from meshhw.dare.keyfile import read_private
     from meshhw.dare.keys import SeedKey
 
-    found = read_private(read_octets(file, _MAX_KEY_FILE))
+    found = read_private(data)
     if isinstance(found, SeedKey):
         raise UsageError(f"{file} holds a seed, not a key", hint="`meshhw device create --from-seed` uses it")
     return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshhw.cli.common import context, verbs
-from meshhw.cli.output import facts, write_file
+from meshhw.cli.output import facts, unless_pipe, write_file
 from meshhw.cli.targets import KeyArgument, OnToken, TokenArgument, announce, having, opened_key, opened_token
 from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 
@@ -25,7 +25,7 @@ Label = Annotated[str, typer.Option(help="A name for the key.")]
 Touch = Annotated[TouchPolicy, typer.Option(help="When the token shall be touched.")]
 Pin = Annotated[PinPolicy, typer.Option("--pin-policy", help="When the PIN shall be asked.")]
 Place = Annotated[str | None, typer.Option(help="Where on the token, in its own words (a slot, a handle).")]
-Out = Annotated[Path | None, typer.Option(help="Write here in place of stdout.")]
+Out = Annotated[Path | None, typer.Option(help="Write here in place of stdout.", callback=unless_pipe)]
 
 
 class Format(StrEnum):

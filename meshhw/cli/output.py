@@ -19,6 +19,7 @@ from meshhw.errors import UsageError
 
 Row = Mapping[str, Any]
 _URIS = ("uri", "key")
+_PIPE = Path("-")
 
 
 @dataclass(slots=True)
@@ -95,8 +96,21 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def unless_pipe(path: Path | None) -> Path | None:
+    """The file that an option names; none for `-`, which is stdout."""
+    return None if path == _PIPE else path
+
+
+def not_pipe(path: Path) -> Path:
+    """The file that an option names. Raises UsageError for `-`, where more than the file's octets is told."""
+    if path == _PIPE:
+        raise UsageError("this is not written to a pipe", hint="name a file")
+    return path
+
+
 def require_place(path: Path) -> None:
     """Raise UsageError where no file can be made, before a command does what it can do only once."""
+    not_pipe(path)
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written: there is no directory {path.parent}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -105,6 +119,7 @@ def require_place(path: Path) -> None:
 
 def write_file(path: Path, octets: bytes) -> None:
     """A file that the person named: whole or not at all, with the modes that other programs would give it."""
+    not_pipe(path)
     if path.exists() and not path.is_file():  # a device or a pipe is written through
         path.write_bytes(octets)
         return

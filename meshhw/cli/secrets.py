@@ -9,6 +9,7 @@ from meshhw.cli.output import say
 from meshhw.errors import UsageError
 
 MAX_LENGTH = 1 << 20
+_GROUP = 4
 
 
 def read_secret(argument: str, what: str = "secret") -> str:
@@ -28,5 +29,14 @@ def read_secret(argument: str, what: str = "secret") -> str:
 
 
 def read_secrets(arguments: list[str], what: str = "secret") -> list[str]:
-    """Several secrets; each `-` or `@FILE` may hold one a line."""
-    return [line for argument in arguments for line in read_secret(argument, what).split()]
+    """Several UDFs that are secret; each `-` or `@FILE` may hold some, one a line, as paper has them: in
+    groups of four with dashes or blanks between.
+    """
+    lines = [line for argument in arguments for line in read_secret(argument, what).splitlines()]
+    return [secret for line in lines for secret in _in_line(line)]
+
+
+def _in_line(line: str) -> list[str]:
+    words = line.split()
+    grouped = all(len(word) <= _GROUP for word in words)
+    return ["-".join(words)] if words and grouped else words

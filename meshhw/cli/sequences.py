@@ -10,6 +10,7 @@ import typer
 from meshhw.cli.common import context
 from meshhw.cli.envelopekeys import KeyFiles, Recipients, open_keys
 from meshhw.cli.heads import Older, remember
+from meshhw.cli.output import unless_pipe
 from meshhw.cli.streams import PIPE, naming, reading, writing
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ def prove(
     *,
     sequence: SequencePath,
     index: Annotated[int, typer.Argument(metavar="INDEX", help="The frame that is proven.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here in place of stdout.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write here in place of stdout.", callback=unless_pipe),
+    ] = None,
 ) -> None:
     """Prove that a sequence's head covers a frame, to whoever trusts the head."""
     from meshhw.cli.output import write_file

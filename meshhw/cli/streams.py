@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+
+import typer
 
 from meshhw.cli.common import context
 from meshhw.errors import FormatError, UsageError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from meshhw.keystore.interaction import Interaction
 
 PIPE = "-"
+ExportFile = Annotated[str, typer.Argument(metavar="FILE", help="Where to write; - is a pipe on stdout.")]
 _TOLD_EVERY = 1 << 22
 
 
@@ -59,6 +62,14 @@ def writing(name: str, *, private: bool = False, sync: bool = False) -> Iterator
             shutil.copyfileobj(kept, target, 1 << 20)
             target.flush()
         context().output.printed = name == PIPE
+
+
+def hand_out(file: str, octets: bytes, value: dict[str, Any], text: str) -> None:
+    """Something public, into a file, of which `value` and `text` tell, or into a pipe for `-`."""
+    with writing(file) as target:
+        target.write(octets)
+    if file != PIPE:
+        context().output.show(value | {"file": file}, text)
 
 
 @contextmanager

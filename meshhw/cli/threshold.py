@@ -12,7 +12,7 @@ import typer
 
 from meshhw.cli import thresholdlife
 from meshhw.cli.common import context, verbs
-from meshhw.cli.output import brief_uri, require_place, write_file
+from meshhw.cli.output import brief_uri, require_place, unless_pipe, write_file
 from meshhw.cli.streams import naming
 from meshhw.cli.thresholdtexts import described, holder_line, load, row, store_of, summary
 
@@ -20,7 +20,10 @@ app = verbs("Keys whose shares live in several tokens and never meet.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The threshold key's name.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Write here.")]
-OutOrPipe = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to stdout.")]
+OutOrPipe = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write here, not to stdout.", callback=unless_pipe),
+]
 On = Annotated[list[str], typer.Option("--on", metavar="TOKEN", help="A token that holds one share. Repeat.")]
 
 

@@ -157,18 +157,25 @@ def sin(
 
 @app.command("parse")
 def parse(
-    udf: Annotated[str, typer.Argument(metavar="UDF", help="The UDF; -, @FILE when it is a secret.")],
+    udf: Annotated[
+        str,
+        typer.Argument(
+            metavar="UDF",
+            help="The UDF, a udf: or mcu: URI, or a strong internet name; -, @FILE when it is a secret.",
+        ),
+    ],
 ) -> None:
-    """What a UDF is: its kind, its canonical form and its precision."""
-    from meshhw.udf.form import UDF
+    """What a UDF is: its kind, its canonical form, its precision, and where it is found if that is told."""
+    from meshhw.udf.locator import locate
 
-    found = UDF.parse(read_secret(udf, "UDF") if udf == "-" or udf.startswith("@") else udf)
+    found, place = locate(read_secret(udf, "UDF") if udf == "-" or udf.startswith("@") else udf.strip())
     value = {
         "udf": found.text,
         "kind": found.kind.name.lower().replace("_", "-"),
         "secret": found.kind.is_secret,
         "bits": 5 * len(found.text.replace("-", "")),
         "compression": found.compression if found.kind.is_digest else None,
+        "at": place or None,
     }
     rows = [f"{name}: {told}" for name, told in value.items() if told is not None]
     context().output.show(value, "\n".join(rows))

@@ -30,6 +30,11 @@ def read_public(octets: bytes) -> PublicKey:
         raise FormatError("this is not a public key file", hint=_HINT) from error
 
 
+def is_private(octets: bytes) -> bool:
+    """Whether a file that holds no public key calls what it holds a private one."""
+    return b"Private" in octets or b"PRIVATE KEY" in octets
+
+
 def read_private(octets: bytes) -> PrivateKey | SeedKey:
     """The private key, or seed, in a file. Encrypted PEM is refused. Raises FormatError."""
     if octets.lstrip().startswith(b"{"):

@@ -36,6 +36,7 @@ from meshhw.udf.key import fingerprint
 
 VERSION = 1
 _LIMIT = 16 << 20
+_FEW = 4
 
 
 class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,11 +185,25 @@ def _on_open_tokens(name: str) -> Iterator[KeyURI]:
             token.close()
     if not found:
         raise KeyNotFound(
-            f"no key is called {name!r}"
-            + (f"; not asked without a PIN: {', '.join(closed)}" if closed else ""),
-            hint="`meshhw token keys TOKEN` lists the keys with their URIs",
+            f"no key is called {name!r}" + (f"; not asked without a PIN: {_few(closed)}" if closed else ""),
+            hint=_hint(name),
         )
     yield from found
+
+
+def _few(labels: list[str]) -> str:
+    """Some of them, each once: a machine may have dozens of tokens."""
+    once = list(dict.fromkeys(labels))
+    rest = len(once) - _FEW
+    return ", ".join(once[:_FEW]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _hint(name: str) -> str:
+    if Path(name).is_file():
+        return (
+            f"keys work in tokens: `meshhw key import {name} --on TOKEN` puts a private key from a file there"
+        )
+    return "`meshhw token keys TOKEN` lists the keys with their URIs"
 
 
 def _is_called(key: Key, name: str) -> bool:

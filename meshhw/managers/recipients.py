@@ -9,10 +9,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import RecipientKey
-from meshhw.dare.keyfile import read_public
-from meshhw.errors import FormatError, KeyNotFound, UsageError
+from meshhw.dare.keyfile import is_private, read_public
+from meshhw.errors import FormatError, KeyNotFound, NotSupported, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers import named
 from meshhw.managers.host import Host
@@ -44,11 +45,23 @@ def _in_file(path: Path) -> RecipientKey:
     if octets.lstrip().startswith((b"[", b'{"DareEnvelope"')):
         return _of_profile(octets)
     try:
-        return RecipientKey(read_public(octets))
+        return RecipientKey(_agreeing(path, read_public(octets)))
     except FormatError as error:
+        if is_private(octets):
+            hint = "give the public key: `openssl pkey -pubout` makes it of a private one in PEM"
+            raise FormatError(f"{path} holds a private key", hint=hint) from error
         raise FormatError(
             f"{path} holds neither a public key nor a profile: {error.message}", hint=error.hint
         ) from error
+
+
+def _agreeing(path: Path, public: PublicKey) -> PublicKey:
+    if not public.algorithm.agrees:
+        raise NotSupported(
+            f"nothing is encrypted to a key of {public.algorithm}, which {path} holds",
+            hint="keys that can agree are of X448, X25519, P-256 and P-384",
+        )
+    return public
 
 
 def _of_profile(octets: bytes) -> RecipientKey:

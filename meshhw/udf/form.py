@@ -12,6 +12,7 @@ DEFAULT_BITS = 140
 MAX_BITS = 440
 MIN_COMPARED_BITS = 100
 _MAX_TEXT = 4096
+_MIN_LETTERS = 4
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -71,8 +72,11 @@ class UDF:
         """Read a presentation; dashes, spaces and case do not matter. Raises InvalidName."""
         if len(text) > _MAX_TEXT:
             raise InvalidName(f"a UDF has at most {_MAX_TEXT} characters")
-        letters = text.replace("-", "").replace(" ", "").upper()
-        if len(letters) < 4 or not set(letters) <= set(ALPHABET):
+        letters = text.replace("-", "").replace(" ", "")
+        letters = (
+            letters.upper() if letters.isascii() else ""
+        )  # some other scripts' letters have A to Z above
+        if len(letters) < _MIN_LETTERS or not set(letters) <= set(ALPHABET):
             raise InvalidName("this is not a UDF", hint="a UDF is letters A to Z and digits 2 to 7 in groups")
         octets = decode_base32(letters)
         whole = not Kind.of(octets[0]).is_digest
@@ -113,14 +117,15 @@ class UDF:
 def present(octets: bytes, bits: int | None = DEFAULT_BITS) -> str:
     """Type octet and data as text: whole with `bits` None, else cut to ceil(bits / 5) characters.
 
-    Raises InvalidName for a precision beyond 440 bits or beyond the data.
+    Raises InvalidName for a precision that is not worth a name, beyond 440 bits, or beyond the data.
     """
     letters = encode_base32(octets)
     if bits is None:
         return group(letters)
-    if not 0 < bits <= min(MAX_BITS, 8 * len(octets)):
+    shown = -(-bits // 5)
+    if shown < _MIN_LETTERS or bits > min(MAX_BITS, 8 * len(octets)):
         raise InvalidName(f"a UDF cannot be shown with {bits} bits")
-    return group(letters[: -(-bits // 5)])
+    return group(letters[:shown])
 
 
 def same_name(a: str, b: str, *, minimum_bits: int = MIN_COMPARED_BITS) -> bool:

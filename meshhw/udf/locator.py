@@ -94,6 +94,24 @@ def parse_connection_uri(uri: str) -> tuple[str, UDF]:
     return f"{user}@{domain}", UDF.parse(secret)
 
 
+def locate(text: str) -> tuple[UDF, str]:
+    """The UDF in any of the forms in which people meet one, and the domain or address that stands with it:
+    the UDF alone, a `udf:` or `mcu:` URI, or a strong internet name. Raises InvalidName.
+    """
+    if text.startswith("udf:"):
+        found = Locator.parse(text)
+        return found.udf, found.domain
+    if text.lower().startswith("mcu:"):
+        address, secret = parse_connection_uri(text)
+        return secret, address
+    if "@" not in text:
+        return UDF.parse(text), ""
+    address, udf = split_strong_name(text)
+    if udf is None:
+        raise InvalidName("no fingerprint is in this address", hint="user@mm--FINGERPRINT.domain")
+    return udf, address
+
+
 def strong_name(address: str, udf: str) -> str:
     """`user@mm--udf.domain`: an address that carries the fingerprint of what must answer to it. Raises
     InvalidName.

@@ -131,6 +131,18 @@ def test_usage(meshhw: Any, files: Path) -> None:
     assert both.returncode == 2
 
 
+def test_keys_that_are_no_recipients_are_told_apart(meshhw: Any, files: Path) -> None:
+    encode = ("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt")
+    signing = LocalKey(PrivateKey(Algorithm.ED25519, bytes(32))).public
+    (files / "signs.json").write_bytes(to_json(public_to_jose(signing)))
+    told = meshhw(*encode, f"{files}/signs.json")
+    assert (told.returncode, "nothing is encrypted to a key of Ed25519" in told.stderr) == (5, True)
+    told = meshhw(*encode, f"{files}/private.json")
+    assert (told.returncode, "holds a private key" in told.stderr) == (6, True)
+    told = meshhw("dare", "list", "-")
+    assert (told.returncode, "not read from a pipe" in told.stderr) == (2, True)
+
+
 def test_legacy_decodes_with_a_warning(meshhw: Any, files: Path) -> None:
     vectors = json.loads((VECTORS / "dare_envelopes.json").read_text())
     vector = next(v for v in vectors if v["id"] == "draft-hallambaker-mesh-dare-12#8")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,13 @@ def test_create_list_show_export_verify_delete(meshhw: Meshhw, pins: dict[str, s
     elsewhere = {"MESHHW_HOME": str(tmp_path / "other")}
     verified = meshhw("device", "verify", str(file), "--json", env=elsewhere)
     assert json.loads(verified.stdout)["udf"] == udf
+    program = f"{sys.executable} -m meshhw device"
+    line = f"{program} export laptop - | {program} verify -"
+    home = os.environ | {"MESHHW_HOME": str(tmp_path / "home")}
+    piped = subprocess.run(["sh", "-c", line], env=home, capture_output=True, text=True, check=False)
+    assert f" {udf} is signed" in piped.stdout, piped.stderr
+    refused = meshhw("device", "request", "alice@example.com", "--out", "-", env=pins)
+    assert (refused.returncode, "pipe" in refused.stderr) == (2, True)
 
     asked = meshhw("device", "delete", udf, env=pins)
     assert asked.returncode != 0

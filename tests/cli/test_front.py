@@ -43,7 +43,12 @@ def test_version_as_text_and_as_json(meshhw) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nonsense",), ("version", "--nonsense"), ("--deadline", "0", "version")]
+    "arguments",
+    [
+        ("nonsense",),
+        ("version", "--nonsense"),
+        *(("--deadline", seconds, "version") for seconds in ("0", "nan", "inf", "1e300")),
+    ],
 )
 def test_a_usage_error_is_one_line_and_a_hint(meshhw, arguments: tuple[str, ...]) -> None:
     done = meshhw(*arguments)

@@ -33,6 +33,7 @@ def test_an_imported_key_signs_as_the_file_did(meshhw, pem, tmp_path: Path) -> N
     private.public_key().verify(base64.b64decode(json.loads(signed.stdout)["signature"]), b"message")
     public = meshhw("key", "public", "old", env=PIN)
     assert serialization.load_pem_public_key(public.stdout.encode()) == private.public_key()
+    assert meshhw("key", "public", "old", "--out", "-", env=PIN).stdout == public.stdout
 
 
 def test_a_key_that_cannot_sign_or_attest_says_so_with_5(meshhw, tmp_path: Path) -> None:
@@ -62,6 +63,12 @@ def test_a_file_without_a_key_is_refused_with_6(meshhw, tmp_path: Path, text: by
     assert "Traceback" not in done.stderr
     if b"{" not in text:
         assert 'hint: key files are plain PEM, or JSON such as {"PrivateKeyECDH"' in done.stderr
+
+
+def test_a_file_in_a_keys_place_is_told_how_it_becomes_a_key(meshhw, pem) -> None:
+    done = meshhw("key", "sign", str(pem[0]), str(pem[0]), env=PIN)
+    assert done.returncode == 3
+    assert f"`meshhw key import {pem[0]} --on TOKEN`" in done.stderr
 
 
 def test_names_that_fit_nothing_or_no_algorithm(meshhw) -> None:

@@ -21,7 +21,9 @@ def test_presentations_of_one_name(text: str) -> None:
     assert udf.octets.hex() == "60c6afb7c0febe04e5ae94e37baa5f1a40"
 
 
-@pytest.mark.parametrize("text", ["", "M", "MDDK-7N6A-1", "MDDK_7N6A", "7777", "É" * 8, "A" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "M", "MDDK-7N6A-1", "MDDK_7N6A", "7777", "É" * 8, "mddk-ſ6a4", "ıaaa", "A" * 5000]
+)
 def test_what_is_not_a_udf(text: str) -> None:
     with pytest.raises(InvalidName):
         UDF.parse(text)
@@ -58,7 +60,7 @@ def test_a_shorter_digest_is_a_prefix() -> None:
     assert same_name("NAAA-AAAA", "naaaaaaa")
 
 
-@pytest.mark.parametrize("bits", [0, -20, 441, 700])
+@pytest.mark.parametrize("bits", [0, -20, 15, 441, 700])
 def test_precision_is_bounded(bits: int) -> None:
     with pytest.raises(InvalidName):
         present(bytes(65), bits)
