@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     if check:
         told = [f"{name} is not current" for name in stale]
         if not quick:
-            told += differences(_reports(arguments), calls="--from" not in arguments)
+            told += differences(_reports(arguments))
         print("".join(f"{line}: run ./dev docs\n" for line in told), end="")
         return 1 if told else 0
     for name in stale:

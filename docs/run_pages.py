@@ -93,8 +93,9 @@ def _compatibility(reports: dict[str, Any]) -> Iterator[str]:
     )
     yield "## Operations\n"
     yield _prose(
-        "Milliseconds and calls (C_* functions, APDUs, TPM commands) of one warm operation. Latencies are of "
-        "one run on one machine; only they may differ from run to run."
+        "Milliseconds of one warm operation, and the calls that it takes: C_* functions through PKCS#11, "
+        "APDUs to PIV cards, CTAP or TPM commands; a vault is read, not called. Latencies are of one run on "
+        "one machine; only they may differ from run to run."
     )
     yield from operations({TITLES[name]: report for name, report in reports.items()})
     yield "\n## Promises\n"
@@ -111,7 +112,7 @@ def operations(reports: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for title, report in reports.items():
         for row in report["measurements"]:
-            calls = "" if row["calls"] is None else row["calls"]
+            calls = "-" if row["calls"] is None else row["calls"]
             cells = (title, row["algorithm"], row["operation"], row["tier"])
             yield f"| {' | '.join(cells)} | {row['seconds'] * 1000:.2f} | {calls} |"
 

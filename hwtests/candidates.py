@@ -1,4 +1,4 @@
-"""The tokens that the conformance suite asks, each open, with the counter of its calls."""
+"""The tokens that the conformance suite asks, each open, with what counts its calls beside its driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from meshhw_pkcs11.cryptoki import CryptokiError
 from meshhw_pkcs11.library import loaded
 
 from meshhw.algorithms import Algorithm, Operation
-from meshhw.conformance.model import Counter
 from meshhw.keystore.api import Attests, Generates, KeySpec, OpenOptions, PinPolicy, Token
 from meshhw.keystore.home import VARIABLE
 from meshhw.keystore.interaction import PinKind, Scripted
@@ -35,10 +34,10 @@ CERTIFIED = (("9a", Operation.SIGN, 0x5FC105), ("9d", Operation.AGREE, 0x5FC10B)
 
 @dataclass(frozen=True)
 class Candidate:
-    """An open token, and how many calls it has had so far, where the lab counts them."""
+    """An open token, and how many calls it has had so far where the lab counts them too, below the driver."""
 
     token: Token
-    counter: Counter | None = None
+    counter: Callable[[], int] | None = None
 
 
 def _software(request: pytest.FixtureRequest) -> Candidate:
@@ -83,7 +82,8 @@ def _ctap(request: pytest.FixtureRequest) -> Candidate:
     request.getfixturevalue("monkeypatch").setenv(VARIABLE, str(home))
     virtual = request.getfixturevalue("ctap_card")
     virtual.set_pin(PIN)
-    return Candidate(virtual.open(OpenOptions(Scripted({PinKind.USER: PIN}))), lambda: len(virtual.card.log))
+    person = Scripted({PinKind.USER: PIN})
+    return Candidate(virtual.open(OpenOptions(person)), lambda: len(virtual.card.commands))
 
 
 def _piv(personality: str) -> Callable[[pytest.FixtureRequest], Candidate]:
@@ -129,7 +129,7 @@ def _over_card(name: str) -> Callable[[pytest.FixtureRequest], Candidate]:
         native.close()
         uri = TokenURI.make("pkcs11", {"module-path": str(found)})
         request.addfinalizer(partial(_let_go, str(found)))
-        return Candidate(open_token(uri, OpenOptions(person)), virtual.card.count)
+        return Candidate(open_token(uri, OpenOptions(person)))
 
     return candidate
 

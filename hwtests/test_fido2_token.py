@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,7 @@ from meshhw.keystore.api import (
     Signs,
     Token,
 )
+from meshhw.keystore.home import VARIABLE
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.presence import PresenceProof, verify_presence
 from meshhw.keystore.uri import KeyURI, TokenURI
@@ -82,6 +87,20 @@ def test_every_promise_that_applies_is_kept(
         set_pin(virtual, open_token)
     report = check_token(open_token(virtual))
     assert report.broken == []
+
+
+def test_the_table_of_its_check_tells_how_many_commands_an_unsealing_takes(
+    ctap_card: VirtualCtapToken, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "meshhw", "token", "check", str(ctap_card.uri)]
+    environment = os.environ | {VARIABLE: str(tmp_path / "home")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    head, row = done.stdout.splitlines()[-2:]
+    assert head.split() == ["algorithm", "operation", "tier", "ms", "calls"]
+    found = re.fullmatch(r"sealed secret +unwrap +sealed +\d+\.\d\d +(\d)", row)
+    assert found
+    assert 2 <= int(found[1]) <= 6  # whose it is, a key agreed on, the assertion, and what a PIN adds
 
 
 def test_two_of_one_model_are_told_apart_by_their_place(

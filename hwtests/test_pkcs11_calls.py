@@ -13,6 +13,7 @@ from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import SequenceWriter, create
+from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import KeySpec
 from meshhw.lab import shim
 from meshhw.lab.pkcs11_token import Pkcs11Token
@@ -59,6 +60,47 @@ def test_a_warm_agreement_takes_six_calls_and_leaves_nothing(
     assert sum(calls.values()) <= 6, calls
     assert calls["C_DestroyObject"] == calls["C_DeriveKey"] == 1
     token.close()
+
+
+def test_the_driver_counts_what_the_module_counts(troubled_softhsm: Troubled) -> None:
+    token: Any = troubled_softhsm[0].open()
+    key = token.generate(KeySpec(Algorithm.P256))
+    key.sign(b"warm")
+    with control(troubled_softhsm[0]).counted() as calls:
+        told = token.count_calls(lambda: (key.sign(b"message"), token.keys()))
+    assert told == sum(calls.values()) > 3
+    with pytest.raises(ZeroDivisionError):
+        token.count_calls(lambda: 1 // 0)
+    with control(troubled_softhsm[0]).counted() as calls:
+        key.sign(b"message")  # the module's own functions are in their places again
+    assert token.count_calls(lambda: None) == 0
+    assert sum(calls.values()) == 3
+    token.close()
+
+
+def test_calls_of_a_read_only_list_are_counted(softhsm_token: Pkcs11Token) -> None:
+    """SoftHSM's own list lies in memory that is closed to writing after it was loaded."""
+    token: Any = softhsm_token.open()
+    key = token.generate(KeySpec(Algorithm.P256))
+    key.sign(b"warm")
+    told = [token.count_calls(lambda: key.sign(b"message")) for _ in range(2)]
+    assert told == [3, 3]
+    token.close()
+
+
+def test_a_module_that_hangs_while_it_is_counted_keeps_its_deadline(troubled_softhsm: Troubled) -> None:
+    lab, trouble = troubled_softhsm
+    token: Any = lab.open(deadline=2.0)
+    key = token.generate(KeySpec(Algorithm.P256))
+    key.sign(b"warm")
+    trouble.hang("C_Sign")
+    with pytest.raises(OperationTimeout):
+        token.count_calls(lambda: key.sign(b"message"))
+    trouble.clear()
+    token.close()
+    again: Any = lab.open()
+    assert again.count_calls(lambda: again.key(key.uri).sign(b"message")) > 3
+    again.close()
 
 
 def test_a_cold_signature(troubled_softhsm: Troubled) -> None:

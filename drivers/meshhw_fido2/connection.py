@@ -14,6 +14,7 @@ from fido2.ctap2.base import Ctap2
 
 from meshhw.errors import TokenFault, TokenRemoved, WireCode
 from meshhw.keystore.deadline import Limit
+from meshhw.keystore.tally import Tally
 from meshhw_fido2 import transport
 from meshhw_fido2.errors import BROKEN_ANSWERS, LOST, fold
 from meshhw_fido2.transport import Place
@@ -31,8 +32,9 @@ _CANCELLED, _TIMED_OUT = bytes([CtapError.ERR.KEEPALIVE_CANCEL]), bytes([CtapErr
 class Bounded(CtapDevice):
     """A device whose calls end within a limit: one that waits for a touch is told to stop, then given up."""
 
-    def __init__(self, device: CtapDevice, limit: Limit, seconds: float | None) -> None:
+    def __init__(self, device: CtapDevice, limit: Limit, seconds: float | None, commands: Tally) -> None:
         self.device = device
+        self._commands = commands
         self._limit = limit
         self._seconds = seconds
 
@@ -47,6 +49,7 @@ class Bounded(CtapDevice):
         event: threading.Event | None = None,
         on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
+        self._commands.note()
         if self._seconds is None:
             return self.device.call(cmd, data, event, on_keepalive)
         stop = event or threading.Event()
@@ -99,6 +102,7 @@ class Connection:
         self._ctap: Ctap2 | None = None
         self._process = os.getpid()
         self.on_loss: list[Callable[[], None]] = []
+        self.commands = Tally()
         self.lock = threading.RLock()
 
     def run(self, work: Callable[[Ctap2], T]) -> T:
@@ -177,7 +181,7 @@ class Connection:
             raise TokenRemoved("the authenticator was removed")
         if self._device is None:
             device = self._limit.run(partial(self._opened, self._place))
-            self._device = Bounded(device, self._limit, self._seconds)
+            self._device = Bounded(device, self._limit, self._seconds, self.commands)
         self._device.begin()
         if self._ctap is None:
             self._ctap = Ctap2(self._device)

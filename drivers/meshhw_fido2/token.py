@@ -71,6 +71,10 @@ class Fido2Token:
             raise Ambiguous(f"{self._info.label} has {len(found)} credentials", candidates=candidates)
         return found[0]
 
+    def count_calls(self, work: Callable[[], object]) -> int:
+        """How many CTAP commands this token sends while `work` runs."""
+        return self._connection.commands.during(work)
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """No other thread comes between; each use wants its touch all the same."""

@@ -13,6 +13,7 @@ from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no 
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
 
+from meshhw.keystore.tally import Tally
 from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import CARD_GONE, RESET_CARD, SHARING_VIOLATION, PcscFault, name_of
 from meshhw_piv.instructions import AUTHENTICATE, GENERATE, GET_DATA
@@ -96,6 +97,7 @@ class Connection(SmartCardConnection):
     def __init__(self, reader: str) -> None:
         """Connect, waiting a bounded time for a program that holds the card alone. Raises PcscFault."""
         self.reader = reader
+        self.apdus = Tally()
         self._context = Context()
         self._card = 0
         self._left = False
@@ -163,6 +165,7 @@ class Connection(SmartCardConnection):
         return apdu + b"\0" if short and self._protocol == scard.SCARD_PROTOCOL_T1 else apdu
 
     def _transmit(self, apdu: bytes) -> tuple[bytes, int]:
+        self.apdus.note()
         result, answer = scard.SCardTransmit(self._card, _PROTOCOLS[self._protocol], list(apdu))
         check(result)
         octets = bytes(octet & 0xFF for octet in answer)

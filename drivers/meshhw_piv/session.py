@@ -53,6 +53,8 @@ class CardSession:
         self.identity = identity
         self.options = options
         self.protocol = SmartCardProtocol(connection)
+        self.apdus = connection.apdus
+        """What was sent to the card, also over connections that follow this one."""
         self.pin: str | None = None
         self.verified = False
         self.managed = False
@@ -278,6 +280,7 @@ class CardSession:
 
     def _adopt(self, identity: Identity, connection: Connection) -> None:
         self._connection, self._inside = connection, True
+        connection.apdus = self.apdus
         self.protocol = SmartCardProtocol(connection)
         self.protocol.configure(identity.version)
         self._check(identity)

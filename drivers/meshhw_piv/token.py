@@ -67,6 +67,10 @@ class PivToken:
         """The key in the slot that a URI names. Raises KeyNotFound."""
         return handle(self._session, self._login, self._session.run("read a key", lambda: self._read(uri)))
 
+    def count_calls(self, work: Callable[[], object]) -> int:
+        """How many APDUs this token sends to the card while `work` runs."""
+        return self._session.apdus.during(work)
+
     def hold(self) -> AbstractContextManager[None]:
         """One transaction and one PIN."""
         return self._session.hold()

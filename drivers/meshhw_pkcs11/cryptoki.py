@@ -2,7 +2,7 @@
 
 python-pkcs11 does the work of the driver; this is the part that it has no call for: C_Initialize with
 arguments (it passes NULL, under which modules run without locks), C_InitToken, and a fresh start after fork.
-Structures and the order of functions follow PKCS#11 v2.40, section 3 and `pkcs11f.h`.
+Structures follow PKCS#11 v2.40, section 3.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from meshhw.errors import DriverUnavailable
+from meshhw_pkcs11.functionlist import FunctionList
 
 CKR_OK = 0
 CKR_CRYPTOKI_NOT_INITIALIZED = 0x190
@@ -24,56 +25,7 @@ CKF_OS_LOCKING_OK = 2
 CKF_RW_SERIAL_SESSION = 2 | 4
 CKU_SO = 0
 
-# The first functions of CK_FUNCTION_LIST in their order; only those up to the last one called here.
-_FUNCTIONS = (
-    "C_Initialize",
-    "C_Finalize",
-    "C_GetInfo",
-    "C_GetFunctionList",
-    "C_GetSlotList",
-    "C_GetSlotInfo",
-    "C_GetTokenInfo",
-    "C_GetMechanismList",
-    "C_GetMechanismInfo",
-    "C_InitToken",
-    "C_InitPIN",
-    "C_SetPIN",
-    "C_OpenSession",
-    "C_CloseSession",
-    "C_CloseAllSessions",
-    "C_GetSessionInfo",
-    "C_GetOperationState",
-    "C_SetOperationState",
-    "C_Login",
-    "C_Logout",
-    "C_CreateObject",
-    "C_CopyObject",
-    "C_DestroyObject",
-    "C_GetObjectSize",
-    "C_GetAttributeValue",
-    "C_SetAttributeValue",
-    "C_FindObjectsInit",
-    "C_FindObjects",
-    "C_FindObjectsFinal",
-    "C_EncryptInit",
-    "C_Encrypt",
-    "C_EncryptUpdate",
-    "C_EncryptFinal",
-    "C_DecryptInit",
-    "C_Decrypt",
-    "C_DecryptUpdate",
-    "C_DecryptFinal",
-    "C_DigestInit",
-    "C_Digest",
-    "C_DigestUpdate",
-    "C_DigestKey",
-    "C_DigestFinal",
-    "C_SignInit",
-    "C_Sign",
-)
-_VERSION_SIZE = ctypes.sizeof(ctypes.c_void_p)  # CK_VERSION, padded to the pointers that follow it
 _ULONG = ctypes.c_ulong
-_FUNCTION = ctypes.CFUNCTYPE(_ULONG)
 _INITIALIZE = ctypes.CFUNCTYPE(_ULONG, ctypes.c_void_p)
 
 
@@ -131,16 +83,17 @@ class Module:
         )
         try:
             self._library = ctypes.CDLL(path, _binding())
-            self._list = ctypes.c_void_p()
-            code = self._library.C_GetFunctionList(ctypes.byref(self._list))
+            address = ctypes.c_void_p()
+            code = self._library.C_GetFunctionList(ctypes.byref(address))
         except (OSError, AttributeError) as error:
             raise _unusable(path) from error
-        if code != CKR_OK or not self._list.value:
+        if code != CKR_OK or not address.value:
             raise _unusable(path)
+        self.functions = FunctionList(address.value)
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the module. Raises CryptokiError for everything but CKR_OK."""
-        code = _FUNCTION(self._entry(name).value or 0)(*arguments)
+        code = self.functions.call(name, *arguments)
         if code != CKR_OK:
             raise CryptokiError(name, code)
 
@@ -171,14 +124,8 @@ class Module:
         A wrapper that insists on calling it itself, without arguments, is created under this.
         """
         nothing = _INITIALIZE(lambda _arguments: CKR_OK)
-        entry = self._entry("C_Initialize")
-        original = entry.value
-        with _writable(ctypes.addressof(entry)):
-            entry.value = ctypes.cast(nothing, ctypes.c_void_p).value
-            try:
-                yield
-            finally:
-                entry.value = original
+        with self.functions.replaced({"C_Initialize": nothing}):
+            yield
 
     def slots(self, *, with_token: bool = True) -> list[int]:
         """C_GetSlotList."""
@@ -204,10 +151,6 @@ class Module:
             yield handle
         finally:
             self.call("C_CloseSession", handle)
-
-    def _entry(self, name: str) -> ctypes.c_void_p:
-        offset = _VERSION_SIZE + _FUNCTIONS.index(name) * ctypes.sizeof(ctypes.c_void_p)
-        return ctypes.c_void_p.from_address((self._list.value or 0) + offset)
 
 
 def _binding() -> int:
@@ -256,26 +199,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextmanager
-def _writable(address: int) -> Iterator[None]:
-    """Some modules keep their function list in read-only memory; open its page for the time being."""
-    if _protection(address) != "r--":
-        yield
-        return
-    page = os.sysconf("SC_PAGE_SIZE")
-    start, libc = ctypes.c_void_p(address - address % page), ctypes.CDLL(None)
-    libc.mprotect(start, ctypes.c_size_t(page), 3)
-    try:
-        yield
-    finally:
-        libc.mprotect(start, ctypes.c_size_t(page), 1)
-
-
-def _protection(address: int) -> str:
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        first, last = (int(number, 16) for number in line.split()[0].split("-"))
-        if first <= address < last:
-            return line.split()[1][:3]
-    return ""

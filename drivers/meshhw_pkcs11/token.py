@@ -106,6 +106,10 @@ class Pkcs11Token:
         """The key's flags, and what the token answers to an attempt to read it."""
         return self.session.run(lambda session: _protection(self._object(session, key)))
 
+    def count_calls(self, work: Callable[[], object]) -> int:
+        """How many functions of the token's module this process calls while `work` runs."""
+        return self.session.found.library.module.functions.counted(work)
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """One login for a batch."""

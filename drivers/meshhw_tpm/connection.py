@@ -15,6 +15,7 @@ from weakref import WeakSet
 from meshhw import files
 from meshhw.errors import MeshError, TokenFull, TokenRemoved
 from meshhw.keystore.deadline import Limit
+from meshhw.keystore.tally import Tally
 from meshhw_tpm import errors
 from meshhw_tpm.context import Context
 from meshhw_tpm.identity import mismatch
@@ -41,6 +42,7 @@ class Connection:
         self.expected = expected
         self.owner_auth = b""
         self.lock_directory: Path | None = None
+        self.commands = Tally()
         self._sessions = sessions
         self._limit = Limit(f"the TPM at {tcti}", deadline)
         self._turn = threading.Lock()
@@ -152,7 +154,7 @@ class Connection:
         return errors.fold(rc)
 
     def _connect(self) -> Context:
-        context = Context(self.tcti, self._sessions, self._pending)
+        context = Context(self.tcti, self._sessions, self._pending, self.commands)
         context.owner_auth = self.owner_auth
         try:
             name = context.open_primary(self.expected)

@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from meshhw.errors import TokenFull
+from meshhw.keystore.tally import Tally
 from meshhw.keystore.tpm_public import parse_public
 from meshhw_tpm import templates
+from meshhw_tpm.counting import Counted
 from meshhw_tpm.errors import BAD_AUTH, tpm_code
 from meshhw_tpm.tss import Handle, Structure, tss
 
@@ -29,10 +31,11 @@ _SESSION = b"session"  # stands in `pending` for one of unknown handle
 class Context:
     """What is open now. Not usable from several threads at once; `Connection` sees to that."""
 
-    def __init__(self, tcti: str, sessions: bool, pending: set[bytes]) -> None:
-        """Connect. `pending` are names of objects that may have been left in the TPM by lost answers."""
+    def __init__(self, tcti: str, sessions: bool, pending: set[bytes], commands: Tally) -> None:
+        """Connect. `pending` are names of objects that may have been left in the TPM by lost answers;
+        `commands` counts what is sent."""
         self.tss = tss()
-        self.esapi = self.tss.ESAPI(tcti)
+        self.esapi = Counted(self.tss.ESAPI(tcti), commands)
         self.sessions = sessions
         self.pending = pending
         self.broken = False

@@ -84,6 +84,10 @@ class TpmToken:
             raise KeyNotFound(f"the TPM has no usable key {uri}")
         return found
 
+    def count_calls(self, work: Callable[[], object]) -> int:
+        """How many commands this token's connection sends while `work` runs."""
+        return self._connection.commands.during(work)
+
     def hold(self) -> AbstractContextManager[None]:
         """TPMs have no transactions; PINs are kept anyway."""
         return nullcontext()

@@ -61,9 +61,10 @@ def as_text(report: Report) -> str:
         kept = [verdict.subject for verdict in verdicts if verdict.outcome is Outcome.KEPT]
         if kept:
             lines.append(f"kept    {promise} ({', '.join(kept)})")
-    lines += ["", f"{'algorithm':<10}{'operation':<13}{'tier':<10}{'ms':>9}"]
+    lines += ["", f"{'algorithm':<15}{'operation':<13}{'tier':<10}{'ms':>9}{'calls':>7}"]
     lines += [
-        f"{row.algorithm:<10}{row.operation:<13}{row.tier:<10}{row.seconds * 1000:>9.2f}"
+        f"{row.algorithm:<15}{row.operation:<13}{row.tier:<10}{row.seconds * 1000:>9.2f}"
+        f"{'-' if row.calls is None else row.calls:>7}"
         for row in report.measurements
     ]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from meshhw.keystore.api import (
 
 _P = TypeVar("_P")
 MESSAGE = b"what is signed must be what was meant"
+PADDINGS = ("oaep-sha256", "oaep-sha1")
 
 
 def confined(subject: Subject, algorithm: Algorithm) -> None:
@@ -124,7 +125,7 @@ def decrypts(subject: Subject, algorithm: Algorithm) -> None:
     tried: list[str] = []
     with subject.generated(algorithm, Operation.DECRYPT) as key:
         holder = _with(key, Decrypts)
-        for name in ("oaep-sha256", "oaep-sha1"):
+        for name in PADDINGS:
             try:
                 if holder.decrypt(independent.encrypt(key.public, MESSAGE, name), name) != MESSAGE:
                     raise Broken(f"{name}: another plaintext")

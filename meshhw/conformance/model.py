@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from meshhw.algorithms import Algorithm, Operation, Tier
+from meshhw.algorithms import Operation, Tier
 from meshhw.keystore.api import TokenInfo
+
+SEALED = "sealed secret"
 
 
 class Outcome(StrEnum):
@@ -52,9 +54,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Median seconds of one warm operation, and the calls it took where they were counted."""
+    """Median seconds of one warm operation, and the calls it took where the token counts them."""
 
-    algorithm: Algorithm
+    algorithm: str
+    """Of the key; SEALED where the token opens what it sealed."""
     operation: Operation
     tier: Tier
     seconds: float
@@ -74,6 +77,10 @@ class Report:
         """The promises that do not hold; an empty list is what one hopes for."""
         return [verdict for verdict in self.verdicts if verdict.outcome is Outcome.BROKEN]
 
+    def keeps(self, promise: Promise) -> bool:
+        """Whether a promise about the token as a whole was kept."""
+        return any(one.promise is promise and one.outcome is Outcome.KEPT for one in self.verdicts)
+
     def json(self) -> Mapping[str, object]:
         """The report as plain values."""
         return {
@@ -92,7 +99,7 @@ class Report:
             ],
             "measurements": [
                 {
-                    "algorithm": measured.algorithm.value,
+                    "algorithm": measured.algorithm,
                     "operation": measured.operation.value,
                     "tier": measured.tier.value,
                     "seconds": measured.seconds,
@@ -109,7 +116,3 @@ class Broken(Exception):
 
 class NotApplicable(Exception):
     """Raised inside a check: the token does not have what the promise is about."""
-
-
-Counter = Callable[[], int]
-"""Total calls to the token so far (C_* calls, APDUs, TPM commands), where the laboratory counts them."""

@@ -7,10 +7,9 @@ from functools import partial
 
 from meshhw.algorithms import Algorithm
 from meshhw.conformance import key_checks, token_checks
-from meshhw.conformance.measure import measure
+from meshhw.conformance.measure import measure, measure_unsealing
 from meshhw.conformance.model import (
     Broken,
-    Counter,
     NotApplicable,
     Outcome,
     Promise,
@@ -50,7 +49,6 @@ def check_token(
     token: Token,
     *,
     wipe: bool = False,
-    counter: Counter | None = None,
     progress: Callable[[str], None] = lambda _: None,
     again: Callable[[OpenOptions], Token] | None = None,
 ) -> Report:
@@ -69,7 +67,10 @@ def check_token(
                 report.verdicts.append(_verdict(promise, name, check))
             for algorithm in subject.capabilities.algorithms():
                 progress(f"{algorithm}: latency")
-                report.measurements += measure(subject, algorithm, counter)
+                report.measurements += measure(subject, algorithm)
+            if report.keeps(Promise.SEALS):
+                progress("sealed secrets: latency")
+                report.measurements += measure_unsealing(subject)
     finally:
         subject.clear()
     if wipe:  # outside the transaction: the check opens the token a second time

@@ -8,7 +8,7 @@ the method. There is no way to read a private key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -415,6 +415,16 @@ class TellsMore(Protocol):
 
     def details(self) -> Mapping[str, str | int]:
         """Facts by name, for a person to read; none of them asks for a PIN."""
+        ...
+
+
+@runtime_checkable
+class CountsCalls(Protocol):
+    """Tokens that tell what an operation costs: the calls of their own interface that it takes."""
+
+    def count_calls(self, work: Callable[[], object]) -> int:
+        """How many C_* functions, APDUs, CTAP or TPM commands this process has the token do while `work`
+        runs. Raises what `work` raises."""
         ...
 
 

@@ -17,7 +17,7 @@ def test_a_vault_keeps_its_word(meshhw, tmp_path: Path) -> None:
     assert told == json.loads(report.read_text())
     outcomes = {verdict["outcome"] for verdict in told["verdicts"]}
     assert outcomes == {"kept", "does not apply"}
-    assert {row["tier"] for row in told["measurements"]} == {"software"}
+    assert {(row["tier"], row["calls"]) for row in told["measurements"]} == {("software", None)}
 
 
 def test_without_a_passphrase_nothing_is_checked(meshhw) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meshhw.conformance.model import Outcome, Promise
+from meshhw.conformance.model import SEALED, Outcome, Promise
 from meshhw.conformance.run import check_token
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
@@ -27,4 +27,5 @@ def test_a_vault_keeps_its_promises(tmp_path: Path) -> None:
         Promise.ATTESTS,
         Promise.DECRYPTS,
     }
-    assert {measured.algorithm for measured in report.measurements} == set(token.capabilities().algorithms())
+    measured = {row.algorithm for row in report.measurements}
+    assert measured == {*token.capabilities().algorithms(), SEALED}
