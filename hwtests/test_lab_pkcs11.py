@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,32 @@ def test_one_process_works_with_one_softhsm_directory(softhsm_token: Pkcs11Token
     with SoftHSM(tmp_path) as other, pytest.raises(StateError):
         other.add("elsewhere")
     assert softhsm_token.label in labels(cryptoki.load(softhsm_token.module_path))
+
+
+LATE = """
+from pathlib import Path
+import sys
+from meshhw_pkcs11 import cryptoki
+from meshhw.lab.softhsm import SoftHSM
+
+with SoftHSM(Path(sys.argv[1])) as lab:
+    module = cryptoki.load(lab.module_path)
+    before = len(module.slots())
+    lab.add("late")
+    print(before, [bytes(module.token_info(slot).label).strip() for slot in module.slots()][:-1])
+"""
+
+
+def test_softhsm_started_before_with_other_tokens_works_with_these(
+    softhsm_token: Pkcs11Token, tmp_path: Path
+) -> None:
+    """As when a look for any token, in the same process, came before the lab."""
+    command, env = [sys.executable, "-c", LATE, str(tmp_path / "mine")], os.environ | softhsm_token.env
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    others, _, ours = done.stdout.partition(" ")
+    assert int(others) > 1
+    assert ours == "[b'late']\n"
+    assert len(list((tmp_path / "mine" / "tokens").iterdir())) == 1
 
 
 def test_the_softhsm_directory_is_private_and_goes_at_the_end() -> None:

@@ -82,9 +82,12 @@ class SoftHSM:
                 f"this process works with the SoftHSM tokens in {SoftHSM._here} already",
                 hint="add tokens to that directory, or use another process",
             )
-        SoftHSM._here = self.directory
+        first, SoftHSM._here = SoftHSM._here is None, self.directory
         os.environ["SOFTHSM2_CONF"] = str(self.configuration)
-        return cryptoki.load(self.module_path)
+        module = cryptoki.load(self.module_path)
+        if first:  # a look for any token may have started it before, with the machine's own tokens
+            module.restart()
+        return module
 
 
 def _module_path() -> str:
