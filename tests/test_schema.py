@@ -25,7 +25,7 @@ VECTORS = Path(__file__).parent / "vectors"
 EXTENSIONS = {
     "ActivationCommon": {"PreviousEncryptions"},
     "ActivationEntry": {"Epoch"},
-    "CatalogedDevice": {"EnvelopedStoreEpochs", "Proof"},
+    "CatalogedDevice": {"EnvelopedStoreEpochs", "EnvelopedThresholdDescriptors", "Proof"},
     "KeyData": {"Beside", "Mode", "Attestation", "AttestationFormat"},
     "Profile": {"Suite", "Version"},
     "ProfileAccount": {

@@ -43,7 +43,8 @@ def connect(
         str | None,
         typer.Option(
             metavar="R,...",
-            help="super, admin, device, message, web, developer. Default: those of the PIN, else message.",
+            help="super, admin, device, message, web, developer, threshold. "
+            "Default: those of the PIN, else message.",
         ),
     ] = None,
     witness: Annotated[
@@ -52,6 +53,14 @@ def connect(
     name: Annotated[
         str | None, typer.Option(help="What the account's catalogs call the device, on every device.")
     ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="With the role threshold: a threshold key whose holders it may ask. Repeat. "
+            "Default: the account's own, of its root, administrators and groups.",
+        ),
+    ] = None,
     root_on: RootOn = None,
     reject: Annotated[bool, typer.Option("--reject", help="Answer with a refusal.")] = False,
     account: Account = None,
@@ -59,11 +68,13 @@ def connect(
     """Connect a device that has asked: check it, grant it roles, write the answer for it."""
     from meshhw.cli.inputs import read_octets
     from meshhw.dare.output import replacing
+    from meshhw.errors import UsageError
     from meshhw.managers.account.authority import authority
     from meshhw.managers.account.connect import OPENINGS, SIGNATURES, Connector
     from meshhw.managers.account.request import read_request
     from meshhw.managers.account.rights import rights_of
     from meshhw.managers.host import Host
+    from meshhw.managers.threshold.signer import PREFIX
 
     cli = context()
     host = Host(cli.home)
@@ -83,6 +94,8 @@ def connect(
     else:
         by_pin = roles is None and request.message.pin_id is not None
         rights = None if by_pin else rights_of([role for role in (roles or "message").split(",") if role])
+        if threshold and rights is not None and not rights.shares:
+            raise UsageError("--threshold is for the role threshold", hint="add it to --roles")
         tell_judged(connector.judged(request))
         if not by_pin:
             _compare(request, witness)
@@ -91,7 +104,8 @@ def connect(
         announce(found, SIGNATURES, root=root, by_root=by_root, openings=OPENINGS)
         if by_pin:
             cli.output.note("and 1 by the root key if the PIN makes an administrator")
-        connector.connect(request, rights, name=name, root_on=root, deliver=deliver)
+        shared = [item.removeprefix(PREFIX) for item in threshold or []]
+        connector.connect(request, rights, name=name, root_on=root, holders_of=shared, deliver=deliver)
     value = {"device": request.udf, "roles": granted, "file": str(out)}
     done = "refused" if reject else f"connected as {', '.join(granted)}"
     cli.output.show(value, f"{request.udf} is {done}; the answer is in {out}")

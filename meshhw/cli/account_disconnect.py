@@ -49,10 +49,11 @@ def disconnect(
     journal = making(found, lost, held, token_named(root_on))
     commit(found, journal)
     apply(found, journal)
+    note_still_listed(lost, journal.still_listed)
     for line in lost.still_reads:
         cli.output.note(f"it may still read {line}")
     cli.output.note("until a device has its update, it still takes what the lost one signs")
-    value = _told(found, lost, write_updates(found.udf, journal.updates, out))
+    value = _told(found, lost, write_updates(found.udf, journal.updates, out), journal.still_listed)
     count = len(journal.updates)
     cli.output.show(
         value, f"{value['device']} is disconnected; {count} update{'s' if count != 1 else ''} to be brought"
@@ -64,7 +65,22 @@ def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
     output = context().output
     name = lost.entry.local_name or lost.udf
     output.note(f"{name} is connected as {', '.join(lost.rights.roles)}; case: {lost.case}")
+    if lost.lists:
+        output.note(f"it is taken out of the threshold keys that list it: {', '.join(lost.lists)}")
     announce(found, lost.signatures, root=root_on, by_root=lost.needs_root)
+
+
+def note_still_listed(lost: Lost, names: dict[str, str]) -> None:
+    """Which threshold keys' holders the lost device may still ask, and what ends that."""
+    from meshhw.managers.account.listing import device_key
+    from meshhw.udf import fingerprint
+
+    own = device_key(lost.entry)
+    for name, reason in names.items():
+        context().output.note(
+            f"the threshold key {name} still lists it: {reason}; where it can be signed, "
+            f"`meshhw threshold device {name} --remove {fingerprint(own) if own else lost.udf}`"
+        )
 
 
 def write_updates(account: str, updates: dict[str, bytes], out: Path | None) -> list[str]:
@@ -94,13 +110,15 @@ def described(lost: Lost) -> dict[str, Any]:
     return {"stores": stores, "letters": lost.letters}
 
 
-def _told(found: Authority, lost: Lost, updates: list[str]) -> dict[str, Any]:
+def _told(found: Authority, lost: Lost, updates: list[str], still_listed: dict[str, str]) -> dict[str, Any]:
     return {
         "device": lost.entry.local_name or lost.udf,
         "udf": lost.udf,
         "version": found.profile.version,
         "administrator_removed": lost.administrator is not None,
         "rekeyed": sorted(lost.rights.stores),
+        "threshold_keys": [name for name in lost.lists if name not in still_listed],
+        "still_listed": still_listed,
         "still_reads": described(lost),
         "updates": updates,
     }

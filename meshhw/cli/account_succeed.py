@@ -10,7 +10,7 @@ import typer
 from meshhw.algorithms import Suite
 from meshhw.cli.account_devices import Account, RootOn, going_on, token_named
 from meshhw.cli.account_devices import announce as announce_signatures
-from meshhw.cli.account_disconnect import described, write_updates
+from meshhw.cli.account_disconnect import described, note_still_listed, write_updates
 from meshhw.cli.common import context
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def succeed(
     from meshhw.cli.account import announce, manager
     from meshhw.keystore.registry import find_token
     from meshhw.managers.account.authority import authority
+    from meshhw.managers.account.listing import take_out
     from meshhw.managers.account.succeeding import Succession, still_reads
     from meshhw.managers.account.updates import pending_updates
     from meshhw.managers.host import Host
@@ -71,6 +72,8 @@ def succeed(
         announce_signatures(found, 1, root=token_named(root_on), by_root=True)
         _tell(passing)
         cli.require_consent(f"Replace {passing.address} ({found.udf}) by a new account?")
+        for item in passing.lost:
+            note_still_listed(item, take_out(found.host, item.entry, cli.open_options))
         record = accounts.create(new)
     for line in still_reads(passing):
         cli.output.note(f"the lost device may still read {line}")

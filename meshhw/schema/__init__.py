@@ -17,6 +17,7 @@ from meshhw.schema import (
     roots,
     succession,
     sync,
+    threshold,
 )
 from meshhw.schema.codec import (
     decode,
@@ -52,6 +53,7 @@ __all__ = [
     "roots",
     "succession",
     "sync",
+    "threshold",
     "to_members",
     "to_tagged",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from meshhw.schema.contact import Contact
     from meshhw.schema.key import KeyData
     from meshhw.schema.profile import ProfileAccount, ProfileDevice
+    from meshhw.schema.threshold import ThresholdDescriptor
 
 
 class CatalogedEntry(MeshObject):
@@ -47,6 +48,8 @@ class CatalogedDevice(CatalogedEntry):
     application_entries: tuple[Tagged[ApplicationEntry], ...] = ()
     enveloped_store_epochs: tuple[Enveloped[StoreEpochs], ...] = ()
     """Extension: the statements of the stores' newest keys, for the device's own copies of the stores."""
+    enveloped_threshold_descriptors: tuple[Enveloped[ThresholdDescriptor], ...] = ()
+    """Extension: the newest descriptors of the threshold keys whose holders the device may ask."""
     proof: bytes | None = None
     """Extension: a SequenceProof that the signed objects were in the device catalog when the administrator
     who had signed them was removed."""

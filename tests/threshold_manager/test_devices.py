@@ -18,6 +18,7 @@ from meshhw.errors import (
     KeyNotFound,
     NotSupported,
     SignatureInvalid,
+    StateError,
     TokenNotFound,
     UsageError,
 )
@@ -36,7 +37,9 @@ from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.keydata import key_data
 from meshhw.schema.threshold import ThresholdDescriptor
 from meshhw.udf import fingerprint
+from tests.account.killing import killed_everywhere
 from tests.threshold_manager.conftest import NewVault
+from tests.threshold_manager.machines import PAYLOAD, two_machines
 
 
 @dataclass
@@ -171,3 +174,35 @@ def test_adding_and_removing_devices(place: Place) -> None:
         change_devices(place.setting, [], [fingerprint(own)])
     with OpenTokens(place.options) as tokens, pytest.raises(NotSupported, match="no device of this machine"):
         descriptor.local_device(away, tokens, among=[own])
+
+
+def test_a_change_that_was_killed_at_any_moment_leaves_a_key_that_can_be_used(place: Place) -> None:
+    first = place.provision(signs=False)
+    friend = place.new_device(Host(place.folder / "elsewhere"), "friend")
+    found = set()
+    for _ in killed_everywhere([place.host.home], lambda: change_devices(place.setting, [friend], [])):
+        found.add(len(listed(descriptor.load(place.store, place.host).value)))
+        change_devices(place.setting, [friend], [])
+        assert listed(descriptor.load(place.store, place.host).value) == [*listed(first.value), friend]
+    assert found == {1, 2}
+
+
+def test_a_holder_that_was_killed_as_it_took_a_later_descriptor_answers_afterwards(
+    host: Host, options: OpenOptions, new_vault: NewVault, tmp_path: Path
+) -> None:
+    machines = two_machines(host, options, new_vault, tmp_path)
+    machines.respond(machines.request())
+    setting = Setting(Store(machines.home).at("team"), host, options)
+    with DeviceManager(Host(tmp_path / "elsewhere"), options) as manager:
+        record = manager.create(ProfileRequest(tokens=[new_vault("friend")], suite=Suite.S25519))
+    change_devices(setting, [record.key("signature").public_key], [])
+    asked = machines.request()
+    refused = 0
+    for _ in killed_everywhere([machines.away], lambda: machines.respond(asked)):
+        try:
+            answer = machines.respond(asked)
+        except StateError:  # the id was written down already, and nothing went out
+            refused += 1
+        descriptor.load(Store(machines.away).at("team"), Host(machines.away))
+    assert machines.decrypt(answer) == PAYLOAD
+    assert refused

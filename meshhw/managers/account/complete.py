@@ -16,6 +16,7 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.connect import ACCEPT
 from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.following import SUCCESSOR, follow, successor_in
+from meshhw.managers.account.listing import require_takeable, take_brought
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.rekeying import statements_of, take_statements
 from meshhw.managers.account.request import Pending, pending_requests
@@ -92,8 +93,10 @@ def _complete(
         raise SignatureInvalid("the answer is not signed by an administrator of the account")
     _require_asked(found, pending)
     granted = found.brought(options)  # every layer, which proves that this device can use what it was given
+    require_takeable(host, found.entry)
     install(host, found, found.kept_envelope(granted, options))
     take_statements(AccountDirectory(host.home, found.udf), statements_of(found.entry))
+    take_brought(host, found.entry, options)
     path.unlink(missing_ok=True)
     return found
 

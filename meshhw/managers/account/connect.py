@@ -20,12 +20,15 @@ from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, IntegrityError, NotSupported, Replayed, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
-from meshhw.managers.account.administrators import signed_by_root, with_administrator
+from meshhw.managers.account.administrators import administrators, signed_by_root, with_administrator
 from meshhw.managers.account.answering import Answers, Begun, digest_of
 from meshhw.managers.account.attesting import Judgement, judge, require
 from meshhw.managers.account.authority import Authority, Founder, opened_catalog
 from meshhw.managers.account.connected import ConnectedKeys, connected_keys
 from meshhw.managers.account.granted import portion, store_ring
+from meshhw.managers.account.known import Sort
+from meshhw.managers.account.listing import carries_on, octets_of, put_in_force, with_device
+from meshhw.managers.account.listing import keys_of as threshold_keys
 from meshhw.managers.account.names import Names
 from meshhw.managers.account.pins import pins_of
 from meshhw.managers.account.rekeying import needed
@@ -43,6 +46,7 @@ from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.message import MessagePin, RespondConnection
 from meshhw.schema.profile import ConnectionPolicy, ProfileDevice
+from meshhw.schema.threshold import ThresholdDescriptor
 from meshhw.udf import Seed, Specifier, fingerprint
 from meshhw.udf.message import response_id
 
@@ -70,6 +74,7 @@ class Grant:
     keys: ConnectedKeys
     name: str | None = None
     statements: Sequence[Envelope] = ()
+    descriptors: Sequence[Enveloped[ThresholdDescriptor]] = ()
 
 
 class Connector:
@@ -86,13 +91,16 @@ class Connector:
         *,
         name: str | None = None,
         root_on: TokenURI | None = None,
+        holders_of: Sequence[str] = (),
         deliver: Deliver | None = None,
     ) -> Envelope:
         """The answer to a request, encrypted to the device, which the account's catalogs call `name`: with
         these rights, which a person has granted, or without any with those of the PIN that the request knows.
 
         It is given to `deliver` before the request counts as answered; what was interrupted is taken up by
-        the next call. An administrator's role needs the root key, on `root_on` where it is not here.
+        the next call. An administrator's role needs the root key, on `root_on` where it is not here. With the
+        role threshold the device may ask the holders of the threshold keys `holders_of`, without any of those
+        that are the account's.
 
         Raises IntegrityError for a request to another account, Replayed for one that was answered already and
         for a PIN that was used, WitnessMismatch, Expired, AttestationRefused for a device that proves less
@@ -107,7 +115,8 @@ class Connector:
             if begun is None:
                 require(request.device, self._authority.profile.connection_policy, granted.roles)
                 free = self._names(held).require_free(name) if name else None
-                begun = self._made(request, granted, held, free, root_on)
+                shared = self._shared(request, held, holders_of) if granted.shares else []
+                begun = self._made(request, granted, held, free, root_on=root_on, shared=shared)
                 if pin is not None:
                     begun = replace(begun, pin_id=pin.message_id or "")
                 self._answers.begin(begun)
@@ -129,6 +138,20 @@ class Connector:
     def judged(self, request: Request) -> list[Judgement]:
         """What the attestations of the device's keys prove, by the account's roots."""
         return judge(request.device, self._authority.profile.connection_policy or ConnectionPolicy())
+
+    def _shared(
+        self, request: Request, held: ActivationCommon, names: Sequence[str]
+    ) -> list[Enveloped[ThresholdDescriptor]]:
+        """The descriptors that list the device, of the keys of these names, else of the account's own: its
+        root, its administrators and its groups. They are not in force yet."""
+        found = self._authority
+        if not names:
+            groups = [item for item in self._names(held).all() if item.sort is Sort.GROUP]
+            publics = {found.root_key, *administrators(found.profile)}
+            publics |= {key for item in groups for key in item.signatures}
+            names = threshold_keys(found.host, publics)
+        signature = public_key(request.device.signature, "Signature")
+        return with_device(found.host, names, signature, found.options)
 
     def _names(self, held: ActivationCommon) -> Names:
         found = standing(self._authority.host, self._authority.udf)
@@ -157,6 +180,8 @@ class Connector:
         begun = self._answers.begun(request.message_id)
         if begun is None or not begun.fits(self._authority.envelope):
             return None
+        if not carries_on(self._authority.host, octets_of(begun.device)):
+            return None
         if begun.roles != rights.roles:
             raise UsageError(
                 f"this connection was begun with the roles {','.join(begun.roles)} and interrupted",
@@ -170,7 +195,9 @@ class Connector:
         rights: Rights,
         held: ActivationCommon,
         name: str | None,
+        *,
         root_on: TokenURI | None,
+        shared: Sequence[Enveloped[ThresholdDescriptor]],
     ) -> Begun:
         """Everything that the answer consists of, signed; nothing is changed yet."""
         authority, common = self._authority, portion(held, rights)
@@ -185,7 +212,9 @@ class Connector:
                 profile = signed_by_root(authority, added, root_on)
         device = profile_of_request(request)
         said = needed(authority.directory.statements())
-        grant = Grant(authority.udf, profile, request.device, device, rights, activation, keys, name, said)
+        grant = Grant(
+            authority.udf, profile, request.device, device, rights, activation, keys, name, said, shared
+        )
         with authority.administrator() as admin:
             entry = cataloged(grant, common, admin)
             envelope = _answer(request, ACCEPT, admin, entry)
@@ -205,6 +234,7 @@ class Connector:
                 pins.close(begun.pin_id, begun.request)
         if begun.profile:
             self._authority.take_profile(Envelope.parse(begun.profile))
+        put_in_force(self._authority.host, octets_of(begun.device))
         with opened_catalog(self._authority, held) as devices:
             devices.put(begun.device)
         if begun.device.local_name:
@@ -263,6 +293,7 @@ def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> Cataloge
         enveloped_activation_account=enveloped(enclose(activation, admin, base, name)),
         enveloped_activation_common=enveloped(enclose(common, admin, keys.encryption, name)),
         enveloped_store_epochs=tuple(enveloped(said) for said in grant.statements),
+        enveloped_threshold_descriptors=tuple(grant.descriptors),
     )
 
 

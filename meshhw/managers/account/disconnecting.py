@@ -24,6 +24,7 @@ from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.exposure import Exposed, exposed
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
+from meshhw.managers.account.listing import descriptors_for, device_key, listing, without_device
 from meshhw.managers.account.rekeying import left_before, needed, new_keys, rotated, statement
 from meshhw.managers.account.removed import is_provable, proof_of, removal, signers_for
 from meshhw.managers.account.rights import Rights, rights_of
@@ -47,6 +48,8 @@ class Lost:
     administrator: PublicKey | None
     """Its key, if the profile lists it."""
     remaining: tuple[CatalogedDevice, ...]
+    lists: tuple[str, ...] = ()
+    """The threshold keys of this machine whose descriptors list it."""
     reads: tuple[Exposed, ...] = ()
     """What was written to the stores that it could read, under each of the keys that it holds."""
 
@@ -127,6 +130,7 @@ def lost_device(found: Authority, held: ActivationCommon, name: str) -> Lost:
         rights,
         signature if signature in administrators(found.profile) else None,
         others,
+        tuple(listing(found.host, own)) if (own := device_key(entry)) is not None else (),
         tuple(exposed(found.directory.path, held, rights.stores)),
     )
 
@@ -144,6 +148,8 @@ def disconnect(
             lost.case,
             hint="`meshhw account succeed DEVICE` makes the account that takes its place",
         )
+    own = device_key(lost.entry)
+    unlisted, still = without_device(found.host, lost.entry, found.options)
     keys = new_keys(held, lost.rights.stores | {DEVICES}, found.suite, common=lost.rights.common_keys)
     after = merged(held, keys)
     with opened_catalog(found, held) as devices:
@@ -152,11 +158,16 @@ def disconnect(
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
             gone = [*left_before(found.directory), lost.entry.signature_udf or ""]
             said = statement(keys, found.udf, escrow, admin, gone)
-            made = Given(profile, after, needed([*found.directory.statements(), said]))
+            made = Given(
+                profile,
+                after,
+                needed([*found.directory.statements(), said]),
+                lambda entry: descriptors_for(found.host, entry, unlisted),
+            )
             entries = list(_refreshed(made, lost, found.profile, devices, admin))
             others = [item for item in entries if item.device_udf != found.device_udf]
             updates = {item.device_udf or "": update_for(item, admin).octets() for item in others}
-    own, granted = found.own(entries, after)
+    kept, granted = found.own(entries, after)
     return Journal(
         account=found.udf,
         removed=lost.udf,
@@ -164,8 +175,11 @@ def disconnect(
         statement=said.octets(),
         entries=tuple(encode(item) for item in entries),
         updates=updates,
-        own=own,
+        own=kept,
         granted=granted,
+        descriptors=tuple(unlisted),
+        unlisted=fingerprint(own) if own is not None else "",
+        still_listed=still,
     )
 
 

@@ -14,6 +14,7 @@ from meshhw.errors import Cancelled, FormatError, IntegrityError, Replayed, Sign
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
+from meshhw.managers.account.listing import take_brought
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.succession import Step, is_vouched, profiles_here, require_first, steps
@@ -51,6 +52,7 @@ def follow(
         raise Cancelled("not confirmed, the earlier account stays in force here", hint=_ASK)
     granted = found.brought(options)
     install(host, found, found.kept_envelope(granted, options))
+    take_brought(host, found.entry, options)
     return found
 
 

@@ -13,6 +13,7 @@ from meshhw.dare.envelope import Envelope
 from meshhw.errors import FormatError
 from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.granted import store_ring
+from meshhw.managers.account.listing import settle
 from meshhw.managers.account.names import APPLICATIONS, Names
 from meshhw.managers.account.rekeying import take_statements
 from meshhw.managers.account.replacing import take_common
@@ -44,6 +45,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     own: bytes = b""
     """What this machine keeps: its sealed keys, or its own entry."""
     granted: bytes | None = None
+    descriptors: tuple[bytes, ...] = ()
+    """Those of threshold keys, which no longer list the device, and what they called it."""
+    unlisted: str = ""
+    still_listed: dict[str, str] = {}
+    """The threshold keys whose descriptors could not be signed here, and why."""
 
     def cataloged(self) -> list[CatalogedDevice]:
         """The refreshed entries. Raises FormatError."""
@@ -85,6 +91,7 @@ def apply(found: Authority, journal: Journal, held: ActivationCommon | None = No
         found.take_profile(profile)
     if journal.statement:
         take_statements(found.directory, [Envelope.parse(journal.statement)])
+    settle(found.host, journal.unlisted, journal.descriptors, found.options)
     keys = held or found.held(common=False)
     take_common(found, keys)
     _change_catalog(found, keys, journal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshhw.errors import NotSupported, UsageError
+from meshhw.errors import UsageError
 from meshhw.managers.account.roles import STORES
 
 
@@ -20,6 +20,8 @@ class Rights:
     administrator: bool
     seed: bool
     """Whether the device is given the account's seed: it may then change everything."""
+    shares: bool = False
+    """Whether it may ask the holders of the account's threshold keys (docs/formats.md, "Mesh objects")."""
 
 
 _DEVICE = frozenset({"MMM_Network", "MMM_Application"})
@@ -32,19 +34,21 @@ _STORES = {
     "message": _MESSAGE,
     "web": _WEB,
     "developer": _WEB,
+    "threshold": _WEB,
 }
 ADMINISTRATORS = frozenset({"admin", "super"})
 """The roles whose devices administer, as long as the profile lists their keys."""
+THRESHOLD = "threshold"
+"""The role of a device that reads what `web` does, and has instead of the account's own private keys a place
+among those who may ask the holders of its threshold keys."""
 _WITH_COMMON_KEYS = frozenset({"message", "web", "developer"})
 
 
 def rights_of(roles: Sequence[str]) -> Rights:
     """The rights of these roles together.
 
-    Raises UsageError for an unknown role or none, NotSupported for one that needs a service.
+    Raises UsageError for an unknown role or none.
     """
-    if "threshold" in roles:
-        raise NotSupported("the role threshold needs a service that holds the other shares")
     for role in roles:
         if role not in _STORES:
             raise UsageError(f"there is no role {role!r}", hint="one of " + ", ".join(_STORES))
@@ -56,6 +60,7 @@ def rights_of(roles: Sequence[str]) -> Rights:
         common_keys=not _WITH_COMMON_KEYS.isdisjoint(roles),
         administrator=not ADMINISTRATORS.isdisjoint(roles),
         seed="super" in roles,
+        shares=THRESHOLD in roles,
     )
 
 

@@ -34,6 +34,7 @@ from meshhw.managers.account.disconnecting import Lost, connection_of, lost_devi
 from meshhw.managers.account.floor import floor_of, require_own
 from meshhw.managers.account.following import SUCCESSOR
 from meshhw.managers.account.granted import merged, store_ring, within
+from meshhw.managers.account.listing import descriptors_for
 from meshhw.managers.account.names import APPLICATIONS, CONTACTS, shown_device
 from meshhw.managers.account.rights import Rights, rights_of, without_seed
 from meshhw.managers.account.roles import STORES
@@ -203,6 +204,7 @@ class Succession:
             item.activation,
             connected_keys(item.profile, item.activation),
             item.entry.local_name,
+            descriptors=descriptors_for(self._found.host, item.entry),
         )
         return cataloged(grant, within(keys, rights), admin)
 

@@ -7,7 +7,7 @@ Updates wait in `accounts/UDF/updates/` until a person or `account sync` brings 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.authority import Founder
 from meshhw.managers.account.directory import CATALOGED, AccountDirectory
 from meshhw.managers.account.granted import merged, within
+from meshhw.managers.account.listing import take_brought
 from meshhw.managers.account.membership import Membership, install
 from meshhw.managers.account.profiles import newest
 from meshhw.managers.account.rekeying import statements_of, take_statements
@@ -41,6 +42,7 @@ from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import public_key
 from meshhw.schema.message import RespondConnection
 from meshhw.schema.profile import ProfileDevice, ProfileUser
+from meshhw.schema.threshold import ThresholdDescriptor
 from meshhw.udf.secret import nonce
 
 UPDATE = "Update"
@@ -54,6 +56,8 @@ class Given:
     profile: Envelope
     keys: ActivationCommon
     statements: Sequence[Envelope]
+    descriptors: Callable[[CatalogedDevice], Sequence[Enveloped[ThresholdDescriptor]]]
+    """The newest ones that list the device of an entry."""
 
 
 def refreshed(
@@ -70,6 +74,7 @@ def refreshed(
         updated=now(),
         enveloped_profile_user=Enveloped(given.profile.array()),
         enveloped_store_epochs=tuple(Enveloped(said.array()) for said in given.statements),
+        enveloped_threshold_descriptors=tuple(given.descriptors(entry)),
         enveloped_activation_common=Enveloped(
             enclose(portion, admin, reader, entry.device_udf or "").array()
         ),
@@ -123,6 +128,7 @@ def take_update(
         raise Replayed("a later update of this device was installed already")
     kept = held.merged_envelope(found, options, overtaken=overtaken)
     take_statements(AccountDirectory(host.home, found.udf), statements_of(entry))
+    take_brought(host, entry, options)
     install(host, found, kept)
     return found.udf, found.connection
 

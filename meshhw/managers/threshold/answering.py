@@ -111,10 +111,9 @@ def _trusted(asked: ThresholdRequest, store: KeyStore, host: Host, confirm: Conf
         if not confirm(f"{question} Trust it?"):
             raise Cancelled("the descriptor is not trusted, nothing was answered", hint=_CONSENT)
         known.append(device)
-    loaded = descriptor.read(asked.descriptor, store, known)
-    if mine is None or mine.value.version < loaded.value.version:
-        store.save_descriptor(asked.descriptor)
-    return loaded
+    if mine is None or mine.value.version < value.version:
+        return descriptor.keep(asked.descriptor, store, known)
+    return descriptor.read(asked.descriptor, store, known)
 
 
 def _known(store: KeyStore, host: Host) -> Loaded | None:

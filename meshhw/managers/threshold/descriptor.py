@@ -92,12 +92,12 @@ def local_devices(host: Host) -> list[PublicKey]:
     return [record.key("signature").public_key for record in host.profiles("ProfileDevice")]
 
 
-def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded:
+def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey], *, remember: bool = True) -> Loaded:
     """A descriptor, if it carries on from what was seen before.
 
     The first descriptor of a key must be signed by a device in `trusted` that it lists; every later one by a
-    device that the one before listed, or by the group's own signing key. Raises FormatError,
-    SignatureInvalid, IntegrityError.
+    device that the one before listed, or by the group's own signing key. Without `remember` it is checked and
+    still not what was seen. Raises FormatError, SignatureInvalid, IntegrityError.
     """
     value, signer, body = open_object(octets, ThresholdDescriptor)
     if value.format != FORMAT:
@@ -110,7 +110,7 @@ def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded
     found = _seen(value, body)
     if fingerprint(signer) not in found.signers:
         raise SignatureInvalid("the descriptor is not signed by a device that it lists")
-    store.accept(value.identifier, found, fingerprint(signer), trusted=signer in trusted)
+    store.accept(value.identifier, found, fingerprint(signer), trusted=signer in trusted, remember=remember)
     return Loaded(value, signer)
 
 
@@ -131,10 +131,20 @@ def devices_of(value: ThresholdDescriptor) -> list[PublicKey]:
 
 def save(value: ThresholdDescriptor, signer: Signer, store: KeyStore) -> Loaded:
     """Sign a descriptor, check it as a reader would, and keep it."""
-    octets = sign_object(value, signer).octets()
-    loaded = read(octets, store, [signer.public])
+    return keep(sign_object(value, signer).octets(), store, [signer.public])
+
+
+def keep(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded:
+    """Put a descriptor in the place of the one here, which it must carry on from. Raises as `read`.
+
+    Whatever interrupts this leaves one that is accepted: a later one is in its place before it is remembered,
+    since it is accepted by what the one before lists; a first one is remembered before, since who vouches for
+    it now is not there at the next look.
+    """
+    value, _, _ = open_object(octets, ThresholdDescriptor)
+    read(octets, store, trusted, remember=not store.was_seen(value.identifier))
     store.save_descriptor(octets)
-    return loaded
+    return read(octets, store, trusted)
 
 
 @contextmanager

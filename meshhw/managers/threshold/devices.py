@@ -30,28 +30,43 @@ _LIMIT = 1 << 20
 def change_devices(setting: Setting, add: Sequence[PublicKey], remove: Sequence[str]) -> Loaded:
     """Sign a descriptor that lists further devices, and no longer those of these fingerprints.
 
+    Raises as `signed_change`.
+    """
+    with setting.store.locked():
+        octets = _signed(setting, add, remove)
+        return descriptor.keep(octets, setting.store, descriptor.local_devices(setting.host))
+
+
+def signed_change(setting: Setting, add: Sequence[PublicKey], remove: Sequence[str]) -> bytes:
+    """The descriptor with these devices and without those, signed and not in force yet: `descriptor.keep`
+    puts it in the place of the one that is here.
+
     Raises KeyNotFound for a fingerprint that is not listed, UsageError when nobody would be left, or when the
     device that signs is removed, and as `authority`.
     """
     with setting.store.locked():
-        resume(setting.store, setting.host, setting.options)
-        loaded = descriptor.load(setting.store, setting.host)
-        listed = {fingerprint(device): device for device in descriptor.devices_of(loaded.value)}
-        for name in remove:
-            del listed[_named(name, listed)]
-        listed |= {fingerprint(device): device for device in add}
-        if not listed:
-            raise UsageError("a device must be left that may ask holders", hint="add another one first")
-        with OpenTokens(setting.options) as tokens, _signer(loaded, setting, tokens) as signer:
-            own = loaded.value.signing.udf if loaded.value.signing else None
-            if fingerprint(signer.public) not in {*listed, own}:
-                raise UsageError("a device cannot remove itself", hint="let another listed device do it")
-            changed = msgspec.structs.replace(
-                loaded.value,
-                version=loaded.value.version + 1,
-                devices=tuple(key_data(device) for device in listed.values()),
-            )
-            return descriptor.save(changed, signer, setting.store)
+        return _signed(setting, add, remove)
+
+
+def _signed(setting: Setting, add: Sequence[PublicKey], remove: Sequence[str]) -> bytes:
+    resume(setting.store, setting.host, setting.options)
+    loaded = descriptor.load(setting.store, setting.host)
+    listed = {fingerprint(device): device for device in descriptor.devices_of(loaded.value)}
+    for name in remove:
+        del listed[_named(name, listed)]
+    listed |= {fingerprint(device): device for device in add}
+    if not listed:
+        raise UsageError("a device must be left that may ask holders", hint="add another one first")
+    with OpenTokens(setting.options) as tokens, _signer(loaded, setting, tokens) as signer:
+        own = loaded.value.signing.udf if loaded.value.signing else None
+        if fingerprint(signer.public) not in {*listed, own}:
+            raise UsageError("a device cannot remove itself", hint="let another listed device do it")
+        changed = msgspec.structs.replace(
+            loaded.value,
+            version=loaded.value.version + 1,
+            devices=tuple(key_data(device) for device in listed.values()),
+        )
+        return descriptor.sign_object(changed, signer).octets()
 
 
 @contextmanager

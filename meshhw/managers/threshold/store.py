@@ -184,7 +184,9 @@ class KeyStore:
         self.discard(*(path.name for path in self.path.glob("*") if path.name not in last))
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def accept(self, identifier: bytes, found: Seen, signer: str, *, trusted: bool) -> None:
+    def accept(
+        self, identifier: bytes, found: Seen, signer: str, *, trusted: bool, remember: bool = True
+    ) -> None:
         """Remember a descriptor as seen, if it carries on from the one before, or `trusted` vouches for it.
 
         Raises IntegrityError for an older one, another of the same version, or other keys; SignatureInvalid
@@ -202,6 +204,8 @@ class KeyStore:
                     f"the descriptor of {self.name} is signed by a device that is not known here",
                     hint="`meshhw threshold respond` asks whether to trust it",
                 )
+            if not remember:
+                return
             seen[identifier.hex()] = found
             files.replace(self._seen, msgspec.json.encode(seen))
 

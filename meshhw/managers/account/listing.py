@@ -1,0 +1,219 @@
+"""The role `threshold`: which devices of the account may ask the holders of its threshold keys.
+
+A threshold key's descriptor lists them by their own signature keys. Connecting a device with the role adds it
+to the descriptors, which its entry brings to it; disconnecting one takes it out of every descriptor that can
+be signed here. Signing comes first and changes nothing; what was signed is put in force when all else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
+from meshhw.errors import IntegrityError, KeyNotFound, MeshError, NotSupported, TokenNotFound, UsageError
+from meshhw.keystore.api import OpenOptions
+from meshhw.managers.host import Host
+from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.authority import Setting
+from meshhw.managers.threshold.descriptor import Loaded, open_object
+from meshhw.managers.threshold.devices import change_devices, signed_change
+from meshhw.managers.threshold.remembering import remembering
+from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.use import saying
+from meshhw.schema.assertion import open_profile
+from meshhw.schema.core import Enveloped
+from meshhw.schema.entry import CatalogedDevice
+from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import ProfileDevice
+from meshhw.schema.threshold import ThresholdDescriptor
+from meshhw.udf import fingerprint
+
+_CANNOT = (TokenNotFound, KeyNotFound, NotSupported, UsageError)
+"""Why a descriptor cannot be signed here: found out before any PIN is asked."""
+
+
+def keys_of(host: Host, publics: Collection[PublicKey]) -> list[str]:
+    """The threshold keys of this home that are one of these keys: the account's quorums and its groups'."""
+    return [
+        loaded.value.name
+        for _, loaded in _all(host)
+        if any(
+            key is not None and key.udf == fingerprint(public)
+            for key in (loaded.value.decryption, loaded.value.signing)
+            for public in publics
+        )
+    ]
+
+
+def listing(host: Host, device: PublicKey) -> list[str]:
+    """The threshold keys of this home whose descriptors list that device."""
+    return [loaded.value.name for _, loaded in _all(host) if device in descriptor.devices_of(loaded.value)]
+
+
+def with_device(
+    host: Host, names: Sequence[str], device: PublicKey, options: OpenOptions
+) -> list[Enveloped[ThresholdDescriptor]]:
+    """The descriptors of these keys with the device, signed where it is not listed yet, and not in force.
+
+    Raises UsageError without a key, KeyNotFound for one that is not here, and as `signed_change`.
+    """
+    if not names:
+        raise UsageError(
+            "the account has no threshold key on this machine, whose holders the device could ask",
+            hint="name one with --threshold NAME; `meshhw threshold list` shows them",
+        )
+    made = []
+    for name in dict.fromkeys(names):
+        at = _setting(host, name, options)
+        loaded = descriptor.load(at.store, host)
+        listed = device in descriptor.devices_of(loaded.value)
+        made.append(enveloped(at.store.descriptor() if listed else signed_change(at, [device], [])))
+    return made
+
+
+def enveloped(octets: bytes) -> Enveloped[ThresholdDescriptor]:
+    """A descriptor as a member of an entry."""
+    return Enveloped(Envelope.parse(octets).array())
+
+
+def octets_of(entry: CatalogedDevice) -> list[bytes]:
+    """The descriptors that an entry brings. Raises FormatError."""
+    return [Envelope.from_array(item.array).octets() for item in entry.enveloped_threshold_descriptors]
+
+
+def put_in_force(host: Host, descriptors: Sequence[bytes]) -> None:
+    """Put what was signed here in the place of what is here. Raises IntegrityError when somebody has changed
+    a key meanwhile."""
+    for octets in descriptors:
+        store = _store_of(host, octets)
+        with store.locked():
+            descriptor.keep(octets, store, descriptor.local_devices(host))
+
+
+def carries_on(host: Host, descriptors: Sequence[bytes]) -> bool:
+    """Whether nobody has changed these keys since the descriptors were signed."""
+    for octets in descriptors:
+        value, _, _ = open_object(octets, ThresholdDescriptor)
+        here = _load(_store_of(host, octets), host)
+        if here is None or here.value.version > value.version:
+            return False
+        if here.value.version == value.version and here.value != value:
+            return False
+    return True
+
+
+def without_device(
+    host: Host, entry: CatalogedDevice, options: OpenOptions
+) -> tuple[list[bytes], dict[str, str]]:
+    """The descriptors of all keys that list the device without it, signed and not in force; and the names of
+    those that cannot be signed here, with the reason. Raises what the tokens raise."""
+    device = device_key(entry)
+    if device is None:
+        return [], {}
+    names, made = listing(host, device), []
+    granted = [open_object(octets, ThresholdDescriptor)[0].name for octets in octets_of(entry)]
+    here = Store(host.home).names() if granted else []
+    left = {name: "it is not on this machine" for name in granted if name not in here}
+    for name in names:
+        try:
+            made.append(signed_change(_setting(host, name, options), [], [fingerprint(device)]))
+        except _CANNOT as error:
+            left[name] = error.message
+    return made, left
+
+
+def settle(host: Host, device: str, descriptors: Sequence[bytes], options: OpenOptions) -> None:
+    """Put a device's removal in force, from whatever point an interruption has left it at. A key that was
+    changed meanwhile is changed once more; where that cannot be signed now, it is told."""
+    for octets in descriptors:
+        store = _store_of(host, octets)
+        try:
+            put_in_force(host, [octets])
+        except IntegrityError:
+            try:
+                change_devices(_setting(host, store.name, options), [], [device])
+            except _CANNOT as error:
+                saying(options)(f"the threshold key {store.name} was changed meanwhile: {error.message}")
+
+
+def take_out(host: Host, entry: CatalogedDevice, options: OpenOptions) -> dict[str, str]:
+    """Take a device out of every descriptor of this machine that lists it; the names of those that cannot be
+    signed here, with the reason. Raises what the tokens raise."""
+    made, left = without_device(host, entry, options)
+    put_in_force(host, made)
+    return left
+
+
+def descriptors_for(
+    host: Host, entry: CatalogedDevice, changed: Sequence[bytes] = ()
+) -> list[Enveloped[ThresholdDescriptor]]:
+    """The newest descriptors that list the device of an entry: those that were `changed` and are not in force
+    yet, else those that are here."""
+    own = device_key(entry)
+    newest = {loaded.value.name: (loaded.value, store.descriptor()) for store, loaded in _all(host)}
+    for octets in changed:
+        value, _, _ = open_object(octets, ThresholdDescriptor)
+        newest[value.name] = value, octets
+    return [enveloped(octets) for value, octets in newest.values() if own in descriptor.devices_of(value)]
+
+
+def device_key(entry: CatalogedDevice) -> PublicKey | None:
+    """The device's own signature key, by which descriptors list it; None for the account's first machine."""
+    if entry.enveloped_profile_device is None:
+        return None
+    profile = open_profile(Envelope.from_array(entry.enveloped_profile_device.array), ProfileDevice).value
+    return public_key(profile.signature, "Signature")
+
+
+def require_takeable(host: Host, entry: CatalogedDevice) -> None:
+    """Raise IntegrityError when another threshold key has the name of one that an entry brings."""
+    for octets in octets_of(entry):
+        value, _, _ = open_object(octets, ThresholdDescriptor)
+        here = _load(_store_of(host, octets), host)
+        if here is not None and here.value.identifier != value.identifier:
+            raise IntegrityError(
+                f"another threshold key is called {value.name} here", hint="one of the two must be made anew"
+            )
+
+
+def take_brought(host: Host, entry: CatalogedDevice, options: OpenOptions) -> None:
+    """Keep the descriptors that an administrator's entry has brought, where they are newer, and tell of those
+    that cannot be taken.
+
+    The administrator vouches for a key's first descriptor alone: every later one must be signed by a device
+    that the one before lists, whoever brings it.
+    """
+    for octets in octets_of(entry):
+        value, signer, _ = open_object(octets, ThresholdDescriptor)
+        store = _store_of(host, octets)
+        trusted = [] if store.was_seen(value.identifier) else [signer]
+        try:
+            require_takeable(host, entry)
+            with store.locked():
+                here = _load(store, host)
+                if here is None or here.value.version < value.version:
+                    descriptor.keep(octets, store, [*trusted, *descriptor.local_devices(host)])
+        except MeshError as error:
+            saying(options)(f"the threshold key {value.name} stays as it is here: {error.message}")
+
+
+def _all(host: Host) -> Iterator[tuple[KeyStore, Loaded]]:
+    if not (host.home / "threshold").is_dir():
+        return
+    store = Store(host.home)
+    for name in store.names():
+        yield store.at(name), descriptor.load(store.at(name), host)
+
+
+def _load(store: KeyStore, host: Host) -> Loaded | None:
+    return descriptor.load(store, host) if store.exists else None
+
+
+def _store_of(host: Host, octets: bytes) -> KeyStore:
+    value, _, _ = open_object(octets, ThresholdDescriptor)
+    return Store(host.home).at(value.name)
+
+
+def _setting(host: Host, name: str, options: OpenOptions) -> Setting:
+    return Setting(Store(host.home).at(name), host, remembering(options), saying(options))
