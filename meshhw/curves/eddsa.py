@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from meshhw.curves.check import has_small_order
 from meshhw.curves.edwards import ED448, ED25519, EdwardsCurve
 from meshhw.curves.multiply import base_multiple, multiply
 from meshhw.curves.scalar import field_of
@@ -94,6 +95,8 @@ def verify(curve: EdwardsCurve, public: bytes, message: bytes, signature: bytes)
     size = curve.encoded_size
     try:
         key, commitment = curve.decode(public), curve.decode(signature[:size])
+        if has_small_order(key):
+            raise SignatureInvalid(f"the {curve.name} key is of small order: one signature fits any message")
         response = int.from_bytes(signature[size:], "little")
         if len(signature) != 2 * size or response >= curve.order:
             raise SignatureInvalid(f"the {curve.name} signature is malformed")

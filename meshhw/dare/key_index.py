@@ -167,21 +167,24 @@ class KeyIndex:
     def _seal(self, *row: object) -> bytes:
         return hashlib.blake2b(repr(row).encode(), key=self._secret, digest_size=_SEAL_OCTETS).digest()
 
+    def _is_seal(self, seal: object, *row: object) -> bool:
+        return isinstance(seal, bytes) and hmac.compare_digest(seal, self._seal(*row))
+
     def _resealed(self, mac: object, first: object, *rest: object) -> bytes | None:
         """The seal of a row that is changed: none, which is no seal, where it was damaged before."""
         last, live, seal, new_last, new_live = rest
-        sound = self._seal(mac, first, last, live) == seal
+        sound = self._is_seal(seal, mac, first, last, live)
         return self._seal(mac, first, new_last, new_live) if sound else None
 
     def _unsealed(self, row: tuple[object, ...]) -> tuple[int, int, int]:
         mac, first, last, live, seal = row
-        if self._seal(mac, first, last, live) != seal:
+        if not self._is_seal(seal, mac, first, last, live):
             raise DamagedIndex("a row of the index is damaged")
         return first, last, live  # type: ignore[return-value]  # as they were stored
 
     def _state(self) -> int:
         row = self._database.execute("SELECT version, identity, frames, epoch, seal FROM known").fetchone()
-        if row is not None and self._seal(*row[:4]) != row[4]:
+        if row is not None and not self._is_seal(row[4], *row[:4]):
             raise DamagedIndex("what the index knows is damaged")
         if row is not None and row[0] == _VERSION and hmac.compare_digest(row[1], self._identity):
             self.epoch = int(row[3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from meshhw.algorithms import Family, PublicKey
+from meshhw.curves.check import is_valid_peer
 from meshhw.dare.header import SignatureEntry, authenticated_octets
 from meshhw.dare.keys import public_from_jose
 from meshhw.dare.local import NIST
@@ -79,11 +81,15 @@ def digest_signature(key: SignsDigest, public: PublicKey, message: bytes) -> byt
 
 
 def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
-    """Check pure EdDSA or ECDSA with s low. Raises SignatureInvalid."""
+    """Check pure EdDSA or ECDSA with s low.
+
+    Raises SignatureInvalid, also for an EdDSA key of small order, under which one signature fits any message.
+    """
     key = to_cryptography(public)
     try:
         if isinstance(key, (ed448.Ed448PublicKey, ed25519.Ed25519PublicKey)):
             key.verify(signature, message)
+            _require_binding(public)
             return
         if isinstance(key, ec.EllipticCurvePublicKey):
             _verify_ecdsa(key, public, message, signature)
@@ -91,6 +97,16 @@ def verify(public: PublicKey, message: bytes, signature: bytes) -> None:
     except InvalidSignature as error:
         raise SignatureInvalid(f"the signature of {fingerprint(public)} does not verify") from error
     raise SignatureInvalid(f"a key of {public.algorithm} signs no envelopes")
+
+
+@lru_cache(64)
+def _require_binding(public: PublicKey) -> None:
+    """The library lets Ed25519 keys of any order and spelling pass."""
+    if not is_valid_peer(public.algorithm.value, public.octets):
+        raise SignatureInvalid(
+            f"the key {fingerprint(public)} binds nobody to what it signs",
+            hint="it is of small order, or not spelled as RFC 8032 has it; ask for a correct one",
+        )
 
 
 def find_signer(entry: SignatureEntry, known: Sequence[PublicKey]) -> tuple[PublicKey, Era] | None:

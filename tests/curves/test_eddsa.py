@@ -89,6 +89,17 @@ def test_every_damage_is_found(curve: EdwardsCurve) -> None:
         verify(curve, b"\xff" * size, MESSAGE, signature)
 
 
+@both
+def test_a_key_of_small_order_binds_nobody(curve: EdwardsCurve) -> None:
+    size = curve.encoded_size
+    anything = (1).to_bytes(size, "little") + bytes(size)  # R the neutral element, S zero
+    for y in (1, 0, curve.p - 1):
+        public = y.to_bytes(size, "little")
+        for _ in range(24):  # of a key of order 4 it fits one message in four
+            with pytest.raises(SignatureInvalid):
+                verify(curve, public, secrets.token_bytes(8), anything)
+
+
 def test_misuse() -> None:
     with pytest.raises(UsageError):
         expand(ED25519, bytes(33))

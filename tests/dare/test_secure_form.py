@@ -21,6 +21,7 @@ from meshhw.dare.header import ContentMeta
 from meshhw.dare.local import LocalKey
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope, read_stream, verify_envelope
+from meshhw.dare.signing import verify
 from meshhw.dare.write import seal, sign_detached, write_stream
 from meshhw.errors import (
     DecryptionFailed,
@@ -360,6 +361,18 @@ def test_detached() -> None:
     attached = seal(PLAIN, Outline(signers=[signer]))
     with pytest.raises(FormatError, match="not a detached"):
         read_stream(io.BytesIO(attached.octets()), None, detached=io.BytesIO(PLAIN))
+
+
+@pytest.mark.parametrize("y", [1, 0, 2**255 - 20, 2**255 - 19, 2**255 - 18])
+def test_a_key_that_binds_nobody_signs_nothing(y: int) -> None:
+    """Small order, or another spelling of it: the library finds this signature good for one message in four,
+    or for every one.
+    """
+    anything = (1).to_bytes(32, "little") + bytes(32)
+    public = PublicKey(Algorithm.ED25519, y.to_bytes(32, "little"))
+    for number in range(24):
+        with pytest.raises(SignatureInvalid):
+            verify(public, bytes([number]), anything)
 
 
 @settings(deadline=None, max_examples=60)

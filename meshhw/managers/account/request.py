@@ -36,9 +36,9 @@ from meshhw.udf.secret import nonce
 
 LIFETIME = timedelta(hours=24)
 ACTION = "Device"
+"""What a PIN is for that connects a device (digest section 2)."""
 ASKING = 1
 """Signatures of the device's key under a request."""
-"""What a PIN is for that connects a device (digest section 2)."""
 _LIMIT = 1 << 16
 
 
