@@ -160,9 +160,15 @@ def _answer_once(asked: ThresholdRequest, path: Path) -> None:
 
 
 def _answered(asked: ThresholdRequest, path: Path) -> dict[str, datetime]:
-    """The ids that were answered here. Raises StateError when this request's is one of them."""
+    """The ids that were answered here. Raises StateError when this request's is one of them, FormatError."""
     data = files.read_private(path, LIMIT)
-    answered = msgspec.json.decode(data, type=dict[str, datetime]) if data else {}
+    try:
+        answered = msgspec.json.decode(data, type=dict[str, datetime]) if data else {}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(
+            f"{path} is damaged",
+            hint="put it back from a copy: without it one request could be answered twice",
+        ) from error
     if asked.id.hex() in answered:
         raise StateError("this request was answered already", hint="an id is answered once; ask anew")
     return answered

@@ -6,7 +6,7 @@ in mind (`strays`), told of, and destroyed when their token is here again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from meshhw.jsonbcd import decode_base64url
 from meshhw.keystore.api import Needs, OpenOptions
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.demand import Demand
-from meshhw.managers.threshold.store import KeyStore
+from meshhw.managers.threshold.store import KeyStore, Stray
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import Say
 from meshhw.managers.threshold.worker import run
@@ -38,7 +38,7 @@ class Remains:
         return bool(self.keys or self.shares)
 
 
-def destroy_found(journal: dict[str, Any], options: OpenOptions) -> Remains:
+def destroy_found(journal: Mapping[str, Any], options: OpenOptions) -> Remains:
     """Destroy the keys that were written down, and any that holds one of the public shares that were planned,
     as far as their tokens are here.
 
@@ -82,7 +82,7 @@ def undoing(error: BaseException) -> Iterator[None]:
 def give_up(store: KeyStore, journal: dict[str, Any], remains: Remains) -> None:
     """Keep in mind what is left of a renewal that was rolled back."""
     if remains:
-        found = {"algorithm": journal["algorithm"], "keys": remains.keys, "shares": remains.shares}
+        found = Stray(algorithm=journal["algorithm"], keys=remains.keys, shares=remains.shares)
         store.write_strays([*store.strays(), found])
 
 
@@ -101,11 +101,11 @@ def settle_strays(store: KeyStore, options: OpenOptions, say: Say) -> None:
     for stray in strays:
         remains = destroy_found(stray, options)
         if remains:
-            kept.append(stray | {"keys": remains.keys, "shares": remains.shares})
+            kept.append(Stray(algorithm=stray["algorithm"], keys=remains.keys, shares=remains.shares))
     store.write_strays(kept)
 
 
-def _places(stray: dict[str, Any]) -> Iterator[str]:
+def _places(stray: Stray) -> Iterator[str]:
     yield from (token for token, _ in stray["shares"])
     yield from (str(KeyURI.parse(key).token) for key in stray["keys"])
 

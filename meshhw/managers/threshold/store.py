@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 import msgspec
 
@@ -36,6 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIMIT = 1 << 20
 _NONCE_OCTETS = 32
 DELETING = "deleting"
+T = TypeVar("T")
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -48,6 +49,15 @@ class Seen(msgspec.Struct, frozen=True):
     """Fingerprints of the keys that may sign the next: its devices' and its own signing key's."""
     keys: tuple[str, ...] = ()
     """Fingerprints of the group's keys, which no renewal changes."""
+
+
+class Stray(TypedDict):
+    """What a renewal that was given up may have left: keys, and public shares by the tokens that may hold
+    them."""
+
+    algorithm: str
+    keys: Sequence[str]
+    shares: Sequence[tuple[str, str]]
 
 
 class Store:
@@ -135,22 +145,19 @@ class KeyStore:
         return self.load(name)
 
     def saw(self, present: Iterable[int]) -> dict[int, str]:
-        """Note that the tokens of these holders are here now; when each holder's token was here last."""
+        """Note that the tokens of these holders are here now; when each holder's token was here last.
+
+        Raises FormatError when the note is damaged.
+        """
         name, moment = "holders.json", datetime.now(UTC).isoformat(timespec="seconds")
-        seen = msgspec.json.decode(self.load(name), type=dict[int, str]) if self.has(name) else {}
-        seen |= dict.fromkeys(present, moment)
+        hint = "remove it; when a holder's token was here last is then not known"
+        seen = (self._decoded(name, dict[int, str], hint) or {}) | dict.fromkeys(present, moment)
         self.save(name, msgspec.json.encode(seen))
         return seen
 
     def journal(self) -> dict[str, Any] | None:
         """What is under way. Raises FormatError when it is damaged."""
-        if not self.has("journal.json"):
-            return None
-        try:
-            found: dict[str, Any] = msgspec.json.decode(self.load("journal.json"), type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise FormatError(f"{self.path / 'journal.json'} is damaged") from error
-        return found
+        return self._decoded("journal.json", dict[str, Any])
 
     def write_journal(self, members: dict[str, Any] | None) -> None:
         """Say what is under way, or with None that nothing is."""
@@ -159,13 +166,14 @@ class KeyStore:
         else:
             self.save("journal.json", msgspec.json.encode(members))
 
-    def strays(self) -> list[dict[str, Any]]:
-        """What renewals that were given up may have left on tokens that were not here."""
-        if not self.has("strays.json"):
-            return []
-        return msgspec.json.decode(self.load("strays.json"), type=list[dict[str, Any]])
+    def strays(self) -> list[Stray]:
+        """What renewals that were given up may have left on tokens that were not here.
 
-    def write_strays(self, strays: Sequence[dict[str, Any]]) -> None:
+        Raises FormatError when it is damaged.
+        """
+        return self._decoded("strays.json", list[Stray]) or []
+
+    def write_strays(self, strays: Sequence[Stray]) -> None:
         """Keep them in mind; with none, forget."""
         if strays:
             self.save("strays.json", msgspec.json.encode(strays))
@@ -217,6 +225,15 @@ class KeyStore:
         """Whether the last accepted descriptor of this key lets that fingerprint's owner sign the next."""
         last = self._all_seen().get(identifier.hex())
         return last is not None and signer in last.signers
+
+    def _decoded(self, name: str, kind: type[T], hint: str | None = None) -> T | None:
+        """A file of the key; None where there is none. Raises FormatError when it is damaged."""
+        if not self.has(name):
+            return None
+        try:
+            return msgspec.json.decode(self.load(name), type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise FormatError(f"{self.path / name} is damaged", hint=hint) from error
 
     def _check_order(self, last: Seen, found: Seen) -> None:
         if found.version <= last.version:
