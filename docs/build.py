@@ -16,6 +16,7 @@ import run_pages
 from page_facts import differences
 
 from meshhw.cli.common import common_options
+from meshhw.cli.help import explain
 from meshhw.cli.main import COMMANDS, load
 
 HERE = Path(__file__).parent
@@ -52,6 +53,7 @@ def _verbs(path: str, group: click.Group) -> Iterator[str]:
 
 
 def _command(path: str, command: click.Command, level: str) -> Iterator[str]:
+    explain(command)
     own = [p for p in command.params if p.name not in {option.name for option in common_options()}]
     arguments = [p for p in own if isinstance(p, click.Argument)]
     options = [p for p in own if isinstance(p, click.Option) and not p.hidden]

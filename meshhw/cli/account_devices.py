@@ -152,7 +152,12 @@ def add(
 
 @admin.command("remove")
 def remove(
-    udf: Annotated[str, typer.Argument(metavar="UDF")], *, root_on: RootOn = None, account: Account = None
+    udf: Annotated[
+        str, typer.Argument(metavar="UDF", help="The key's UDF, as `account admin list` shows it.")
+    ],
+    *,
+    root_on: RootOn = None,
+    account: Account = None,
 ) -> None:
     """Take an administrator off the list; what it signs from now on counts nothing."""
     from meshhw.managers.account.removing import remove_administrator

@@ -62,7 +62,7 @@ def archive(
 
 def extract(
     *,
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE")],
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="What `meshhw dare archive` wrote.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if absent.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Only these.")] = None,
     key: KeyFiles = None,

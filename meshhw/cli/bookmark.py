@@ -11,13 +11,13 @@ from meshhw.cli.common import context, verbs
 
 app = verbs("Bookmarks, on every device that holds the role.")
 STORE = "MMM_Bookmark"
-Uri = Annotated[str, typer.Argument(metavar="URI")]
+Uri = Annotated[str, typer.Argument(metavar="URI", help="For instance https://example.com/.")]
 
 
 @app.command("add")
 def add(
     uri: Uri,
-    title: Annotated[str, typer.Argument(metavar="TITLE")] = "",
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="What to call it.")] = "",
     *,
     comment: Annotated[list[str] | None, typer.Option(help="A remark; repeatable.")] = None,
     account: catalogs.Account = None,

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import typer
 from click.core import ParameterSource
-from typer.core import TyperGroup
 
 from meshhw.cli.errors import as_json, of_system, of_usage
+from meshhw.cli.help import Application, Verbs
 from meshhw.cli.output import Output, say
 from meshhw.errors import Cancelled, MeshError
 from meshhw.keystore.home import VARIABLE, state_directory
@@ -129,23 +129,14 @@ def ending(ctx: click.Context, words: Sequence[str] = ()) -> Iterator[None]:
 
 def verbs(help_text: str) -> typer.Typer:
     """An empty group of verbs, plain and quick. Hang verbs on it with `@app.command()`."""
-    app = typer.Typer(cls=Verbs, help=help_text, **_PLAIN)
+    app = Application(cls=Verbs, help=help_text, **_PLAIN)
     app.callback(no_args_is_help=True)(_nothing)
     return app
 
 
-class Verbs(TyperGroup):
-    """A group whose help tells of each verb in a whole sentence, where click would cut it off."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        shown = [(name, verb) for name, verb in self.commands.items() if not verb.hidden]
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, (verb.help or "").partition("\n\n")[0]) for name, verb in shown])
-
-
 def single() -> typer.Typer:
     """The application of a command that is no group (`doctor`, `version`): give it one command."""
-    return typer.Typer(**_PLAIN)
+    return Application(**_PLAIN)
 
 
 def common_options() -> list[click.Option]:

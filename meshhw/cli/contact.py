@@ -20,7 +20,10 @@ Who = Annotated[str, typer.Argument(metavar="WHO", help="Their name, address or 
 @app.command("add")
 def add(
     name: Name,
-    address: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS...")] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ADDRESS...", help="Their addresses, such as bob@example.com."),
+    ] = None,
     *,
     full_name: Annotated[str, typer.Option(help="How they are called in full.")] = "",
     account: catalogs.Account = None,
@@ -67,7 +70,9 @@ def delete(name: Who, *, account: catalogs.Account = None) -> None:
 
 @app.command("self")
 def own(
-    full_name: Annotated[str, typer.Argument(metavar="FULL-NAME")] = "", *, account: catalogs.Account = None
+    full_name: Annotated[str, typer.Argument(metavar="FULL-NAME", help="How you are called in full.")] = "",
+    *,
+    account: catalogs.Account = None,
 ) -> None:
     """Keep your own contact, with the account's profile."""
     from meshhw.managers.account.contacts import SELF, account_profile, own_contact

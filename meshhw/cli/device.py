@@ -145,7 +145,9 @@ def verify(file: Annotated[str, typer.Argument(metavar="FILE", help="A profile, 
 
 
 @app.command("delete")
-def delete(udf: Annotated[str, typer.Argument(metavar="UDF")]) -> None:
+def delete(
+    udf: Annotated[str, typer.Argument(metavar="UDF", help="Its UDF, the beginning of it, or its label.")],
+) -> None:
     """Destroy a device's private keys on their tokens, and forget it."""
     from meshhw.managers.host import Host
 

@@ -17,7 +17,7 @@ Service = Annotated[str, typer.Argument(metavar="SERVICE", help="For instance ft
 @app.command("add")
 def add(
     service: Service,
-    username: Annotated[str, typer.Argument(metavar="USERNAME")],
+    username: Annotated[str, typer.Argument(metavar="USERNAME", help="The name to log in with.")],
     password: Annotated[
         str | None, typer.Argument(metavar="PASSWORD", help="-, @FILE, or the password; none reads stdin.")
     ] = None,

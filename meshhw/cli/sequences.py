@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from meshhw.dare.read import Opened
     from meshhw.dare.sequence import Frame, SequenceFile
 
-SequencePath = Annotated[Path, typer.Argument(metavar="SEQUENCE")]
+SequencePath = Annotated[
+    Path, typer.Argument(metavar="SEQUENCE", help="A file of frames: a sequence, a catalog, an archive.")
+]
 _FIRST_TAGS = frozenset((0xF4, 0xF5, 0xF6, 0xF7))
 
 

@@ -11,7 +11,7 @@ from meshhw.cli.common import context, verbs
 
 app = verbs("Tasks, on every device that holds the role.")
 STORE = "MMM_Task"
-Title = Annotated[str, typer.Argument(metavar="TITLE")]
+Title = Annotated[str, typer.Argument(metavar="TITLE", help="What is to be done.")]
 
 
 @app.command("add")

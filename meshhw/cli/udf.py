@@ -126,7 +126,9 @@ def recover(
 
 @app.command("earl")
 def earl(
-    domain: Annotated[str, typer.Argument(metavar="DOMAIN")],
+    domain: Annotated[
+        str, typer.Argument(metavar="DOMAIN", help="Where the content is found, such as example.com.")
+    ],
     key: Annotated[
         str | None, typer.Option(help="The symmetric key; -, @FILE. Default: a fresh one.")
     ] = None,

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,7 +14,8 @@ import pytest
 
 from meshhw.cli.common import Context, add_common_options, context, ending, verbs
 from meshhw.cli.errors import report
-from meshhw.cli.main import COMMANDS, front
+from meshhw.cli.help import explain
+from meshhw.cli.main import COMMANDS, front, load
 from meshhw.errors import PinIncorrect, WireCode
 
 VENDORS = ("pkcs11", "yubikit", "ykman", "smartcard", "tpm2_pytss", "fido2", "keyring", "rich")
@@ -94,6 +96,26 @@ def test_completion_is_installed_for_the_shell_that_is_named(meshhw, tmp_path: P
     assert script.read_text().strip() == meshhw("--show-completion", "bash").stdout.strip()
     assert f"source '{script}'" in (tmp_path / ".bashrc").read_text()
     assert meshhw("--show-completion", "tcsh").returncode == 2
+
+
+def test_help_tells_what_each_argument_and_option_is(meshhw) -> None:
+    told = meshhw("udf", "split", "--help").stdout
+    assert "  SECRET  A key or seed UDF; -, @FILE, or typed." in told
+    assert told.count("rguments:") == 1
+    for name in COMMANDS:
+        for path, verb in leaves(f"meshhw {name}", load(name)):
+            explain(verb)
+            silent = [param.name for param in verb.params if not getattr(param, "help", None)]
+            assert (path, silent) == (path, [])
+
+
+def leaves(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """The verbs below a command, with the words that call them."""
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from leaves(f"{path} {name}", below)
+    else:
+        yield path, command
 
 
 def test_no_arguments_show_the_help(meshhw) -> None:
