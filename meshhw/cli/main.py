@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -104,9 +105,19 @@ def front() -> TyperGroup:
 def run() -> None:
     """The console script: run the command line, exit with its status."""
     completion.answer_shells()
+    _leave_no_core()
     status = report(lambda: front().main(prog_name="meshhw", standalone_mode=False))
     gc.freeze()  # the process ends: what it made is not looked through once more for garbage
     sys.exit(status)
+
+
+def _leave_no_core() -> None:
+    """What crashes in a maker's library must not leave PINs and keys in a file, nor with a program that the
+    system pipes cores to: one octet, since that one gets them even when none is allowed (core(5)).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    if most != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, most))
 
 
 def _meshhw() -> None:

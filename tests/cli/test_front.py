@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from meshhw.cli.errors import report
 from meshhw.cli.help import explain
 from meshhw.cli.main import COMMANDS, front, load
 from meshhw.errors import PinIncorrect, WireCode
+from tests.patience import until
 
 VENDORS = ("pkcs11", "yubikit", "ykman", "smartcard", "tpm2_pytss", "fido2", "keyring", "rich")
 
@@ -116,6 +119,24 @@ def leaves(path: str, command: click.Command) -> Iterator[tuple[str, click.Comma
             yield from leaves(f"{path} {name}", below)
     else:
         yield path, command
+
+
+def test_a_crash_leaves_no_core_file(tmp_path: Path) -> None:
+    def allow_cores() -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+
+    command = [sys.executable, "-m", "meshhw", "udf", "digest", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path, preexec_fn=allow_cores) as running:  # noqa: PLW1509
+        until(lambda: core_limit(running.pid) in ("0", "1"))
+        running.send_signal(signal.SIGSEGV)
+        assert running.wait(30) == -signal.SIGSEGV
+    assert list(tmp_path.iterdir()) == []
+
+
+def core_limit(process: int) -> str:
+    limits = Path(f"/proc/{process}/limits").read_text()
+    return next(line.split()[4] for line in limits.splitlines() if line.startswith("Max core file size"))
 
 
 def test_no_arguments_show_the_help(meshhw) -> None:
