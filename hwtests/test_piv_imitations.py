@@ -202,6 +202,52 @@ def test_an_origin_in_other_words_is_not_believed(insert_card: InsertCard) -> No
     token.close()
 
 
+def test_a_key_that_the_card_fails_to_describe_is_found_used_and_removed(insert_card: InsertCard) -> None:
+    """Nobody gave the applet the public half of an imported key, and its metadata end in 6F00."""
+    virtual = insert_card("applet")
+    first = opened(virtual)
+    imported = first.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256))
+    first.close()
+    token = opened(virtual)
+    (found,) = held(token)
+    assert (found.uri, found.public) == (imported.uri, imported.public)
+    assert verified(signing(found), LONG)
+    token.delete(found.uri)
+    assert token.keys() == []
+    token.close()
+
+
+def test_a_foreign_key_that_the_card_fails_to_describe_is_not_overwritten(insert_card: InsertCard) -> None:
+    virtual = insert_card("applet")
+    theirs = SlotKey(P256, lab_keys.generate(P256), lab_keys.IMPORTED, 2, 1)
+    virtual.card.lasting.keys[0x82] = theirs
+    token = opened(virtual, Scripted(FACTORY, confirms=False))
+    assert token.keys() == []
+    assert token.generate(KeySpec(Algorithm.P256)).uri.get("slot") == "83"
+    assert virtual.card.lasting.keys[0x82] is theirs
+    token.close()
+
+
+def test_a_new_key_does_not_take_over_what_the_one_before_asked(insert_card: InsertCard) -> None:
+    """The applet leaves a slot its policy, and what a destroyed key is overwritten with asks for no PIN."""
+    virtual = insert_card("applet")
+    token = opened(virtual)
+    token.delete(token.generate(KeySpec(Algorithm.P256, place="82")).uri)
+    assert virtual.card.lasting.keys[0x82].pin_policy == lab_keys.PIN_NEVER
+    again = token.generate(KeySpec(Algorithm.P256, place="82"))
+    assert virtual.card.lasting.keys[0x82].pin_policy == lab_keys.PIN_ONCE
+    assert [key.uri for key in held(token)] == [again.uri]
+    token.delete(again.uri)
+    imported = token.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256, place="82"))
+    assert virtual.card.lasting.keys[0x82].pin_policy == lab_keys.PIN_ONCE
+    token.close()
+    asking = Scripted(FACTORY)
+    later = opened(virtual, asking)
+    assert verified(signing(later.key(imported.uri)), LONG)
+    assert PinKind.USER in [request.kind for request in asking.asked]
+    later.close()
+
+
 def test_slots_that_a_card_has_not_got_are_passed_over(insert_card: InsertCard) -> None:
     virtual = insert_card("small")
     token = opened(virtual)

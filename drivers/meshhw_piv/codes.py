@@ -60,6 +60,8 @@ NO_SUCH_SLOT = frozenset({NOT_FOUND, FUNCTION_NOT_SUPPORTED, 0x6A86, 0x6A88, 0x6
 UNKNOWN_INSTRUCTION, UNKNOWN_CLASS = 0x6D00, 0x6E00
 UNKNOWN = frozenset({UNKNOWN_INSTRUCTION, UNKNOWN_CLASS, FUNCTION_NOT_SUPPORTED})
 """What cards say of an instruction that they do not know."""
+NO_DIAGNOSIS = 0x6F00
+"""What a card says whose application stumbled."""
 WRONG_KEY = frozenset({FAILED, SECURITY_NOT_SATISFIED, WRONG_DATA})
 """What cards say of a management key that is another."""
 

@@ -16,7 +16,7 @@ from meshhw.keystore.api import PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import policies
 from meshhw.pubkeys import from_cryptography
 from meshhw_piv import objects, slots, tlv
-from meshhw_piv.codes import ABSENT, LOST_SELECTION, UNKNOWN
+from meshhw_piv.codes import ABSENT, LOST_SELECTION, NO_DIAGNOSIS, UNKNOWN
 from meshhw_piv.instructions import ATTEST, GET_METADATA, MANAGEMENT
 from meshhw_piv.session import CardSession
 
@@ -29,6 +29,8 @@ GENERATOR_P256 = bytes.fromhex(
 """The public key of the private key 1: what a slot holds whose key was destroyed by overwriting."""
 EMPTIED = bytes(Tlv(0xD0, b"empty"))
 """In place of a slot's certificate, on cards where its key could only be replaced by a random one."""
+UNTOLD = {ALGORITHM: b"\xff"}
+"""In place of the metadata of a key that the card holds, and fails to describe; FF is no algorithm."""
 _GZIP_OR_ZLIB = 47
 _SEQUENCE = b"\x30"
 
@@ -111,6 +113,8 @@ def _asked(session: CardSession, reference: int) -> dict[int, bytes]:
     except ApduError as error:
         if error.sw in ABSENT:
             return {}
+        if error.sw == NO_DIAGNOSIS and reference != MANAGEMENT and _describes_others(session):
+            return UNTOLD
         elsewhere = error.sw in LOST_SELECTION and not session.fresh  # by another program
         known = session.metadata if not session.identity.yubikey else error.sw not in UNKNOWN
         if elsewhere or known:
@@ -119,13 +123,21 @@ def _asked(session: CardSession, reference: int) -> dict[int, bytes]:
     return {}
 
 
+def _describes_others(session: CardSession) -> bool:
+    """Whether another maker's card has metadata, and stumbles over this key alone.
+
+    Applets are known that do over an imported key, of which they were never given the public half.
+    """
+    return not session.identity.yubikey and tells_metadata(session)
+
+
 def _from_metadata(session: CardSession, slot: int) -> KeyFacts | None:
     if session.identity.yubikey:
         tells_metadata(session)
     fields = _asked(session, slot) if session.metadata is not False else {}
     if session.metadata is None and ALGORITHM in fields:
         session.metadata = True  # as the key itself shows
-    if not tells_metadata(session):
+    if not tells_metadata(session) or fields == UNTOLD:
         return _from_certificate(session, slot)
     algorithm = slots.ALGORITHMS.get(fields.get(ALGORITHM, b"\0")[0])
     told = fields.get(POLICIES, b"\0\0")

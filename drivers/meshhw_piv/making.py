@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -47,10 +48,11 @@ class Maker:
         """A new key, made in the card. Raises NotSupported, TokenFull, Cancelled."""
 
         def make(slot: int) -> PublicKey:
-            policies = self._policies(spec, slot)
-            request = Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[spec.algorithm]])) + policies)
-            answer = self._send(GENERATE, 0, slot, request, None if policies else spec.algorithm)
-            return _generated(spec.algorithm, answer)
+            def ask(policies: bytes) -> bytes:
+                request = Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[spec.algorithm]])) + policies)
+                return self._send(GENERATE, 0, slot, request, None if policies else spec.algorithm)
+
+            return _generated(spec.algorithm, self._under_policies(spec, slot, ask))
 
         return self._put(spec, make)
 
@@ -59,8 +61,10 @@ class Maker:
         loaded = _loaded(private)
 
         def take(slot: int) -> PublicKey:
-            data = _parts(loaded) + self._policies(spec, slot)
-            self._send(IMPORT, slots.CODES[private.algorithm], slot, data)
+            def give(policies: bytes) -> bytes:
+                return self._send(IMPORT, slots.CODES[private.algorithm], slot, _parts(loaded) + policies)
+
+            self._under_policies(spec, slot, give)
             return from_cryptography(loaded.public_key())
 
         return self._put(spec, take)
@@ -85,10 +89,13 @@ class Maker:
             raise KeyNotFound(f"slot {slots.name(slot)} of {session.identity.label} holds no key")
         self._login.management()
         instead = b""
-        if not self._removed(slot) and not self._overwritten(slot):
-            session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[Algorithm.P256]]))))
-            instead = facts.EMPTIED
-        if objects.read(session, slots.CERTIFICATES[slot]) is not None:
+        if not self._removed(slot):
+            if not self._overwritten(slot):
+                session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[Algorithm.P256]]))))
+                instead = facts.EMPTIED
+            elif facts.metadata(session, slot) == facts.UNTOLD:
+                instead = facts.EMPTIED
+        if instead or objects.read(session, slots.CERTIFICATES[slot]) is not None:
             objects.write(session, slots.CERTIFICATES[slot], instead)
         session.destroyed.add(found.public)
 
@@ -146,6 +153,16 @@ class Maker:
                 raise Cancelled(f"slot {spec.place} of {self._session.identity.label} is in use")
         yield slot
 
+    def _under_policies(self, spec: KeySpec, slot: int, work: Callable[[bytes], bytes]) -> bytes:
+        """`work` with the policies. Other makers' cards are told the usual one, too, unless they refuse it:
+        applets are known that leave a new key the policy of the one before, which may ask for no PIN.
+        """
+        policies = self._policies(spec, slot)
+        if not policies and not self._session.identity.yubikey:
+            with suppress(ApduError):
+                return work(bytes(Tlv(TAG_PIN_POLICY, bytes([_PIN_CODES[slots.usual_pin_policy(slot)]]))))
+        return work(policies)
+
     def _policies(self, spec: KeySpec, slot: int) -> bytes:
         """The YubiKey's policy objects; left out where the slot's usual policy is what was asked."""
         octets = b""
@@ -160,11 +177,15 @@ class Maker:
         touch = spec.touch_policy if spec.touch_policy is not TouchPolicy.DEFAULT else TouchPolicy.NEVER
         made = KeyFacts(slot, public, pin, touch)
         self._session.destroyed.discard(public)  # the same key may be imported again
-        if not facts.tells_metadata(self._session):
+        if not self._tells(slot):
             certificate = _certificate(made, spec.label or f"slot {slots.name(slot)}")
             value = Tlv(0x70, certificate) + Tlv(0x71, b"\0") + Tlv(0xFE)
             objects.write(self._session, slots.CERTIFICATES[slot], value)
         return made
+
+    def _tells(self, slot: int) -> bool:
+        """Whether the card itself tells what key is in a slot."""
+        return facts.tells_metadata(self._session) and facts.metadata(self._session, slot) != facts.UNTOLD
 
 
 def _generated(algorithm: Algorithm, answer: bytes) -> PublicKey:

@@ -91,6 +91,8 @@ def metadata(context: Context, command: Command) -> bytes:
         return tlv(2, bytes([keys.PIN_ONCE, keys.TOUCH_NEVER])) + tlv(3, b"\0")
     if key is None:
         raise CardError(lasting.personality.missing_reference)
+    if key.origin == keys.IMPORTED and not ways.describes_imported:
+        raise CardError(apdu.FAILURE)
     return (
         tlv(1, bytes([key.algorithm]))
         + tlv(2, bytes([key.pin_policy, key.touch_policy]))
@@ -140,6 +142,9 @@ def _policies(context: Context, slot: int, asked: dict[int, bytes]) -> tuple[int
     if pin > keys.PIN_ALWAYS or touch > keys.TOUCH_CACHED:
         raise CardError(apdu.WRONG_DATA)
     usual = {SIGNATURE_SLOT: keys.PIN_ALWAYS, CARD_AUTHENTICATION_SLOT: keys.PIN_NEVER}
+    before = context.lasting.keys.get(slot)
+    if before is not None and context.lasting.personality.ways.keeps_policies:
+        usual[slot] = before.pin_policy
     return pin or usual.get(slot, keys.PIN_ONCE), touch or keys.TOUCH_NEVER
 
 

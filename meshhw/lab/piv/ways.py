@@ -20,6 +20,10 @@ class Ways:
     """Whether GET METADATA succeeds and says nothing."""
     tells_policies_of_nothing: bool = False
     """Whether the metadata of an empty slot are its policies."""
+    describes_imported: bool = True
+    """Whether the metadata of an imported key can be had; else the application stumbles (6F00)."""
+    keeps_policies: bool = False
+    """Whether a key that is given no PIN policy takes that of the key before it in its slot."""
     origins: tuple[int, int] = (1, 2)
     """Metadata's codes for a key that was generated, and for one that was imported."""
     proves_itself: bool = True
