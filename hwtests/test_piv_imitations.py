@@ -248,6 +248,69 @@ def test_a_new_key_does_not_take_over_what_the_one_before_asked(insert_card: Ins
     later.close()
 
 
+@pytest.mark.parametrize(("algorithm", "taken"), [(Algorithm.P256, "9a"), (Algorithm.P384, "9c")])
+def test_a_slot_is_found_that_takes_a_signing_key(
+    insert_card: InsertCard, algorithm: Algorithm, taken: str
+) -> None:
+    """The card's issuer has kept most slots for other algorithms."""
+    token = opened(insert_card("bound"))
+    key = token.generate(KeySpec(algorithm, uses=frozenset({Operation.SIGN})))
+    assert key.uri.get("slot") == taken
+    assert verified(signing(key), LONG)
+    token.close()
+
+
+def test_a_slot_that_is_kept_for_another_use_says_so(insert_card: InsertCard) -> None:
+    token = opened(insert_card("bound"))
+    signer = token.generate(KeySpec(Algorithm.P256, uses=frozenset({Operation.SIGN})))
+    agreeing = token.generate(KeySpec(Algorithm.P256, uses=frozenset({Operation.AGREE})))
+    assert agreeing.uri.get("slot") == "9d"
+    assert isinstance(signer, Agrees)
+    with pytest.raises(NotSupported, match="keeps slot 9a for other uses"):
+        signer.agree(agreeing.public)
+    with pytest.raises(NotSupported):
+        signing(agreeing).sign(LONG)
+    assert token.unseal(token.seal(b"share", b"test"), b"test") == b"share"
+    assert token.retries_left(PinKind.USER) in (None, 6)
+    token.close()
+
+
+def test_a_key_in_a_slot_that_takes_no_other_algorithm_is_destroyed(insert_card: InsertCard) -> None:
+    virtual = insert_card("bound")
+    token = opened(virtual)
+    key = token.generate(KeySpec(Algorithm.RSA2048))
+    before = virtual.card.lasting.keys[0x82]
+    token.delete(key.uri)
+    assert virtual.card.lasting.keys[0x82] is not before
+    assert token.keys() == []
+    assert token.generate(KeySpec(Algorithm.RSA2048)).uri == key.uri
+    token.close()
+
+
+def test_an_emptied_slot_that_takes_its_former_algorithm_alone_is_passed_over(
+    insert_card: InsertCard,
+) -> None:
+    virtual = insert_card("bound")
+    token = opened(virtual)
+    token.delete(token.generate(KeySpec(Algorithm.RSA2048, place="9a")).uri)
+    signs = frozenset({Operation.SIGN})
+    assert token.generate(KeySpec(Algorithm.P256, uses=signs)).uri.get("slot") == "9c"
+    with pytest.raises(TokenFull):
+        token.generate(KeySpec(Algorithm.P256, uses=signs, place="9a"))
+    assert token.generate(KeySpec(Algorithm.RSA2048, uses=signs)).uri.get("slot") == "9a"
+    token.close()
+
+
+def test_a_management_key_is_changed_where_a_proof_begun_ends_the_one_before(insert_card: InsertCard) -> None:
+    """Asking such a card for the key's kind again would undo what was proven."""
+    imitator = PERSONALITIES["imitator"]
+    virtual = insert_card(PivCard(replace(imitator, ways=replace(imitator.ways, begins_afresh=True))))
+    token = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: "11" * 24}))
+    token.change_pin(PinKind.MANAGEMENT)
+    assert virtual.card.lasting.management_key == b"\x11" * 24
+    token.close()
+
+
 def test_slots_that_a_card_has_not_got_are_passed_over(insert_card: InsertCard) -> None:
     virtual = insert_card("small")
     token = opened(virtual)

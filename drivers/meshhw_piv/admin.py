@@ -160,6 +160,7 @@ class Administration:
         kind = _kind_of(key, self._login.management_type())
         data = bytes([kind]) + Tlv(MANAGEMENT, key)
         self._session.send(SET_MANAGEMENT_KEY, 0xFF, 0xFF, data)
+        self._session.management_kind = kind
 
 
 def _kind_of(key: bytes, now: MANAGEMENT_KEY_TYPE) -> MANAGEMENT_KEY_TYPE:

@@ -24,6 +24,7 @@ from meshhw.errors import (
     DecryptionFailed,
     InvalidPublicKey,
     KeyNotFound,
+    NotSupported,
     TokenFault,
     TouchTimeout,
     UsageError,
@@ -141,7 +142,15 @@ class PivKey(TokenKey):
         if self.algorithm is Algorithm.ED25519 and unsigned and length > eddsa.SHORT:
             self._session.signs_long = False
             return eddsa.too_long(self._session)
+        if error.sw == SECURITY_NOT_SATISFIED and self._wants_more_than_the_pin():
+            label, slot = self._session.identity.label, slots.name(self._facts.slot)
+            code = WireCode("SW", error.sw, "security condition not satisfied")
+            return NotSupported(f"{label} keeps slot {slot} for other uses than to {operation}", code=code)
         return error
+
+    def _wants_more_than_the_pin(self) -> bool:
+        """Whether another maker's card refuses what the PIN that was verified just before should allow."""
+        return not self._session.identity.yubikey and self._facts.pin_policy is not PinPolicy.NEVER
 
     def _gone(self) -> KeyNotFound:
         return KeyNotFound(

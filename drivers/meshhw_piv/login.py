@@ -49,6 +49,12 @@ class Login:
         known = self._known() if self._session.held else None
         self._verify(known or self.ask(PinKind.CONTEXT))
 
+    def again(self) -> None:
+        """Verify the PIN that the card has had already once more."""
+        known = self._known()
+        if known is not None:
+            self._verify(known)
+
     def retries(self) -> int | None:
         """Tries that the PIN has left; None while it is verified and the card tells no more."""
         left = self._told() if self._session.identity.yubikey else None

@@ -21,7 +21,7 @@ from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import POLICIES
 from meshhw.pubkeys import from_cryptography, to_cryptography
 from meshhw_piv import facts, objects, slots, tlv, vacancy
-from meshhw_piv.codes import NO_SUCH_SLOT, UNKNOWN, WRONG_DATA
+from meshhw_piv.codes import NO_SPACE, NO_SUCH_SLOT, UNKNOWN, WRONG_DATA
 from meshhw_piv.facts import KeyFacts
 from meshhw_piv.instructions import GENERATE, IMPORT, MOVE
 from meshhw_piv.login import Login
@@ -91,7 +91,8 @@ class Maker:
         instead = b""
         if not self._removed(slot):
             if not self._overwritten(slot):
-                session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[Algorithm.P256]]))))
+                # Of the same algorithm: cards are known that keep one key of each algorithm in a slot.
+                session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[found.algorithm]]))))
                 instead = facts.EMPTIED
             elif facts.metadata(session, slot) == facts.UNTOLD:
                 instead = facts.EMPTIED
@@ -120,24 +121,46 @@ class Maker:
     def _put(self, spec: KeySpec, work: Callable[[int], PublicKey]) -> KeyFacts:
         """`work` on the given slot, or on the best free one that the card really has."""
         session = self._session
+        refusal: ApduError | None = None
         for slot in self._places(spec):
             self._login.management()
             try:
                 public = work(slot)
             except ApduError as error:
-                if spec.place is not None or slot in slots.STANDARD or error.sw not in NO_SUCH_SLOT:
+                refusal = error
+                if spec.place is not None or not self._may_go_on(slot, spec.algorithm, error):
                     raise
-                session.missing.add(slot)
             else:
                 return self._made(slot, public, spec)
+        if refusal is not None and refusal.sw in (WRONG_DATA, NO_SPACE):
+            if all((slot, spec.algorithm) in session.unfit for slot in slots.preferred(spec)):
+                session.refused.add(spec.algorithm)
+            raise refusal
         raise TokenFull(f"every slot of {session.identity.label} is in use")
+
+    def _may_go_on(self, slot: int, algorithm: Algorithm, error: ApduError) -> bool:
+        """Whether another slot may take a key that this one refuses; what was learned is remembered.
+
+        Cards of other makers are known on which each slot takes keys of some algorithms only, and the
+        retired ones all the same; and on which an emptied slot takes keys of its former algorithm only.
+        """
+        session = self._session
+        if error.sw in (WRONG_DATA, NO_SPACE) and not session.identity.yubikey:
+            alike = slots.RETIRED if error.sw == WRONG_DATA and slot in slots.RETIRED else (slot,)
+            session.unfit.update((other, algorithm) for other in alike)
+            return True
+        if slot in slots.STANDARD or error.sw not in NO_SUCH_SLOT:
+            return False
+        session.missing.add(slot)
+        return True
 
     def _send(self, ins: int, p1: int, slot: int, data: bytes, asked: Algorithm | None = None) -> bytes:
         """Send, and remember when the card takes `asked` in no slot."""
         try:
             return self._session.send(ins, p1, slot, data)
         except ApduError as error:
-            unknown = error.sw == WRONG_DATA or (error.sw in NO_SUCH_SLOT and slot in slots.STANDARD)
+            everywhere = error.sw == WRONG_DATA and self._session.identity.yubikey
+            unknown = everywhere or (error.sw in NO_SUCH_SLOT and slot in slots.STANDARD)
             if asked is not None and unknown:
                 self._session.refused.add(asked)
             raise

@@ -30,8 +30,11 @@ class ManagementKey:
     def kind(self) -> MANAGEMENT_KEY_TYPE:
         """Its algorithm: as metadata tell, else the one by which the card gives a witness, or a challenge.
 
+        A card that begins a new proof may forget the last one, so none is begun where one holds.
         Raises NotSupported for a card that begins no proof at all: its maker has put no such key into it.
         """
+        if self._session.managed and self._session.management_kind is not None:
+            return self._session.management_kind
         told = facts.metadata(self._session, MANAGEMENT).get(facts.ALGORITHM, b"")
         for kind in MANAGEMENT_KEY_TYPE:
             if told == bytes([kind]):
@@ -67,7 +70,7 @@ class ManagementKey:
             if error.sw in WRONG_KEY or retries_of(error.sw) is not None:
                 return False
             raise
-        self._session.managed = True
+        self._session.managed, self._session.management_kind = True, kind
         return True
 
     def _mutually(self, kind: MANAGEMENT_KEY_TYPE, cipher: Cipher[modes.ECB], witness: bytes) -> None:

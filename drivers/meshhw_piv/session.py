@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from yubikit.core import ApplicationNotAvailableError, NotSupportedError
 from yubikit.core.smartcard import AID, ApduError, SmartCardProtocol
+from yubikit.piv import MANAGEMENT_KEY_TYPE
 
 from meshhw.algorithms import Algorithm, PublicKey
 from meshhw.errors import (
@@ -58,12 +59,16 @@ class CardSession:
         self.pin: str | None = None
         self.verified = False
         self.managed = False
+        self.management_kind: MANAGEMENT_KEY_TYPE | None = None
+        """The algorithm of the management key that was proven."""
         self.destroyed: set[PublicKey] = set()
         """What was deleted here: on some cards a held handle would not notice that its key was replaced."""
         self.refused: set[Algorithm] = set()
         """Algorithms that the card would make no key of, whatever its version or its list says."""
         self.missing: set[int] = set()
         """Slots that the card turned out not to have."""
+        self.unfit: set[tuple[int, Algorithm]] = set()
+        """Slots that the card turned out to keep for keys of other algorithms."""
         self.signs_long: bool | None = None
         """Whether Ed25519 signs messages of more than 32 octets; None while nobody has seen it."""
         self.metadata: bool | None = None

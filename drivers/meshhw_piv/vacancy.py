@@ -29,20 +29,29 @@ BASE_POINT = b"\x09" + bytes(31)
 
 def free(session: CardSession, login: Login, spec: KeySpec) -> Iterator[int]:
     """The free slots, best first; where none shows without the PIN, those that show with it."""
-    places = [slot for slot in slots.preferred(spec) if slot not in session.missing]
     found = False
-    for slot in places:
+    for slot in _places(session, spec):
         if is_free(session, slot):
             found = True
             yield slot
-    if found or facts.tells_metadata(session):
+    if (found and not session.unfit) or facts.tells_metadata(session):
         return
     login.user()
-    yield from (slot for slot in places if is_free(session, slot))
+    yield from (slot for slot in _places(session, spec) if is_free(session, slot, login))
 
 
-def is_free(session: CardSession, slot: int) -> bool:
-    """Whether a new key may go into a slot without destroying anything that can be seen."""
+def _places(session: CardSession, spec: KeySpec) -> Iterator[int]:
+    """The slots that the card has, and that it has not refused such a key in meanwhile."""
+    for slot in slots.preferred(spec):
+        if slot not in session.missing and (slot, spec.algorithm) not in session.unfit:
+            yield slot
+
+
+def is_free(session: CardSession, slot: int, login: Login | None = None) -> bool:
+    """Whether a new key may go into a slot without destroying anything that can be seen.
+
+    With `login` the PIN has been verified, and is again for a slot that wants it each time.
+    """
     try:
         if facts.read(session, slot) is not None or facts.certificate(session, slot) is not None:
             return False
@@ -53,14 +62,16 @@ def is_free(session: CardSession, slot: int) -> bool:
     if facts.tells_metadata(session):
         algorithm = facts.metadata(session, slot).get(facts.ALGORITHM, b"\0")[0]
         return not algorithm or algorithm in slots.ALGORITHMS  # what `read` knows, it would have shown
-    return not _seems_used(session, slot)
+    return not _seems_used(session, slot, login)
 
 
-def _seems_used(session: CardSession, slot: int) -> bool:
+def _seems_used(session: CardSession, slot: int, login: Login | None) -> bool:
     """On a card without metadata: whether a use shows a key that was not emptied."""
     if slot == slots.CARD_AUTHENTICATION:  # its key needs no PIN, and would really be used
         return True
     for code, tag, data in _uses():
+        if login is not None and slot == slots.SIGNATURE:
+            login.again()
         try:
             _exchange(session, slot, code, tag, data)
         except ApduError as error:

@@ -101,6 +101,8 @@ def authenticate_management(context: Context, command: Command) -> bytes:
         raise CardError(apdu.WRONG_P1P2)
     asked = fields(unwrap(DYNAMIC, command.data))
     block = 8 if lasting.management_algorithm == TDES else 16
+    if lasting.personality.ways.begins_afresh and b"" in (asked.get(WITNESS), asked.get(CHALLENGE)):
+        session.managed = False
     if asked.get(WITNESS) == b"":
         if not lasting.personality.ways.proves_itself:
             raise CardError(apdu.SECURITY_NOT_SATISFIED)

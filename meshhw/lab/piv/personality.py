@@ -3,7 +3,8 @@
 YubiKeys of firmware 4.3, 5.4 and 5.7; a plain card; imitators of a YubiKey, each with the ways of a kind of
 applet that is in use: `imitator` takes short messages alone for Ed25519, `small` signs the beginning of long
 ones and has little room, `applet` is one for Java cards, `hollow` answers some questions with nothing; and
-two cards that keep to the standard's letter: `odd` in rare ways, `nameless` with nothing to tell it by.
+three cards that keep to the standard's letter: `odd` in rare ways, `bound` with slots that its issuer keeps
+for some algorithms and for one use each, `nameless` with nothing to tell it by.
 """
 
 from __future__ import annotations
@@ -191,6 +192,26 @@ PERSONALITIES = {
                 whole_name=True,
                 bare_answers=True,
                 padded_objects=True,
+            ),
+        ),
+        Personality(
+            "bound",
+            None,
+            frozenset({RSA2048, P256, P384}),
+            management_applet=False,
+            otp_applet=False,
+            attestation=False,
+            policies=False,
+            missing_key=0x6A86,
+            chuid=True,
+            ways=Ways(
+                pin_tries=6,
+                asks_pin_first=True,
+                begins_afresh=True,
+                slots_have_roles=True,
+                slot_algorithms=dict.fromkeys(range(0x82, 0x96), frozenset({RSA2048}))
+                | dict.fromkeys((0x9A, 0x9E), frozenset({RSA2048, P256}))
+                | dict.fromkeys((0x9C, 0x9D), frozenset({RSA2048, P256, P384})),
             ),
         ),
         Personality(

@@ -13,7 +13,7 @@ from meshhw.lab.piv.state import ATTESTATION_SLOT, DEFAULT_MANAGEMENT_KEY, Refer
 from meshhw.lab.piv.tlv import fields, tlv, unwrap
 
 MANAGEMENT_SLOT = 0x9B
-SIGNATURE_SLOT, CARD_AUTHENTICATION_SLOT = 0x9C, 0x9E
+AUTHENTICATION_SLOT, SIGNATURE_SLOT, KEY_MANAGEMENT_SLOT, CARD_AUTHENTICATION_SLOT = 0x9A, 0x9C, 0x9D, 0x9E
 FIRST_RETIRED = 0x82
 PIN_POLICY, TOUCH_POLICY = 0xAA, 0xAB
 EXPONENTIATION = 0x85
@@ -27,6 +27,7 @@ def generate(context: Context, command: Command) -> bytes:
     asked = fields(unwrap(0xAC, command.data))
     algorithm = int.from_bytes(asked.get(0x80, b""), "big")
     _check_algorithm(context, algorithm)
+    _check_slot(context, slot, algorithm)
     pin, touch = _policies(context, slot, asked)
     made = SlotKey(algorithm, keys.generate(algorithm), keys.GENERATED, pin, touch)
     context.lasting.keys[slot] = made
@@ -51,8 +52,10 @@ def authenticate(context: Context, command: Command) -> bytes:
         return auth.authenticate_management(context, command)
     key = context.lasting.keys.get(command.p2)
     ways = context.lasting.personality.ways
-    if ways.asks_pin_first and command.p2 != CARD_AUTHENTICATION_SLOT and not context.session.pin_verified:
-        raise CardError(apdu.SECURITY_NOT_SATISFIED)
+    if ways.asks_pin_first and command.p2 != CARD_AUTHENTICATION_SLOT:
+        session = context.session
+        if not (session.pin_fresh if command.p2 == SIGNATURE_SLOT else session.pin_verified):
+            raise CardError(apdu.SECURITY_NOT_SATISFIED)
     if key is None:
         raise CardError(context.lasting.personality.missing_key)
     if key.algorithm != command.p1:
@@ -62,6 +65,8 @@ def authenticate(context: Context, command: Command) -> bytes:
         context.need_touch()
         key.touched = time.monotonic()
     asked = fields(unwrap(auth.DYNAMIC, command.data))
+    if ways.slots_have_roles and key.algorithm in keys.CURVES:
+        _check_role(command.p2, agrees=EXPONENTIATION in asked)
     if EXPONENTIATION in asked:
         turn = -1 if ways.turns_x25519 and key.algorithm == X25519 else 1
         result = key.agree(asked[EXPONENTIATION][::turn], whole=ways.bare_answers)[::turn]
@@ -132,6 +137,25 @@ def _slot(context: Context, slot: int) -> int:
 def _check_algorithm(context: Context, algorithm: int) -> None:
     if algorithm not in context.lasting.personality.algorithms:
         raise CardError(apdu.WRONG_DATA)
+
+
+def _check_slot(context: Context, slot: int, algorithm: int) -> None:
+    """Whether a slot that is kept for some algorithms takes a key of this one."""
+    allowed = context.lasting.personality.ways.slot_algorithms
+    if slot not in allowed:
+        return
+    if algorithm not in allowed[slot]:
+        raise CardError(apdu.WRONG_DATA)
+    if slot in context.lasting.keys and context.lasting.keys[slot].algorithm != algorithm:
+        raise CardError(apdu.NO_SPACE)
+
+
+def _check_role(slot: int, *, agrees: bool) -> None:
+    """The standard's use of each slot (SP 800-73-4 part 1, table 4b)."""
+    if agrees and slot in (AUTHENTICATION_SLOT, SIGNATURE_SLOT, CARD_AUTHENTICATION_SLOT):
+        raise CardError(apdu.SECURITY_NOT_SATISFIED)
+    if not agrees and (slot == KEY_MANAGEMENT_SLOT or slot < AUTHENTICATION_SLOT):
+        raise CardError(apdu.WRONG_P1P2)
 
 
 def _policies(context: Context, slot: int, asked: dict[int, bytes]) -> tuple[int, int]:

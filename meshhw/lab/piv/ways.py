@@ -35,6 +35,12 @@ class Ways:
     """What RESET answers while PIN and PUK have tries left."""
     asks_pin_first: bool = False
     """Whether a use without the PIN is refused before the key is looked for."""
+    slot_algorithms: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """The algorithms of slots that take not all of the card's, and then one key at a time, even emptied."""
+    slots_have_roles: bool = False
+    """Whether the curve keys of 9d and of the retired slots only agree, and those of the others only sign."""
+    begins_afresh: bool = False
+    """Whether the proof of the management key ends when another one is begun."""
     signs_beginning: bool = False
     """Whether Ed25519 signs the first 32 octets of a longer message, and says nothing."""
     imports: bool = True
