@@ -79,6 +79,7 @@ class PivKey(TokenKey):
             raise self._gone()
 
         def attempt() -> bytes:
+            self._session.measure(len(data))
             self._log_in()
             return (
                 self._session.touched(lambda: self._exchange(tag, data))

@@ -119,6 +119,17 @@ class Connection(SmartCardConnection):
         usb = len(self.atr) > 1 and self.atr[1] & 0xF0 == 0xF0
         return TRANSPORT.USB if usb else TRANSPORT.NFC
 
+    @property
+    def whole(self) -> bool:
+        """Whether the protocol carries commands of any length in one piece, which T=0 does not."""
+        return bool(self._protocol == scard.SCARD_PROTOCOL_T1)
+
+    def room(self) -> int | None:
+        """How long a command the reader takes; None where it does not tell."""
+        result, octets = scard.SCardGetAttrib(self._card, scard.SCARD_ATTR_MAXINPUT)
+        told = result & 0xFFFFFFFF == scard.SCARD_S_SUCCESS and len(octets) == 4
+        return int.from_bytes(bytes(octets), "little") if told else None
+
     def begin(self) -> None:
         """Keep others out. Raises PcscFault (sharing violation) when they do not let go in time."""
         self._waited(lambda: check(scard.SCardBeginTransaction(self._card)), self._drop)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from yubikit.core import ApplicationNotAvailableError, NotSupportedError
+from yubikit.core import TRANSPORT, ApplicationNotAvailableError, NotSupportedError
 from yubikit.core.smartcard import AID, ApduError, SmartCardProtocol
 from yubikit.piv import MANAGEMENT_KEY_TYPE
 
@@ -32,9 +32,12 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.deadline import Limit
 from meshhw.keystore.holders import holder
 from meshhw.keystore.waiting import wait_for
+from meshhw_piv import lengths
 from meshhw_piv.codes import (
     LOST_SELECTION,
+    OK,
     SHARING_VIOLATION,
+    WRONG_LENGTH,
     PcscFault,
     from_pcsc,
     from_status,
@@ -44,6 +47,10 @@ from meshhw_piv.instructions import PIN, VERIFY
 from meshhw_piv.pcsc import Connection, Context, Impatient
 
 Result = TypeVar("Result")
+
+LONG = 240
+"""Octets that fit no short command any more once they are wrapped."""
+MORE, GET_RESPONSE = 0x61, bytes.fromhex("00c0000000")
 
 
 class CardSession:
@@ -69,6 +76,8 @@ class CardSession:
         """Slots that the card turned out not to have."""
         self.unfit: set[tuple[int, Algorithm]] = set()
         """Slots that the card turned out to keep for keys of other algorithms."""
+        self.longest: int | None = None
+        """The most octets that fit one command; None while nobody has asked."""
         self.signs_long: bool | None = None
         """Whether Ed25519 signs messages of more than 32 octets; None while nobody has seen it."""
         self.metadata: bool | None = None
@@ -119,7 +128,32 @@ class CardSession:
 
     def send(self, ins: int, p1: int, p2: int, data: bytes = b"") -> bytes:
         """One instruction of the PIV application. Raises ApduError, PcscFault."""
+        if lengths.SHORT < len(data) <= (self.longest or 0):
+            answer, status = self._connected().send_and_receive(lengths.extended(ins, p1, p2, data))
+            while status >> 8 == MORE:
+                rest, status = self._connected().send_and_receive(GET_RESPONSE)
+                answer += rest
+            if status == OK:
+                return answer
+            if status != WRONG_LENGTH:
+                raise ApduError(answer, status)
+            self.longest = lengths.SHORT
         return self.protocol.send_apdu(0, ins, p1, p2, data)
+
+    def measure(self, length: int) -> None:
+        """Before long data, and before the PIN: find out once how long a command the card takes."""
+        if length < LONG or self.longest is not None:
+            return
+        self.longest = lengths.SHORT
+        connection = self._connected()
+        if self.identity.yubikey and connection.transport is TRANSPORT.USB:
+            return  # yubikit sends such a card extended commands itself
+        self.settle()
+        try:
+            self.longest = lengths.longest(connection)
+        except PcscFault:
+            connection.reconnect()
+            self.renew()
 
     def steady(self, work: Callable[[], Result]) -> Result:
         """`work()`, and once more if it failed since another program has used the card in between."""
@@ -286,6 +320,8 @@ class CardSession:
     def _adopt(self, identity: Identity, connection: Connection) -> None:
         self._connection, self._inside = connection, True
         connection.apdus = self.apdus
+        if identity.reader != self.identity.reader:
+            self.longest = None  # another reader may take less
         self.protocol = SmartCardProtocol(connection)
         self.protocol.configure(identity.version)
         self._check(identity)

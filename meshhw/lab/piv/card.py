@@ -37,7 +37,7 @@ class PivCard(FaultyCard):
 
     `personality` is a name of `PERSONALITIES`, or one of one's own.
     `log` holds the instruction octet of every APDU received; `asked_again` counts those to which a card that
-    wants to be told the answer's length told it instead.
+    wants to be told the answer's length told it instead, `refused_long` the extended ones that it refused.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PivCard(FaultyCard):
         self._contactless = contactless
         self._chaining = Chaining()
         self._kept = NOTHING
-        self.asked_again = 0
+        self.asked_again = self.refused_long = 0
         self._piv = PivApplet(Context(self.lasting, self.finger))
         self._applications: list[tuple[bytes, Application]] = [(PREFIX, self._piv)]
         if self.personality.management_applet:
@@ -93,7 +93,7 @@ class PivCard(FaultyCard):
     def respond(self, octets: bytes) -> bytes:
         """The answer of a card that nothing befalls."""
         try:
-            command = apdu.parse(octets)
+            command = self._parsed(octets)
             asked, answer = self._kept
             self._kept = NOTHING
             if octets[:-1] == asked and apdu.expected(octets) == len(answer):
@@ -107,6 +107,13 @@ class PivCard(FaultyCard):
         except CardError as error:
             return error.status.to_bytes(2, "big")
 
+    def _parsed(self, octets: bytes) -> Command:
+        command = apdu.parse(octets)
+        if command.extended and self.personality.ways.short_alone:
+            self.refused_long += 1
+            raise CardError(apdu.WRONG_LENGTH)
+        return command
+
     def _cut(self, data: bytes, command: Command, octets: bytes) -> bytes:
         """The answer; a card that wants to be asked for its exact length says it, and keeps the answer."""
         exact = self.personality.ways.exact_le and 0 < len(data) < apdu.SHORT_RESPONSE
@@ -114,7 +121,8 @@ class PivCard(FaultyCard):
             self._kept = (octets[:-1], data)
             self.asked_again += 1
             return (apdu.EXACT_LENGTH | len(data)).to_bytes(2, "big")
-        return self._chaining.cut(data, command.extended)
+        parts = self.personality.ways.answers_in_parts
+        return self._chaining.cut(data, command.extended and not parts)
 
     def _process(self, command: Command) -> bytes:
         if command.cla & 0xFC:

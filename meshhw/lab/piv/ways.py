@@ -54,6 +54,10 @@ class Ways:
     global_pin: bool = False
     """Whether the PIN is the one of all applications of the card, and says so in the discovery object."""
     shortest_pin: int = 6
+    short_alone: bool = False
+    """Whether it refuses extended commands (6700)."""
+    answers_in_parts: bool = False
+    """Whether it cuts the answers to extended commands too."""
     exact_le: bool = False
     """Whether it answers 6Cxx to another expected length than the answer's."""
     whole_name: bool = False
