@@ -7,20 +7,43 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from meshhw_piv.keys import NistKey
 from meshhw_piv.pcsc import Context
 from meshhw_piv.token import PivToken
 
 from meshhw.algorithms import Algorithm
-from meshhw.keystore.api import KeySpec, OpenOptions, TouchPolicy
+from meshhw.keystore.api import Key, KeySpec, OpenOptions, Signs, TouchPolicy
 from meshhw.keystore.interaction import Scripted
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.piv.token import FACTORY, VirtualPivToken
+from meshhw.pubkeys import to_cryptography
 
 AUTHENTICATE, VERIFY = 0x87, 0x20
 SOON = 2.0
+LONG = b"a message of more than thirty-two octets, as most messages are"
+
+
+def verified(key: Signs, message: bytes) -> bool:
+    """Whether it signs rightly, by the library's own check."""
+    public = to_cryptography(key.public)
+    signature = key.sign(message)
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        public.verify(signature, message)
+        return True
+    return len(signature) == 2 * key.algorithm.field_length
+
+
+def held(token: PivToken) -> Sequence[Key]:
+    """Its keys, as any token tells them."""
+    return token.keys()
+
+
+def signing(key: object) -> Signs:
+    assert isinstance(key, Signs)
+    return key
 
 
 def opened(

@@ -5,23 +5,22 @@ from __future__ import annotations
 import datetime
 import gzip
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from meshhw_piv.slots import CERTIFICATES
-from meshhw_piv.token import PivToken
 
-from hwtests.piv_cards import opened
+from hwtests.piv_cards import LONG, held, opened, signing, verified
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey
 from meshhw.conformance.run import check_token
 from meshhw.errors import KeyNotFound, NotSupported, PinIncorrect, TokenFull
-from meshhw.keystore.api import Agrees, Attests, Key, KeySpec, PinPolicy, Signs
+from meshhw.keystore.api import Agrees, Attests, KeySpec, PinPolicy, Signs
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import driver
 from meshhw.lab.fixtures_piv import InsertCard
@@ -41,22 +40,11 @@ from meshhw.lab.piv.personality import (
 )
 from meshhw.lab.piv.tlv import tlv
 from meshhw.lab.piv.token import FACTORY, PUK, VirtualPivToken
-from meshhw.pubkeys import from_cryptography, to_cryptography
+from meshhw.pubkeys import from_cryptography
 
 OTHERS = ["applet", "hollow", "small", "odd", "nameless", "imitator"]
 NO_KEY = 0xFF
 """No algorithm of a management key."""
-LONG = b"a message of more than thirty-two octets, as most messages are"
-
-
-def verified(key: Signs, message: bytes) -> bool:
-    """Whether it signs rightly, by the library's own check."""
-    public = to_cryptography(key.public)
-    signature = key.sign(message)
-    if isinstance(public, ed25519.Ed25519PublicKey):
-        public.verify(signature, message)
-        return True
-    return len(signature) == 2 * key.algorithm.field_length
 
 
 @pytest.mark.parametrize("personality", OTHERS)
@@ -199,115 +187,6 @@ def test_an_origin_in_other_words_is_not_believed(insert_card: InsertCard) -> No
     token = opened(virtual)
     imported = token.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256))
     assert token.protection(imported.uri).generated_inside is None
-    token.close()
-
-
-def test_a_key_that_the_card_fails_to_describe_is_found_used_and_removed(insert_card: InsertCard) -> None:
-    """Nobody gave the applet the public half of an imported key, and its metadata end in 6F00."""
-    virtual = insert_card("applet")
-    first = opened(virtual)
-    imported = first.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256))
-    first.close()
-    token = opened(virtual)
-    (found,) = held(token)
-    assert (found.uri, found.public) == (imported.uri, imported.public)
-    assert verified(signing(found), LONG)
-    token.delete(found.uri)
-    assert token.keys() == []
-    token.close()
-
-
-def test_a_foreign_key_that_the_card_fails_to_describe_is_not_overwritten(insert_card: InsertCard) -> None:
-    virtual = insert_card("applet")
-    theirs = SlotKey(P256, lab_keys.generate(P256), lab_keys.IMPORTED, 2, 1)
-    virtual.card.lasting.keys[0x82] = theirs
-    token = opened(virtual, Scripted(FACTORY, confirms=False))
-    assert token.keys() == []
-    assert token.generate(KeySpec(Algorithm.P256)).uri.get("slot") == "83"
-    assert virtual.card.lasting.keys[0x82] is theirs
-    token.close()
-
-
-def test_a_new_key_does_not_take_over_what_the_one_before_asked(insert_card: InsertCard) -> None:
-    """The applet leaves a slot its policy, and what a destroyed key is overwritten with asks for no PIN."""
-    virtual = insert_card("applet")
-    token = opened(virtual)
-    token.delete(token.generate(KeySpec(Algorithm.P256, place="82")).uri)
-    assert virtual.card.lasting.keys[0x82].pin_policy == lab_keys.PIN_NEVER
-    again = token.generate(KeySpec(Algorithm.P256, place="82"))
-    assert virtual.card.lasting.keys[0x82].pin_policy == lab_keys.PIN_ONCE
-    assert [key.uri for key in held(token)] == [again.uri]
-    token.delete(again.uri)
-    imported = token.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256, place="82"))
-    assert virtual.card.lasting.keys[0x82].pin_policy == lab_keys.PIN_ONCE
-    token.close()
-    asking = Scripted(FACTORY)
-    later = opened(virtual, asking)
-    assert verified(signing(later.key(imported.uri)), LONG)
-    assert PinKind.USER in [request.kind for request in asking.asked]
-    later.close()
-
-
-@pytest.mark.parametrize(("algorithm", "taken"), [(Algorithm.P256, "9a"), (Algorithm.P384, "9c")])
-def test_a_slot_is_found_that_takes_a_signing_key(
-    insert_card: InsertCard, algorithm: Algorithm, taken: str
-) -> None:
-    """The card's issuer has kept most slots for other algorithms."""
-    token = opened(insert_card("bound"))
-    key = token.generate(KeySpec(algorithm, uses=frozenset({Operation.SIGN})))
-    assert key.uri.get("slot") == taken
-    assert verified(signing(key), LONG)
-    token.close()
-
-
-def test_a_slot_that_is_kept_for_another_use_says_so(insert_card: InsertCard) -> None:
-    token = opened(insert_card("bound"))
-    signer = token.generate(KeySpec(Algorithm.P256, uses=frozenset({Operation.SIGN})))
-    agreeing = token.generate(KeySpec(Algorithm.P256, uses=frozenset({Operation.AGREE})))
-    assert agreeing.uri.get("slot") == "9d"
-    assert isinstance(signer, Agrees)
-    with pytest.raises(NotSupported, match="keeps slot 9a for other uses"):
-        signer.agree(agreeing.public)
-    with pytest.raises(NotSupported):
-        signing(agreeing).sign(LONG)
-    assert token.unseal(token.seal(b"share", b"test"), b"test") == b"share"
-    assert token.retries_left(PinKind.USER) in (None, 6)
-    token.close()
-
-
-def test_a_key_in_a_slot_that_takes_no_other_algorithm_is_destroyed(insert_card: InsertCard) -> None:
-    virtual = insert_card("bound")
-    token = opened(virtual)
-    key = token.generate(KeySpec(Algorithm.RSA2048))
-    before = virtual.card.lasting.keys[0x82]
-    token.delete(key.uri)
-    assert virtual.card.lasting.keys[0x82] is not before
-    assert token.keys() == []
-    assert token.generate(KeySpec(Algorithm.RSA2048)).uri == key.uri
-    token.close()
-
-
-def test_an_emptied_slot_that_takes_its_former_algorithm_alone_is_passed_over(
-    insert_card: InsertCard,
-) -> None:
-    virtual = insert_card("bound")
-    token = opened(virtual)
-    token.delete(token.generate(KeySpec(Algorithm.RSA2048, place="9a")).uri)
-    signs = frozenset({Operation.SIGN})
-    assert token.generate(KeySpec(Algorithm.P256, uses=signs)).uri.get("slot") == "9c"
-    with pytest.raises(TokenFull):
-        token.generate(KeySpec(Algorithm.P256, uses=signs, place="9a"))
-    assert token.generate(KeySpec(Algorithm.RSA2048, uses=signs)).uri.get("slot") == "9a"
-    token.close()
-
-
-def test_a_management_key_is_changed_where_a_proof_begun_ends_the_one_before(insert_card: InsertCard) -> None:
-    """Asking such a card for the key's kind again would undo what was proven."""
-    imitator = PERSONALITIES["imitator"]
-    virtual = insert_card(PivCard(replace(imitator, ways=replace(imitator.ways, begins_afresh=True))))
-    token = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: "11" * 24}))
-    token.change_pin(PinKind.MANAGEMENT)
-    assert virtual.card.lasting.management_key == b"\x11" * 24
     token.close()
 
 
@@ -513,16 +392,6 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
     "unflagged": lambda der: tlv(0x70, gzip.compress(der)) + tlv(0x71, b"\0") + tlv(0xFE),
     "padded": lambda der: tlv(0x70, der) + tlv(0x71, b"\0") + tlv(0xFE) + b"\0\0\xff\xff",
 }
-
-
-def held(token: PivToken) -> Sequence[Key]:
-    """Its keys, as any token tells them."""
-    return token.keys()
-
-
-def signing(key: object) -> Signs:
-    assert isinstance(key, Signs)
-    return key
 
 
 @pytest.mark.parametrize("personality", ["applet", "hollow", "small", "odd", "nameless"])

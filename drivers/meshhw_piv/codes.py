@@ -29,7 +29,6 @@ WRONG_LENGTH = 0x6700
 WRONG_DATA = 0x6A80
 FUNCTION_NOT_SUPPORTED = 0x6A81
 NOT_FOUND = 0x6A82
-NO_SPACE = 0x6A84
 
 STATUS_WORDS: dict[int, tuple[str, type[TokenError]]] = {
     0x6581: ("memory failure", TokenFault),
@@ -41,7 +40,7 @@ STATUS_WORDS: dict[int, tuple[str, type[TokenError]]] = {
     WRONG_DATA: ("incorrect data", NotSupported),
     FUNCTION_NOT_SUPPORTED: ("function not supported", NotSupported),
     NOT_FOUND: ("file not found", KeyNotFound),
-    NO_SPACE: ("no space", TokenFull),
+    0x6A84: ("no space", TokenFull),
     0x6A86: ("incorrect P1 P2", NotSupported),
     0x6A88: ("referenced data not found", KeyNotFound),
     0x6B00: ("incorrect P1 P2", NotSupported),
@@ -54,7 +53,7 @@ ABSENT = frozenset({NOT_FOUND, 0x6A83, 0x6A86, 0x6A88})
 """Key or object not there, in the words of YubiKeys, of plain cards, and of imitators."""
 NO_SUCH_OBJECT = ABSENT | {WRONG_DATA, FUNCTION_NOT_SUPPORTED, 0x6B00}
 """What cards say of a data object that they do not have room for by that name."""
-NO_ROOM = frozenset({0x6581, WRONG_LENGTH, NO_SPACE})
+NO_ROOM = frozenset({0x6581, WRONG_LENGTH, 0x6A84})
 """What cards say of octets that are too many for an object, or for the card."""
 NO_SUCH_SLOT = frozenset({NOT_FOUND, FUNCTION_NOT_SUPPORTED, 0x6A86, 0x6A88, 0x6B00})
 """What cards say of a slot that they do not have."""

@@ -21,7 +21,7 @@ from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import POLICIES
 from meshhw.pubkeys import from_cryptography, to_cryptography
 from meshhw_piv import facts, objects, slots, tlv, vacancy
-from meshhw_piv.codes import NO_SPACE, NO_SUCH_SLOT, UNKNOWN, WRONG_DATA
+from meshhw_piv.codes import NO_SUCH_SLOT, UNKNOWN, WRONG_DATA
 from meshhw_piv.facts import KeyFacts
 from meshhw_piv.instructions import GENERATE, IMPORT, MOVE
 from meshhw_piv.login import Login
@@ -132,7 +132,7 @@ class Maker:
                     raise
             else:
                 return self._made(slot, public, spec)
-        if refusal is not None and refusal.sw in (WRONG_DATA, NO_SPACE):
+        if refusal is not None and refusal.sw == WRONG_DATA:
             if all((slot, spec.algorithm) in session.unfit for slot in slots.preferred(spec)):
                 session.refused.add(spec.algorithm)
             raise refusal
@@ -142,11 +142,11 @@ class Maker:
         """Whether another slot may take a key that this one refuses; what was learned is remembered.
 
         Cards of other makers are known on which each slot takes keys of some algorithms only, and the
-        retired ones all the same; and on which an emptied slot takes keys of its former algorithm only.
+        retired ones all the same.
         """
         session = self._session
-        if error.sw in (WRONG_DATA, NO_SPACE) and not session.identity.yubikey:
-            alike = slots.RETIRED if error.sw == WRONG_DATA and slot in slots.RETIRED else (slot,)
+        if error.sw == WRONG_DATA and not session.identity.yubikey:
+            alike = slots.RETIRED if slot in slots.RETIRED else (slot,)
             session.unfit.update((other, algorithm) for other in alike)
             return True
         if slot in slots.STANDARD or error.sw not in NO_SUCH_SLOT:

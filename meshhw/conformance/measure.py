@@ -11,7 +11,7 @@ from meshhw.conformance import independent
 from meshhw.conformance.key_checks import MESSAGE, PADDINGS
 from meshhw.conformance.model import SEALED, Measurement, NotApplicable
 from meshhw.conformance.subject import Subject
-from meshhw.errors import DecryptionFailed, NotSupported
+from meshhw.errors import DecryptionFailed, NotSupported, TokenFault
 from meshhw.keystore.api import (
     Agrees,
     AgreesFully,
@@ -48,7 +48,9 @@ def measure(subject: Subject, algorithm: Algorithm) -> Iterator[Measurement]:
         try:
             with subject.generated(algorithm, use) as key:
                 seconds, calls = _timed(_action(key, operation), subject.token)
-        except (NotApplicable, DecryptionFailed):  # the latter is a broken promise, which its verdict tells
+        except NotApplicable:
+            continue
+        except (DecryptionFailed, NotSupported, TokenFault):  # broken promises, which their verdicts tell
             continue
         yield Measurement(algorithm.value, operation, tier, seconds, calls)
 

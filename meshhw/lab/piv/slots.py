@@ -142,12 +142,8 @@ def _check_algorithm(context: Context, algorithm: int) -> None:
 def _check_slot(context: Context, slot: int, algorithm: int) -> None:
     """Whether a slot that is kept for some algorithms takes a key of this one."""
     allowed = context.lasting.personality.ways.slot_algorithms
-    if slot not in allowed:
-        return
-    if algorithm not in allowed[slot]:
+    if slot in allowed and algorithm not in allowed[slot]:
         raise CardError(apdu.WRONG_DATA)
-    if slot in context.lasting.keys and context.lasting.keys[slot].algorithm != algorithm:
-        raise CardError(apdu.NO_SPACE)
 
 
 def _check_role(slot: int, *, agrees: bool) -> None:

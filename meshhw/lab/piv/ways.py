@@ -36,7 +36,7 @@ class Ways:
     asks_pin_first: bool = False
     """Whether a use without the PIN is refused before the key is looked for."""
     slot_algorithms: Mapping[int, frozenset[int]] = field(default_factory=dict)
-    """The algorithms of slots that take not all of the card's, and then one key at a time, even emptied."""
+    """The algorithms of slots that take not all of the card's."""
     slots_have_roles: bool = False
     """Whether the curve keys of 9d and of the retired slots only agree, and those of the others only sign."""
     begins_afresh: bool = False
