@@ -19,7 +19,15 @@ from meshhw.dare.header import ContentMeta, KeyValue, Members, parse_content_met
 from meshhw.dare.heads import HEAD_TYPE, head_of, sign_head
 from meshhw.dare.kdf import hkdf_sha512
 from meshhw.dare.key_index import KeyIndex, Place
-from meshhw.dare.policy import EPOCH_TYPE, begin_epoch, current_readers, policy_of, readers_of, session_policy
+from meshhw.dare.policy import (
+    EPOCH_TYPE,
+    begin_epoch,
+    current_readers,
+    epoch_frames,
+    policy_of,
+    readers_of,
+    session_policy,
+)
 from meshhw.dare.prepare import Cipher, Outline
 from meshhw.dare.read import cipher_of
 from meshhw.dare.sequence import SequenceFile
@@ -164,24 +172,32 @@ class Catalog:
 
     def compact(self, target: Path, signers: Sequence[Signer] = ()) -> None:
         """Write the last event of every key into a new catalog: live entries, and deletions that have
-        attributes. Its first frame is the old one's head, signed: who trusts the signer knows what the new
-        catalog stands for. Raises StateError when `target` exists."""
+        attributes; before them its epochs, whose statements hold what others know of its keys. Its first
+        frame is the old one's head, signed: who trusts the signer knows what the new catalog stands for.
+        Raises StateError when `target` exists."""
         readers = self.current_readers()
         create_catalog(target, readers)
         with SequenceWriter(target, readers) as writer:
             link = sign_head(head_of(self._sequence), signers)
             content = ContentMeta(content_type=HEAD_TYPE)
             writer.append(link.octets(), Outline(content=content), in_clear=True)
+            for frame in reversed(list(epoch_frames(self._sequence))):
+                begin_epoch(writer, policy_of(frame), b"".join(self._sequence.body(frame)))
             for entry in self.events():
                 if entry.live or entry.key_values:
                     event = NEW if entry.live else DELETE
                     meta = ContentMeta(unique_id=entry.key, event=event, key_values=entry.key_values)
-                    writer.append(entry.payload, Outline(content=meta))
+                    writer.append(entry.payload, Outline(content=meta, extra=self._digests(entry.index)))
             writer.flush(sync=True)
 
     def current_readers(self) -> list[RecipientKey]:
         """The keys that the newest epoch of the file is encrypted to. Raises FormatError."""
         return policy_of(self._sequence.frame(self._index.epoch))
+
+    def _digests(self, index: int) -> Members:
+        """The digests that stand in a frame's header in clear, as `put` takes them."""
+        members = self._sequence.frame(index).members
+        return {DIGESTS: members[DIGESTS]} if DIGESTS in members else {}
 
     @property
     def _writer(self) -> SequenceWriter:

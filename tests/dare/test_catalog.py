@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.catalog import Catalog, create_catalog, linked_head
+from meshhw.dare.catalog import DIGESTS, Catalog, create_catalog, linked_head
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import KeyValue
-from meshhw.dare.heads import head_of, verify_head
+from meshhw.dare.heads import head_of, prove_frame, verify_head
 from meshhw.dare.local import LocalKey
+from meshhw.dare.policy import epoch_frames, policy_of
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_check import check_sequence
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.errors import KeyNotFound, StateError, UsageError
+from meshhw.jsonbcd import encode_base64url
 
 KEY = LocalKey(PrivateKey(Algorithm.X448, bytes(range(56))))
 SIGNER = LocalKey(PrivateKey(Algorithm.ED25519, bytes(range(32))))
@@ -151,6 +153,32 @@ def test_compaction_links_to_the_old_head(path: Path, tmp_path: Path) -> None:
         assert len(sequence) == 2 + len(EXPECTED)
     with SequenceFile(path) as sequence:
         assert linked_head(sequence) is None
+
+
+def test_compaction_keeps_epochs_and_digests(path: Path, tmp_path: Path) -> None:
+    """What an epoch's frame says of the new keys stands nowhere else, and who cannot read an entry proves by
+    the digests in its frame."""
+    newer = LocalKey(PrivateKey(Algorithm.X25519, bytes(range(1, 33))))
+    digest = bytes(range(64))
+    target = tmp_path / "compact.dcat"
+    with Catalog(path, KeyRing([KEY, newer])) as catalog:
+        catalog.begin_epoch(READERS, b"a first statement")
+        catalog.put("key 6", b"under the first", digests=[digest])
+        catalog.begin_epoch([RecipientKey(newer.public)], b"a second statement")
+        catalog.put("key 7", b"under the second")
+        catalog.compact(target, [SIGNER])
+    with Catalog(target, KeyRing([newer])) as catalog:  # the new key reads all, and is written to
+        assert catalog.current_readers() == [RecipientKey(newer.public)]
+        assert catalog.get("key 6").payload == b"under the first"
+        proven = prove_frame(catalog.sequence, catalog.get("key 6").index)
+        assert proven.members[DIGESTS] == [encode_base64url(digest)]
+        bodies = [b"".join(catalog.sequence.body(frame)) for frame in epoch_frames(catalog.sequence)]
+        assert bodies == [b"a second statement", b"a first statement"]
+        assert [policy_of(frame) for frame in epoch_frames(catalog.sequence)] == [
+            [RecipientKey(newer.public)],
+            READERS,
+        ]
+        check_sequence(catalog.sequence, SequenceReader(catalog.sequence, KeyRing([newer])))
 
 
 @settings(deadline=None, max_examples=15)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from meshhw.dare.catalog import linked_head
+from meshhw.dare.sequence import SequenceFile
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.removing import remove_administrator
+from meshhw.managers.account.stores import store_path
 from meshhw.schema.activation import StoreEpochs
 from meshhw.schema.codec import decode
-from tests.sync.people import ALICE, OPTIONS, Machine, connected, disconnect
+from tests.sync.people import (
+    ALICE,
+    CREDENTIALS,
+    OPTIONS,
+    Machine,
+    connected,
+    disconnect,
+    recovered,
+    sheets,
+)
 
 
 def test_updates_travel_and_the_lost_device_is_left_behind(
@@ -38,6 +51,35 @@ def test_updates_travel_and_the_lost_device_is_left_behind(
         assert "was disconnected" in ignored.problem
         assert report.problems == []
     assert laptop.passwords() == phone.passwords() == {"imap": "known", "ftp": "after", "www": "after, too"}
+
+
+def test_an_administrator_put_back_from_an_older_copy_still_says_who_left_and_what_the_keys_are(
+    laptop: Machine, phone: Machine, shared: Path, tmp_path: Path
+) -> None:
+    """Its stores begin anew then; what it has said of their keys stands nowhere but in them."""
+    codes = sheets(laptop)
+    lost = connected(laptop, tmp_path / "lost", "web")
+    lost.put("imap", "known")
+    for machine in (lost, laptop):
+        machine.sync(shared)
+    disconnect(laptop, lost.host.profile(None, "ProfileDevice").udf)
+    laptop.put("ftp", "after")
+    shutil.copytree(laptop.home, tmp_path / "saved")
+    laptop.put("ftp", "later")
+    laptop.sync(shared)
+    shutil.rmtree(laptop.home)
+    shutil.copytree(tmp_path / "saved", laptop.home)
+    assert laptop.sync(shared).problems == []
+    with SequenceFile(store_path(laptop.standing.directory.path, CREDENTIALS)) as begun:
+        assert linked_head(begun)
+    lost.put("imap", "forged")
+    lost.sync(shared)
+    [ignored] = [item for item in phone.sync(shared).authors if item.author == lost.author]
+    assert ignored.state is None
+    assert "was disconnected" in ignored.problem
+    everything = {"imap": "known", "ftp": "later"}
+    assert phone.passwords() == everything
+    assert recovered(codes, tmp_path / "bare", shared).passwords() == everything
 
 
 def test_a_device_that_comes_late_catches_up_over_all_keys(
