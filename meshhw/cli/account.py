@@ -11,6 +11,7 @@ import typer
 
 from meshhw.algorithms import Suite
 from meshhw.cli.account_claim import claim
+from meshhw.cli.account_compact import compact
 from meshhw.cli.account_devices import Account, admin, connect, devices
 from meshhw.cli.account_disconnect import disconnect
 from meshhw.cli.account_groups import group
@@ -38,6 +39,7 @@ app.command("pin")(pin)
 app.command("pins")(pins)
 app.command("devices")(devices)
 app.command("sync")(sync)
+app.command("compact")(compact)
 app.command("disconnect")(disconnect)
 app.command("succeed")(succeed)
 app.command("name")(rename)

@@ -170,6 +170,12 @@ class Catalog:
         self._index.flush()
         self._index.close()
 
+    def superseded(self) -> int:
+        """How many frames hold events that no longer count: what `compact` would leave out."""
+        kept = sum(1 for _ in self._lasting())
+        epochs = sum(1 for _ in epoch_frames(self._sequence))
+        return len(self._sequence) - 1 - epochs - (linked_head(self._sequence) is not None) - kept
+
     def compact(self, target: Path, signers: Sequence[Signer] = ()) -> None:
         """Write the last event of every key into a new catalog: live entries, and deletions that have
         attributes; before them its epochs, whose statements hold what others know of its keys. Its first
@@ -183,16 +189,19 @@ class Catalog:
             writer.append(link.octets(), Outline(content=content), in_clear=True)
             for frame in reversed(list(epoch_frames(self._sequence))):
                 begin_epoch(writer, policy_of(frame), b"".join(self._sequence.body(frame)))
-            for entry in self.events():
-                if entry.live or entry.key_values:
-                    event = NEW if entry.live else DELETE
-                    meta = ContentMeta(unique_id=entry.key, event=event, key_values=entry.key_values)
-                    writer.append(entry.payload, Outline(content=meta, extra=self._digests(entry.index)))
+            for entry in self._lasting():
+                event = NEW if entry.live else DELETE
+                meta = ContentMeta(unique_id=entry.key, event=event, key_values=entry.key_values)
+                writer.append(entry.payload, Outline(content=meta, extra=self._digests(entry.index)))
             writer.flush(sync=True)
 
     def current_readers(self) -> list[RecipientKey]:
         """The keys that the newest epoch of the file is encrypted to. Raises FormatError."""
         return policy_of(self._sequence.frame(self._index.epoch))
+
+    def _lasting(self) -> Iterator[CatalogEntry]:
+        """The last events that a compacted catalog holds."""
+        return (entry for entry in self.events() if entry.live or entry.key_values)
 
     def _digests(self, index: int) -> Members:
         """The digests that stand in a frame's header in clear, as `put` takes them."""

@@ -155,6 +155,16 @@ def test_a_padding_fault_is_told_only_after_the_signature() -> None:
             open_envelope(changed, ring, known=[signer.public])
 
 
+def test_a_padding_fault_of_an_unsigned_envelope_is_told() -> None:
+    vector = next(v for v in DECRYPTABLE if v["id"] == "draft-hallambaker-mesh-dare-12#8")
+    ring = KeyRing([local_key(vector["recipient_private"])])
+    envelope = Envelope.from_array(vector["envelope"])
+    body = bytearray(envelope.body)
+    body[-17] ^= 0x80  # no padding is that long
+    with pytest.raises(DecryptionFailed):
+        open_envelope(Envelope(envelope.members, bytes(body), None), ring)
+
+
 def test_verification_without_a_key_decrypts_nothing() -> None:
     vector = next(v for v in DECRYPTABLE if v["id"] == "draft-hallambaker-mesh-dare-12#8")
     signer = local_key(vector["signer_private"])

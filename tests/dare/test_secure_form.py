@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshhw.algorithms import Algorithm, PrivateKey, PublicKey
+from meshhw.dare.eds import write_eds
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.findings import Finding
-from meshhw.dare.header import ContentMeta
+from meshhw.dare.header import ContentMeta, Members, authenticated_octets
+from meshhw.dare.kdf import body_key, header_mac
 from meshhw.dare.local import LocalKey
-from meshhw.dare.prepare import Outline
+from meshhw.dare.prepare import Cipher, Outline, Prepared, prepare
 from meshhw.dare.read import open_envelope, read_stream, verify_envelope
+from meshhw.dare.segments import SEGMENT, nonce
 from meshhw.dare.signing import verify
 from meshhw.dare.write import seal, sign_detached, write_stream
 from meshhw.errors import (
@@ -33,7 +39,8 @@ from meshhw.errors import (
     SignatureInvalid,
     UsageError,
 )
-from meshhw.udf import UDF, Kind
+from meshhw.jsonbcd import decode_base64url, encode_base64url
+from meshhw.udf import UDF, Kind, fingerprint
 from meshhw.udf.secret import symmetric_key
 
 HERE = Path(__file__).parent
@@ -235,6 +242,15 @@ def test_every_listed_signer_has_signed_and_nobody_else() -> None:
         entries = trailer["signatures"]
         assert isinstance(entries, list)
         assert {p.octets for p in open_envelope(envelope, ring).signers} == {s.public.octets for s in signers}
+        stranger = key("Ed25519", "another")
+        signed = Prepared(envelope.members, Cipher.NONE, [stranger])
+        substitute = signed.trailer(hashlib.sha512(envelope.body).digest()) or {}
+        assert substitute["PayloadDigest"] == trailer["PayloadDigest"]
+        others = substitute["signatures"]
+        assert isinstance(others, list)
+        instead = {**trailer, "signatures": [*entries[:2], *others]}
+        with pytest.raises(SignatureInvalid, match="is missing"):  # as many as are listed, but another's
+            open_envelope(Envelope(envelope.members, envelope.body, instead), ring)
         fewer = seal(PLAIN, Outline(readers=readers, signers=signers[:2]))
         for found in (entries[:2], entries[1:], [*entries, entries[0]], [entries[0]] * 3, []):
             with pytest.raises((SignatureInvalid, FormatError)):
@@ -246,6 +262,53 @@ def test_every_listed_signer_has_signed_and_nobody_else() -> None:
         listed = {**fewer.members, "signers": envelope.members["signers"]}
         with pytest.raises((SignatureInvalid, DecryptionFailed)):
             open_envelope(Envelope(listed, fewer.body, fewer.trailer_members), ring)
+
+
+def by_a_reader(
+    change: Members, body: Callable[[Prepared], bytes] | None = None, signers: Sequence[LocalKey] = ()
+) -> Envelope:
+    """What whoever has the seed can make: any header under a right MAC."""
+    prepared = prepare(Outline(readers=[reader("X25519")], annotations=[b"a", b"b"]))
+    members: Members = {**prepared.members, **change}
+    mac = header_mac(prepared.seed, prepared.salt, authenticated_octets(members))
+    members["hmac"] = encode_base64url(mac)
+    stored = body(prepared) if body else prepared.small_body(PLAIN)
+    made = Prepared(members, Cipher.SEGMENTED, signers)
+    return Envelope(members, stored, made.trailer(hashlib.sha512(stored).digest()))
+
+
+def ends_in_an_empty_segment(prepared: Prepared) -> bytes:
+    cipher = AESGCM(body_key(prepared.seed, prepared.salt))
+    full = cipher.encrypt(nonce(0, last=False), bytes(SEGMENT), None)
+    return full + cipher.encrypt(nonce(1, last=True), b"", None)
+
+
+def test_a_reader_cannot_make_what_others_would_read_in_two_ways() -> None:
+    ring, signer = KeyRing([key("X25519")]), key("Ed25519", "signer")
+    assert open_envelope(by_a_reader({"note": 1}), ring).payload == PLAIN
+    name = fingerprint(signer.public)
+    assert open_envelope(by_a_reader({"signers": [name]}, None, [signer]), ring).signers == (signer.public,)
+    [first, second] = (write_eds(bytes([7]), bytes(17)), write_eds(bytes([7]), bytes(18)))
+    for envelope, kind, reason in (
+        (by_a_reader({"ContentMetaData": "e30"}), FormatError, "in clear"),
+        (
+            by_a_reader({"annotations": [encode_base64url(first), encode_base64url(second)]}),
+            DecryptionFailed,
+            "share a salt prefix",
+        ),
+        (by_a_reader({}, ends_in_an_empty_segment), DecryptionFailed, "empty segment"),
+        (by_a_reader({"dig": "S512"}, None, [signer]), SignatureInvalid, "different forms"),
+        (by_a_reader({"signers": [name] * 2}, None, [signer] * 2), SignatureInvalid, "does not list"),
+    ):
+        with pytest.raises(kind, match=reason):
+            open_envelope(envelope, ring)
+
+
+def test_a_body_that_is_not_the_one_its_digest_names_is_refused_unsigned_too() -> None:
+    digest = encode_base64url(hashlib.sha512(PLAIN).digest())
+    assert open_envelope(Envelope({"dig": "S512"}, PLAIN, {"PayloadDigest": digest})).payload == PLAIN
+    with pytest.raises(SignatureInvalid, match="digest"):
+        open_envelope(Envelope({"dig": "S512"}, PLAIN + b"!", {"PayloadDigest": digest}))
 
 
 def test_a_witness_of_the_form_of_2022_is_checked() -> None:
@@ -333,6 +396,39 @@ def test_counts_are_limited() -> None:
             Envelope({**envelope.members, "recipients": entries * 65}, envelope.body, None),
             KeyRing([key("X25519")]),
         )
+
+
+def test_a_header_is_limited() -> None:
+    def nested(levels: int) -> bytes:
+        return b'[{"x":' + b"[" * levels + b"]" * levels + b'},""]'
+
+    assert Envelope.parse(nested(16)).body == b""
+    with pytest.raises(FormatError, match="deeper"):
+        Envelope.parse(nested(17))
+    long: Members = dict.fromkeys(("a", "b"), "x" * (1 << 19))
+    with pytest.raises(FormatError, match="1 MiB"):
+        Envelope.parse(Envelope(long, b"").octets())
+
+
+def test_a_signature_has_one_spelling() -> None:
+    """What a signature does not cover is its own entry: no second one passes for the same."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    envelope = seal(PLAIN, Outline(signers=[key("P-256", "signer")]))
+    trailer: Any = envelope.trailer_members
+    [entry] = trailer["signatures"]
+    octets = decode_base64url(entry["signature"])
+    high = octets[:32] + (order - int.from_bytes(octets[32:], "big")).to_bytes(32, "big")
+    for change in (
+        {"signature": encode_base64url(high)},
+        {"signature": encode_base64url(octets + bytes(1))},
+        {"kid": entry["kid"].lower()},
+        {"kid": entry["kid"].replace("-", "")},
+        {"note": "x"},
+    ):
+        other = {**trailer, "signatures": [{**entry, **change}]}
+        with pytest.raises((SignatureInvalid, FormatError)):
+            verify_envelope(Envelope(envelope.members, envelope.body, other))
+    assert verify_envelope(envelope).signers == (key("P-256", "signer").public,)
 
 
 def test_a_pipe_of_unknown_length_goes_in_chunks() -> None:

@@ -149,6 +149,8 @@ def test_separators_are_optional_next_to_binary_tokens() -> None:
 def test_limits_hold() -> None:
     for octets, limits, reason in [
         (b"[" * 65, Limits(), "deeper"),
+        (b'{"a":' * 65, Limits(), "deeper"),
+        (b"\xa7\x00\x65" + b"a" * 101, Limits(token=100), "longer"),
         (b"[" + b"[],", Limits(items=1), "more values"),
         (b'"' + b"a" * 200 + b'"', Limits(token=100), "longer"),
         (b"\x8c\x40" + b"a" * 64 + b"\x88\x40", Limits(token=100), "longer"),
@@ -179,6 +181,23 @@ def test_a_body_of_any_length_streams() -> None:
     assert reader.closes()
     reader.expect(Kind.ARRAY_END)
     reader.end()
+
+
+@pytest.mark.parametrize(
+    ("octets", "reason"),
+    [
+        (b"\x88\x05abc", "too early"),
+        (b"\x8c\x03abc", "too early"),
+        (b"\x8c\x03abc\x88\x02a", "too early"),
+        (b"\x8c\x03abc\x80\x01x", "chunk of a binary"),
+        (b"\x8c\x03abc\x84\x01x", "chunk of a binary"),
+        (b"\x8c\x03abc\xa0\x01", "chunk of a binary"),
+        (b"\x80\x01x", "a binary was expected"),
+    ],
+)
+def test_a_streamed_binary_is_refused_where_it_breaks_off(octets: bytes, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        b"".join(Reader(octets).chunks())
 
 
 @settings(deadline=None, max_examples=40)

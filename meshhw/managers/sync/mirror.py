@@ -83,6 +83,10 @@ class Mirror:
             self._begin(covered, spans[0], head, readers)
         return Progress(State.NEW, len(spans) - wanted)
 
+    def forget(self) -> None:
+        """Remove the copy."""
+        _remove(self.path)
+
     def _held(self, sequence_id: bytes) -> SequenceHead | None:
         """The head of the copy, if it is of this sequence."""
         if not self.path.exists():

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from meshhw import files
-from meshhw.dare.catalog import Catalog
 from meshhw.dare.exchange import KeyRing
 from meshhw.dare.heads import SequenceHead, head_of
 from meshhw.dare.local import LocalKey
@@ -22,8 +21,10 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError, NotSupported
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.rekeying import statements_in
 from meshhw.managers.account.standing import Standing, standing
 from meshhw.managers.account.stores import spool_path, store_in, store_path
+from meshhw.managers.sync.compacting import write_anew
 from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
 from meshhw.managers.sync.leaving import left, own_removal
 from meshhw.managers.sync.memory import Author, Memory, Position, remember, remembering
@@ -189,6 +190,7 @@ class Synchroniser:
                 self._merge(store, mirror, keys[store], seen)
             if own:
                 self._begin_anew(store, head, keys[store])
+                self._leave(store, mirror)
         return next(
             (state for state in (State.INCOMPLETE, State.OLDER, State.NEW) if state in states), State.SAME
         )
@@ -232,17 +234,21 @@ class Synchroniser:
         with SequenceFile(path) as sequence:
             if sequence.sequence_id != head.sequence_id:
                 return
-        beside = path.with_name(f".{path.name}.new")
-        beside.unlink(missing_ok=True)
         if store in SPOOLS:  # not compacted: what was closed must not be forgotten, lest it come back open
+            beside = path.with_name(f".{path.name}.new")
+            beside.unlink(missing_ok=True)
             merge_spool(beside, path, keys)
-        else:
-            with Catalog(path, KeyRing(keys)) as catalog:
-                catalog.compact(beside)
-        for suffix in (".idx", ".keys"):
-            beside.with_name(beside.name + suffix).unlink(missing_ok=True)
-        beside.replace(path)
-        files.sync_directory(path.parent)
+            beside.with_name(beside.name + ".idx").unlink(missing_ok=True)
+            beside.replace(path)
+            files.sync_directory(path.parent)
+            return
+        with self._found.signers(self._options) as signers:
+            write_anew(path, keys, signers)
+
+    def _leave(self, store: str, mirror: Mirror) -> None:
+        """What stood here before was merged: its copy goes, unless it says more of the store's keys."""
+        if mirror.path.exists() and _statements(mirror.path) <= _statements(self._local(store)):
+            mirror.forget()
 
     def _publish(self, keys: Keys, memory: Memory) -> None:
         """Write the stores of this device, and then what it says of them."""
@@ -294,6 +300,10 @@ class Synchroniser:
     @property
     def _peers(self) -> Path:
         return files.private_directory(self._found.directory.path / "peers")
+
+
+def _statements(path: Path) -> set[bytes]:
+    return {said.octets() for said in statements_in(path)}
 
 
 def _author(name: str) -> str:
