@@ -9,18 +9,25 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
+from meshhw.dare import merkle
 from meshhw.dare.envelope import Envelope
+from meshhw.dare.header import ContentMeta, authenticated_octets
 from meshhw.dare.heads import (
+    HEAD_TYPE,
     HeadMemory,
+    SequenceHead,
     SequenceProof,
     head_of,
     prove_extension,
     prove_frame,
+    seal_head,
+    sealed_head,
     sign_head,
     verify_head,
 )
 from meshhw.dare.local import LocalKey
 from meshhw.dare.merkle import Head, check_consistency
+from meshhw.dare.prepare import Outline
 from meshhw.dare.sequence import SequenceFile, SequenceKind
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
@@ -55,6 +62,23 @@ def test_a_signed_head(path: Path) -> None:
         verify_head(changed, [SIGNER.public])
 
 
+def test_a_sealed_head_is_that_of_the_frames_before_it(path: Path, tmp_path: Path) -> None:
+    with SequenceWriter(path) as writer:
+        earlier = head_of(writer)
+        writer.append(b"not under it")
+        content = ContentMeta(content_type=HEAD_TYPE)
+        writer.append(sign_head(earlier, [SIGNER]).octets(), Outline(content=content))
+    with SequenceFile(path) as sequence, pytest.raises(IntegrityError, match="frames before it"):
+        sealed_head(sequence)
+    with SequenceWriter(path) as writer:
+        seal_head(writer, [SIGNER])
+    with SequenceFile(path) as sequence:
+        sealed = sealed_head(sequence)
+    assert sealed
+    assert sealed[1] == (SIGNER.public,)
+    assert sealed[0].head.index == len(sequence) - 2
+
+
 def test_proofs_stand_alone(path: Path) -> None:
     with SequenceFile(path) as sequence:
         for index in range(len(sequence)):
@@ -81,6 +105,17 @@ def test_a_changed_proof_is_refused(path: Path) -> None:
             SequenceProof.parse(octets)
 
 
+def test_a_proof_says_nothing_of_a_header_that_names_another_frame() -> None:
+    """Whoever writes a sequence can put any header into its tree."""
+    members = {"SequenceInfo": {"Index": 7}}
+    digest = merkle.leaf(authenticated_octets(members), bytes(64))
+    head = SequenceHead(bytes(16), Head(0, digest))
+    with pytest.raises(IntegrityError, match="another frame"):
+        SequenceProof(head, 0, members, bytes(64), ()).check()
+    with pytest.raises(IntegrityError, match="another frame"):
+        SequenceProof(head, 0, {}, bytes(64), ()).check()
+
+
 def test_growth_is_accepted_and_proven(path: Path, tmp_path: Path) -> None:
     memory = HeadMemory(tmp_path / "heads.json")
     with SequenceFile(path) as sequence:
@@ -103,9 +138,10 @@ def test_a_shorter_and_a_diverging_sequence_are_refused(path: Path, tmp_path: Pa
         accepted = memory.accept(sequence)
     with SequenceFile(tmp_path / "old") as sequence, pytest.raises(IntegrityError, match="took frames away"):
         memory.accept(sequence)
-    append(tmp_path / "old", 8, b"another entry")
-    with SequenceFile(tmp_path / "old") as sequence, pytest.raises(IntegrityError, match="diverged"):
-        memory.accept(sequence)
+    for more in (5, 3):  # as long as what was seen, and longer
+        append(tmp_path / "old", more, b"another entry")
+        with SequenceFile(tmp_path / "old") as sequence, pytest.raises(IntegrityError, match="diverged"):
+            memory.accept(sequence)
     assert memory.last(accepted.sequence_id) == accepted.head
 
 

@@ -142,6 +142,8 @@ def test_changed_inclusion_proofs_are_refused(last: int, data: st.DataObject) ->
     for claimed, value, hashes in wrong:
         with pytest.raises(IntegrityError):
             check_inclusion(claimed, value, head(last), hashes)
+    with pytest.raises(IntegrityError):  # too short for a tree that is so high
+        check_inclusion(index, leaf(index), Head(last | 1 << 20, KEPT.tree(last)), proof)
 
 
 @settings(deadline=None, max_examples=60)
@@ -154,6 +156,7 @@ def test_changed_consistency_proofs_are_refused(last: int, data: st.DataObject) 
         (head(old), Head(last, leaf(999)), proof),
         (head(old), head(last), [*proof, ZEROS]),
         (Head(last + 1, KEPT.tree(last)), head(last), proof),
+        (head(old), Head(last | 1 << 20, KEPT.tree(last)), proof),
     ]
     if proof:
         at = data.draw(st.integers(0, len(proof) - 1))

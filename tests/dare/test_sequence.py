@@ -241,25 +241,6 @@ def test_backwards_by_the_frames_alone(tmp_path: Path) -> None:
     assert spans[::-1] == expected
 
 
-def test_readers_see_whole_frames_while_a_writer_appends(tmp_path: Path) -> None:
-    path = make(tmp_path / "s", [b"first"], encrypted=False)
-    with SequenceFile(path) as sequence, SequenceWriter(path) as writer:
-        assert len(sequence) == 2
-        writer.append(b"second")
-        sequence.refresh()
-        assert len(sequence) == 2
-        writer.flush()
-        sequence.refresh()
-        assert SequenceReader(sequence).open(2).payload == b"second"
-
-
-def test_one_writer_at_a_time(tmp_path: Path) -> None:
-    path = make(tmp_path / "s", [])
-    with SequenceWriter(path), pytest.raises(StateError, match="in use"):
-        SequenceWriter(path, lock_timeout=0.05)
-    SequenceWriter(path).close()
-
-
 def test_a_tail_cut_at_every_octet_is_repaired(tmp_path: Path) -> None:
     path = make(tmp_path / "s", [b"one", b"two"])
     octets = path.read_bytes()
