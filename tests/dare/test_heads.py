@@ -30,6 +30,7 @@ from meshhw.dare.merkle import Head, check_consistency
 from meshhw.dare.prepare import Outline
 from meshhw.dare.sequence import SequenceFile, SequenceKind
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
+from meshhw.dare.write import seal
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid
 from tests.dare import independent_tree
 
@@ -57,6 +58,9 @@ def test_a_signed_head(path: Path) -> None:
     other = LocalKey(PrivateKey(Algorithm.ED448, bytes(57)))
     with pytest.raises(SignatureInvalid):
         verify_head(envelope, [other.public])
+    published = seal(envelope.body, Outline(signers=[SIGNER], compat=True))
+    with pytest.raises(SignatureInvalid, match="not signed by a key that is trusted"):
+        verify_head(published, [SIGNER.public])  # a form that says nothing of what the body is
     changed = Envelope(envelope.members, envelope.body.replace(b"20", b"21"), envelope.trailer_members)
     with pytest.raises(SignatureInvalid):
         verify_head(changed, [SIGNER.public])
