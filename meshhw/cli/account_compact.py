@@ -14,7 +14,7 @@ from meshhw.cli.common import context
 def compact(
     stores: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STORE]…", help="Only these, as MMM_Credential; without, all of them."),
+        typer.Argument(metavar="STORE…", help="Only these, as MMM_Credential; without, all of them."),
     ] = None,
     *,
     account: Account = None,

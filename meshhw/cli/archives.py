@@ -64,7 +64,7 @@ def extract(
     *,
     archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="What `meshhw dare archive` wrote.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if absent.")],
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Only these.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Only these.")] = None,
     key: KeyFiles = None,
     signer: Annotated[
         list[Path] | None,
