@@ -37,7 +37,8 @@ def stopped(piv_card: VirtualPivToken) -> Iterator[VirtualPivToken]:
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    command, pipe = [sys.executable, "-m", "meshhw", *arguments], subprocess.PIPE
+    """A command that says on stderr where it was when the system ends it."""
+    command, pipe = [sys.executable, "-X", "faulthandler", "-m", "meshhw", *arguments], subprocess.PIPE
     return subprocess.Popen(command, env=os.environ | environment, stdout=pipe, stderr=pipe, text=True)
 
 
@@ -52,6 +53,7 @@ def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
     assert listing.returncode == 0, complaints
     assert "yubikey: the PC/SC service did not answer within 5 s" in complaints
     found, said = doctor.communicate(timeout=60)
+    assert doctor.returncode == 0, said
     line = "missing  driver yubikey: the PC/SC service did not answer within 5 s\n"
     assert f"{line}         mend: restart it: `sudo systemctl restart pcscd`\n" in found, said
     line = "missing  pcscd: running, but it does not answer\n"

@@ -23,7 +23,7 @@ from click.core import ParameterSource
 
 from meshhw.cli.errors import as_json, of_system, of_usage
 from meshhw.cli.help import Application, Verbs
-from meshhw.cli.output import Output, say
+from meshhw.cli.output import Output, nobody_listens, say
 from meshhw.errors import Cancelled, MeshError
 from meshhw.keystore.home import VARIABLE, state_directory
 
@@ -107,9 +107,9 @@ def ending(ctx: click.Context, words: Sequence[str] = ()) -> Iterator[None]:
             ctx.meta.setdefault(_GIVEN, {})["json"] = True  # they were not all looked at
         _complete(ctx, of_usage(error))
         raise
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and nobody_listens():
+            raise  # nobody would hear of it
         told = of_system(error)
         _complete(ctx, told)
         raise told from error

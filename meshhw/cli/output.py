@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -106,6 +107,14 @@ def not_pipe(path: Path) -> Path:
     if path == _PIPE:
         raise UsageError("this is not written to a pipe", hint="name a file")
     return path
+
+
+def nobody_listens() -> bool:
+    """Whether what reads stdout or stderr has gone, as `head` does when it has enough."""
+    waiting = select.poll()
+    for descriptor in (1, 2):
+        waiting.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in waiting.poll(0))
 
 
 def require_place(path: Path) -> None:

@@ -229,6 +229,33 @@ def test_a_reader_that_goes_away_is_no_fault() -> None:
     assert done.stderr == ""
 
 
+def test_another_pipe_that_breaks_is_told(capsys) -> None:
+    """A service that went away, or a file that is a pipe: only whoever reads stdout may go without a word."""
+
+    def body() -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb", buffering=0) as pipe:
+            pipe.write(b"x")
+
+    assert call(body, "trial", "run") == 1
+    assert capsys.readouterr().err == "meshhw: Broken pipe\n"
+    assert call(body, "--json", "trial", "run") == 1
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == "Broken pipe"
+
+
+def test_a_file_that_is_a_pipe_without_a_reader_is_told(meshhw, tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(1 << 22)
+    reader = subprocess.Popen(["head", "-c", "1", pipe], stdout=subprocess.DEVNULL)
+    done = meshhw("dare", "encode", str(large), str(pipe))
+    reader.wait()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("Broken pipe\n")
+
+
 def test_ending_stops_what_waits_for_a_person() -> None:
     main = trial(lambda: None)
     with main.make_context("meshhw", ["--yes", "trial", "run"]) as ctx, ending(ctx):
