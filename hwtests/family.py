@@ -172,8 +172,12 @@ class Family(ABC):
     def handles(self) -> int:
         """How many are in use, by whichever program."""
 
+    def filed(self, token: Token, former: Subject | None = None) -> Subject:
+        """A subject that is kept, or known, by a file of ours."""
+        return self.subject(token, former)
+
     def file(self) -> Path:
-        """The file that keeps the key, where it lies in one."""
+        """That file, where there is one."""
         raise Unable("this token keeps its keys itself, and not in files of ours")
 
     def changed(self, whole: bytes) -> dict[bytes, type[MeshError]]:

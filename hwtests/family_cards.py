@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import uuid
@@ -15,17 +17,21 @@ from hwtests.family import MESSAGE, Family, Subject, signs_rightly
 from hwtests.family_vault import make_vault
 from hwtests.piv_cards import another_program
 from meshhw.algorithms import Algorithm
+from meshhw.errors import IntegrityError, MeshError, NewerVersion
 from meshhw.keystore.api import (
     Administers,
     EnrolsPresence,
     Generates,
     KeySpec,
     OpenOptions,
+    ProvesPresence,
     Seals,
     Token,
     TouchPolicy,
 )
+from meshhw.keystore.home import state_directory
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.presence import verify_presence
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
@@ -268,6 +274,29 @@ class CtapFamily(Family):
         """What it keeps are credentials that prove a presence; the secrets that it seals take no room."""
         assert isinstance(token, EnrolsPresence)
         token.enrol("too many")
+
+    def filed(self, token: Token, former: Subject | None = None) -> Subject:
+        """A credential that the authenticator does not keep itself."""
+        assert isinstance(token, EnrolsPresence)
+        key = token.enrol("filed", discoverable=False) if former is None else token.key(former.kept)
+        assert isinstance(key, ProvesPresence)
+        digest = hashlib.sha256(MESSAGE).digest()
+
+        def use() -> None:
+            assert verify_presence(key.public, digest, key.prove(digest)).verified
+
+        return Subject(use, key.uri)
+
+    def file(self) -> Path:
+        files = (state_directory() / "fido2").glob("*.json")
+        (found,) = (path for path in files if json.loads(path.read_bytes())["use"] == "presence")
+        return found
+
+    def changed(self, whole: bytes) -> dict[bytes, type[MeshError]]:
+        told = json.loads(whole)
+        renamed = json.dumps(told | {"label": "another"}).encode()
+        later = json.dumps(told | {"version": 2, "something": "new"}).encode()
+        return super().changed(whole) | {renamed: IntegrityError, later: NewerVersion}
 
     def exhaust(self) -> AbstractContextManager[object]:
         return connections_taken(self._virtual.reader.name)

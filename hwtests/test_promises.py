@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -247,12 +247,11 @@ def test_held(family: Family) -> None:
         again.use()
 
 
-def use_anew(family: Family, subject: Subject) -> None:
-    token = family.open()
-    try:
-        family.subject(token, subject).use()
-    finally:
-        token.close()
+def use_anew(
+    family: Family, subject: Subject, find: Callable[[Token, Subject], Subject] | None = None
+) -> None:
+    with closing(family.open()) as token:
+        (find or family.subject)(token, subject).use()
 
 
 def test_touch_not_given(family: Family) -> None:
@@ -439,15 +438,16 @@ def test_descriptors_run_out(family: Family) -> None:
 
 def test_damaged_or_newer(family: Family) -> None:
     """A damaged or newer file of its keys: told, left as it is, and works once it is whole again."""
-    with opened(family) as (_, subject):
+    with closing(family.open()) as token:
+        subject = family.filed(token)
         subject.use()
     path = family.file()
     whole = path.read_bytes()
     for octets, refused in family.changed(whole).items():
         path.write_bytes(octets)
         with pytest.raises(refused) as told:
-            use_anew(family, subject)
+            use_anew(family, subject, family.filed)
         assert told.value.hint
         assert path.read_bytes() == octets
     path.write_bytes(whole)
-    use_anew(family, subject)
+    use_anew(family, subject, family.filed)

@@ -15,11 +15,12 @@ from msgspec import Meta
 
 from meshhw import files
 from meshhw.algorithms import PublicKey
-from meshhw.errors import FormatError
+from meshhw.errors import FormatError, NewerVersion
 from meshhw.keystore import attestation_fido2
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.home import state_directory
 
+VERSION = 1
 _LONGEST = 64 * 1024
 Octets = Annotated[bytes, Meta(max_length=16_384)]
 
@@ -35,7 +36,14 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verified: bool
     statement: Octets
     client_data_hash: Octets
-    version: Literal[1] = 1
+    version: int = VERSION
+    digest: Octets = b""
+    """SHA-256 of the rest, as this is written."""
+
+    def sealed(self) -> Known:
+        """With the digest of what it says."""
+        plain = msgspec.structs.replace(self, digest=b"")
+        return msgspec.structs.replace(self, digest=hashlib.sha256(msgspec.json.encode(plain)).digest())
 
     @property
     def attestation(self) -> Attestation:
@@ -58,10 +66,10 @@ class Memory:
         """Remember, whole or not at all."""
         files.private_directory(self._directory.parent)
         files.private_directory(self._directory)
-        files.replace(self._path(known.credential), msgspec.json.encode(known))
+        files.replace(self._path(known.credential), msgspec.json.encode(known.sealed()))
 
     def get(self, credential: bytes) -> Known | None:
-        """The one with that id. Raises FormatError, which names the file."""
+        """The one with that id. Raises FormatError and NewerVersion, which name the file."""
         return self._read(self._path(credential))
 
     def of(self, aaguid: bytes, use: str) -> list[Known]:
@@ -81,8 +89,27 @@ class Memory:
         if data is None:
             return None
         try:
+            version = msgspec.json.decode(data, type=_Versioned).version
+            if version > VERSION:
+                raise NewerVersion(f"{path} is of version {version}, this program writes {VERSION}")
             known = msgspec.json.decode(data, type=Known)
             attestation_fido2.public_of(known.attestation)
         except (msgspec.DecodeError, UnicodeDecodeError, FormatError) as error:
-            raise FormatError(f"{path} is damaged", hint="remove it, or restore it from a backup") from error
+            raise _damaged(path) from error
+        if known.digest != known.sealed().digest:
+            raise _damaged(path)
         return known
+
+
+def _damaged(path: Path) -> FormatError:
+    return FormatError(
+        f"{path} is damaged",
+        hint="restore it from a backup; without one remove it, and with it what is known of a credential "
+        "that the authenticator does not keep itself",
+    )
+
+
+class _Versioned(msgspec.Struct):
+    """What every version of the file begins to be read by."""
+
+    version: int
