@@ -12,18 +12,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hwtests.threshold_lab import PAYLOAD, Lab
-from meshhw.algorithms import Suite
+from meshhw.algorithms import Algorithm, Suite
 from meshhw.dare.exchange import KeyRing
 from meshhw.dare.read import open_envelope
 from meshhw.errors import MeshError, TokenNotFound
 from meshhw.keystore import registry
+from meshhw.keystore.api import Generates, KeySpec, OpenOptions
+from meshhw.keystore.interaction import Refusing
 from meshhw.lab import shim
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import Request
 from meshhw.managers.threshold.renew import refresh, replace
 from meshhw.managers.threshold.signing import ThresholdSigner
-from meshhw.managers.threshold.state import old_shares
-from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.state import holder_states, old_shares
+from meshhw.managers.threshold.tokens import OpenTokens, having
 from meshhw.managers.threshold.use import ThresholdPrivateKey
 
 if TYPE_CHECKING:
@@ -117,6 +119,47 @@ def test_a_token_that_hangs_is_done_without(lab: Watched) -> None:
     lab.troubles[0].clear()
     Ed25519PublicKey.from_public_bytes(loaded.key("signing").public).verify(signature, PAYLOAD)
     assert any("holder 1 of team failed" in line and "within 6 s" in line for line in said)
+
+
+def test_a_token_that_hangs_is_told_as_one_that_does_not_answer(lab: Watched) -> None:
+    loaded = lab.provision(Request(2, lab.uris[:2], Suite.S25519, signs=False))
+    envelope, said = lab.envelope(loaded), list[str]()
+    lab.troubles[0].hang("C_OpenSession")
+    with OpenTokens(replaced(lab.options, deadline=6.0)) as tokens:
+        ring = KeyRing([ThresholdPrivateKey(loaded, tokens, say=said.append)])
+        with pytest.raises(TokenNotFound, match="2 holders are needed and 1 can answer"):
+            open_envelope(envelope, ring)
+        assert any("holder 1 of team failed" in line and "within 6 s" in line for line in said)
+        with lab.control.counted() as calls, pytest.raises(TokenNotFound) as caught:
+            open_envelope(envelope, ring)  # and is not waited for again
+        states = holder_states(loaded, lab.store, tokens)
+    lab.troubles[0].clear()
+    uri = loaded.key("decryption").holder(1).token
+    assert f"missing: 1 ({uri}, which does not answer)" in caught.value.message
+    assert caught.value.exit_status == 3
+    assert "C_DeriveKey" not in calls
+    assert [(state.present, state.silent) for state in states] == [(False, True), (True, False)]
+
+
+def test_where_a_share_is_shows_without_a_pin(lab: Watched) -> None:
+    """By its public half, where the token shows those before anybody logs in."""
+    loaded = lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+    assert shown(lab, loaded) == [True, True, True]
+    with OpenTokens(lab.options) as tokens:
+        tokens.destroy(loaded.key("decryption").holder(2).key or "")
+        tokens.destroy(loaded.key("decryption").holder(3).key or "")
+        other = having(tokens.token(lab.uris[1]), Generates, "make a key")
+        other.generate(KeySpec(Algorithm.P256, label="another"))
+    assert shown(lab, loaded) == [
+        True,
+        False,
+        None,
+    ]  # the third shows nothing at all
+
+
+def shown(lab: Watched, loaded: Loaded) -> list[bool | None]:
+    with OpenTokens(OpenOptions(interaction=Refusing())) as tokens:
+        return [state.shown for state in holder_states(loaded, lab.store, tokens)]
 
 
 def test_a_lost_token_is_replaced_and_its_share_becomes_useless(lab: Watched) -> None:

@@ -93,6 +93,20 @@ class Pkcs11Token:
         """The PIN until it was given."""
         return Needs(pin=self.session.login.needed)
 
+    def shows_key(self, key: KeyURI) -> bool | None:
+        """By the public key objects that a session without login finds."""
+        name = key.attributes.get("id")
+        own = {Attribute.LABEL: key.attributes.get("object", b"").decode("utf-8", "replace")}
+        template = own if name is None else {Attribute.ID: name}
+
+        def work(session: pkcs11.Session) -> bool | None:
+            public = {Attribute.CLASS: ObjectClass.PUBLIC_KEY}
+            if objects(session, public | template):
+                return True
+            return False if objects(session, public) else None
+
+        return self.session.run(work, login=False)
+
     def _not_found(self, uri: KeyURI) -> KeyNotFound:
         if self.session.run(lambda session: any(map(describe, _named(session, uri)))):
             return KeyNotFound(

@@ -79,8 +79,13 @@ def summary(loaded: Loaded) -> str:
 
 def holder_line(state: dict[str, Any]) -> str:
     """A holder as a person reads of it."""
-    here = "here" if state["present"] else "absent"
+    here = "silent" if state["silent"] else "here" if state["present"] else "absent"
     line = f"holder {state['index']:<2} {state['tier']:<9} {here:<7} {state['token']}"
-    if state["lost"]:
+    if here == "silent":
+        return f"{line}  which does not answer"
+    if here == "absent":
+        return f"{line}  last seen here: {state['last_seen'] or 'never'}"
+    if state["shown"] is False:
         return f"{line}  which no longer holds its share"
-    return line if state["present"] else f"{line}  last seen here: {state['last_seen'] or 'never'}"
+    hidden = state["shown"] is None and state["key"]
+    return f"{line}  (whether it still holds its share shows with its PIN alone)" if hidden else line

@@ -308,6 +308,16 @@ class TellsNeeds(Protocol):
 
 
 @runtime_checkable
+class ShowsKeys(Protocol):
+    """Tokens that hide private keys until the PIN, and may show their public halves before."""
+
+    def shows_key(self, key: KeyURI) -> bool | None:
+        """Whether the public half of the key of that name is to be seen without a PIN. None where the token
+        shows no key at all then, so that nothing follows from it."""
+        ...
+
+
+@runtime_checkable
 class Attests(Protocol):
     """Tokens that state how a key came to be."""
 

@@ -126,7 +126,7 @@ def test_a_share_that_is_gone_from_its_token_is_told(
         tokens.destroy(loaded.key("decryption").holder(2).key or "")
     with OpenTokens(OpenOptions()) as tokens:
         states = holder_states(loaded, store, tokens)
-    assert [(state.present, state.lost) for state in states] == [(True, False), (True, True), (True, False)]
+    assert [(state.present, state.shown) for state in states] == [(True, True), (True, False), (True, True)]
 
 
 def test_the_two_keys_of_a_name_have_nothing_in_common(

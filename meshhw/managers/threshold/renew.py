@@ -30,7 +30,7 @@ from meshhw.managers.threshold.recovering import destroy_found, give_up, settle_
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.renewing import RenewOrder
 from meshhw.managers.threshold.store import DELETING, KeyStore
-from meshhw.managers.threshold.tokens import OpenTokens, having, name_of
+from meshhw.managers.threshold.tokens import OpenTokens, absentee, having, name_of
 from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, silent
 from meshhw.managers.threshold.worker import Worker, run
 from meshhw.schema.threshold import RetiredShare, ThresholdDescriptor, ThresholdHolder, ThresholdKey
@@ -172,7 +172,8 @@ class _Renewal:
         for token in moved.values():
             self._require_room(tokens.token(token))
         stay = [holder for holder in self.key.holders if holder.index not in moved]
-        missing = [f"{h.index} ({h.token})" for h in stay if not tokens.present(h.token)]
+        away = [holder for holder in stay if not tokens.present(holder.token)]
+        missing = [absentee(h.index, h.token, tokens.why_absent(h.token)) for h in away]
         if missing:
             raise TokenNotFound(
                 f"renewing {self.loaded.value.name} needs every holder's token; "

@@ -22,7 +22,7 @@ from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.demand import Demand, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded, group_point, share_point
 from meshhw.managers.threshold.store import KeyStore
-from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.tokens import OpenTokens, absentee
 from meshhw.managers.threshold.use import Say, silent
 from meshhw.managers.threshold.worker import Worker
 from meshhw.schema.threshold import ThresholdHolder
@@ -109,7 +109,7 @@ class ThresholdSigner:
                 if why is None:
                     present.append(holder)
                 else:
-                    missing.append(f"{holder.index} ({holder.token}{why})")
+                    missing.append(absentee(holder.index, holder.token, why))
         if len(present) < self._key.threshold:
             raise TokenNotFound(
                 f"{self._loaded.value.name} needs {self._key.threshold} signers and {len(present)} are here; "
@@ -121,11 +121,11 @@ class ThresholdSigner:
     def _why_not(self, tokens: OpenTokens, holder: ThresholdHolder) -> str | None:
         """Why a holder cannot help, as far as that shows without a PIN; None when it may."""
         if not tokens.present(holder.token):
-            return ""
+            return tokens.why_absent(holder.token)
         try:
             self._needs[holder.index] = unseal_needs(tokens, holder.token, self._sealed(holder))
         except DecryptionFailed:
-            return ", which cannot open its share"
+            return "which cannot open its share"
         except TokenError:
             return ""  # it went this very moment
         return None

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshhw.errors import KeyNotFound, NotSupported, TokenError, TokenNotFound
-from meshhw.keystore.api import OpenOptions
-from meshhw.keystore.uri import KeyURI
+from meshhw.errors import KeyNotFound, NotSupported, OperationTimeout, TokenError, TokenNotFound
+from meshhw.keystore.api import OpenOptions, ShowsKeys, TellsNeeds
+from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.demand import key_needs
@@ -32,8 +32,10 @@ class HolderState:
     last_seen: str | None
     generation: int
     key: str | None
-    lost: bool = False
-    """Whether the token is here and shows without a PIN that it no longer holds the share."""
+    silent: bool = False
+    """Whether the token did not answer, and so may be here."""
+    shown: bool | None = None
+    """Whether the token shows the share, or its public half, without a PIN; None where nothing tells."""
 
 
 def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[HolderState]:
@@ -52,21 +54,31 @@ def holder_states(loaded: Loaded, store: KeyStore, tokens: OpenTokens) -> list[H
             last_seen=seen.get(holder.index),
             generation=key.generation,
             key=holder.key,
-            lost=holder.index in present and _is_lost(holder, tokens),
+            shown=_shown(holder, tokens) if holder.index in present else None,
+            silent=bool(tokens.why_absent(holder.token)),
         )
         for holder in key.holders
     ]
 
 
-def _is_lost(holder: ThresholdHolder, tokens: OpenTokens) -> bool:
+def _shown(holder: ThresholdHolder, tokens: OpenTokens) -> bool | None:
+    """What the token says of the share without a PIN. A sealed share is a file here, and no key there."""
+    if holder.key is None:
+        return None
+    key = KeyURI.parse(holder.key)
     try:
-        if holder.key is not None:
-            key_needs(tokens, KeyURI.parse(holder.key))
+        token = tokens.token(key.token)
+        if isinstance(token, ShowsKeys):
+            return token.shows_key(key)
+        key_needs(tokens, key)
     except KeyNotFound:
-        return True
-    except TokenError:  # it went this very moment
         return False
-    return False
+    except OperationTimeout:
+        tokens.gave_up(TokenURI.parse(holder.token))
+        return None
+    except TokenError:  # it went this very moment
+        return None
+    return True if isinstance(token, TellsNeeds) else None
 
 
 def old_shares(loaded: Loaded, store: KeyStore) -> list[str]:

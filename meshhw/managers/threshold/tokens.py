@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self, TypeVar
 
-from meshhw.errors import NotSupported, ShareError, TokenError
+from meshhw.errors import NotSupported, OperationTimeout, ShareError, TokenError
 from meshhw.keystore import registry
 from meshhw.keystore.api import Deletes, Imports, Key, OpenOptions, Seals, Token
 from meshhw.keystore.uri import KeyURI, TokenURI
@@ -20,6 +20,7 @@ class OpenTokens:
     def __init__(self, options: OpenOptions) -> None:
         self._options = options
         self._open: dict[TokenURI, Token] = {}
+        self._silent: set[TokenURI] = set()
 
     def token(self, uri: TokenURI | str) -> Token:
         """That token. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
@@ -29,11 +30,34 @@ class OpenTokens:
         return self._open[name]
 
     def present(self, uri: TokenURI | str) -> bool:
-        """Whether that token is here; asks for nothing. A vault that was removed counts as absent."""
+        """Whether that token is here; asks for nothing. A vault that was removed counts as absent, and so
+        does a token that does not answer.
+        """
+        name = TokenURI.parse(uri) if isinstance(uri, str) else uri
         try:
-            return self.token(uri).info().initialised
+            here = not self._is_silent(name) and self.token(name).info().initialised
+            return here and not self._is_silent(name)  # by the name that it gives itself, too
+        except OperationTimeout:
+            self.gave_up(name)
+            return False
         except TokenError:
             return False
+
+    def gave_up(self, uri: TokenURI) -> None:
+        """That token did not answer in time: it is not waited for again."""
+        self._silent |= self._names(uri)
+
+    def why_absent(self, uri: TokenURI | str) -> str:
+        """What is wrong with a token that is not `present`; empty when it is simply not here."""
+        name = TokenURI.parse(uri) if isinstance(uri, str) else uri
+        return "which does not answer" if self._is_silent(name) else ""
+
+    def _is_silent(self, name: TokenURI) -> bool:
+        return not self._silent.isdisjoint(self._names(name))
+
+    def _names(self, name: TokenURI) -> set[TokenURI]:
+        """A token may be written in several ways; once it is open, it says its own."""
+        return {name, self._open[name].info().uri} if name in self._open else {name}
 
     def key(self, uri: str) -> Key:
         """That key. Raises KeyNotFound and as `token`."""
@@ -70,6 +94,11 @@ def having(token: Token, power: type[P], what: str) -> P:
     if not isinstance(token, power):
         raise NotSupported(f"{name_of(token)} cannot {what}", hint="choose another token with --on")
     return token
+
+
+def absentee(index: int, token: str, why: str) -> str:
+    """How a person is told of a holder that cannot be asked: "2 (software:vault=/b, which ...)"."""
+    return f"{index} ({token}, {why})" if why else f"{index} ({token})"
 
 
 def name_of(token: Token) -> str:

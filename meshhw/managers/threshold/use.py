@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from meshhw.algorithms import PublicKey
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
-from meshhw.errors import KeyNotFound, MeshError, TokenError, TokenNotFound
+from meshhw.errors import KeyNotFound, MeshError, OperationTimeout, TokenError, TokenNotFound
 from meshhw.keystore.api import Key, Needs, OpenOptions
 from meshhw.keystore.interaction import Tells
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.demand import Demand, key_needs
 from meshhw.managers.threshold.descriptor import Loaded, group_public, share_point
-from meshhw.managers.threshold.tokens import OpenTokens
+from meshhw.managers.threshold.tokens import OpenTokens, absentee
 from meshhw.schema.threshold import ThresholdHolder, ThresholdKey
 from meshhw.threshold.agreement import Partial
 from meshhw.threshold.decrypt import ThresholdAgreement
@@ -130,6 +130,8 @@ class ThresholdPrivateKey:
         self._say(demand.text(f"{self._name} asks {self._key.threshold} of {len(self._key.holders)} holders"))
 
     def _report(self, fault: Fault) -> None:
+        if isinstance(fault.error, OperationTimeout):
+            self._tokens.gave_up(KeyURI.parse(self._key.holder(fault.index).key or "").token)
         line = f"holder {fault.index} of {self._name} failed: {fault.error.message}"
         if line not in self._told:
             self._told.add(line)
@@ -148,12 +150,15 @@ def find_holders(
         try:
             needs = key_needs(tokens, uri) if tokens.present(uri.token) else None
         except KeyNotFound:
-            missing.append(f"{holder.index} ({holder.token}, which no longer holds its share)")
+            missing.append(absentee(holder.index, holder.token, "which no longer holds its share"))
             continue
+        except OperationTimeout:
+            needs = None
+            tokens.gave_up(uri.token)
         except TokenError:
             needs = None  # it went this very moment
         if needs is None:
-            missing.append(f"{holder.index} ({holder.token})")
+            missing.append(absentee(holder.index, holder.token, tokens.why_absent(uri.token)))
         else:
             share = share_point(key, holder.index)
             present.append(TokenHolder(holder.index, share, str(uri), needs, tokens))
