@@ -205,11 +205,13 @@ def test_refresh_on_tokens_destroys_the_old_shares(lab: Watched) -> None:
         token.close()
 
 
-def test_a_token_pulled_while_provisioning_leaves_nothing_on_the_others(lab: Watched) -> None:
-    lab.troubles[2].fail(0x30, "C_CreateObject")  # CKR_DEVICE_ERROR at the third import
+@pytest.mark.parametrize("function", ["C_CreateObject", "C_DeriveKey"], ids=["import", "challenge"])
+def test_a_token_that_fails_while_provisioning_leaves_nothing_on_any(lab: Watched, function: str) -> None:
+    """CKR_DEVICE_ERROR at the third import, and where the third share is to be proved."""
+    lab.troubles[2].fail(0x30, function)
     with pytest.raises(MeshError):
         lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
-    for uri in lab.uris[:2]:
+    for uri in lab.uris:
         token = registry.open_token(uri, lab.options)
         assert not token.keys()
         token.close()

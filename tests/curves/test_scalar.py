@@ -42,6 +42,49 @@ def test_field_operations(curve: Curve, a: int, b: int) -> None:
         assert field.multiply(field.invert(a), a) == 1
 
 
+class Watched(int):
+    """A secret that notes with which values it is multiplied or raised; what is subtracted of it, too."""
+
+    seen: list[int]
+
+    @classmethod
+    def of(cls, value: int, seen: list[int]) -> Watched:
+        made = cls(value)
+        made.seen = seen
+        return made
+
+    def __sub__(self, other: int) -> Watched:
+        return Watched.of(int(self) - other, self.seen)
+
+    def __mod__(self, other: int) -> Watched:
+        return Watched.of(int(self) % other, self.seen)
+
+    def __mul__(self, other: int) -> int:
+        self.seen.append(int(self))
+        return int(self) * int(other)
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: int, modulus: int | None = None) -> int:  # type: ignore[override]  # ints alone
+        self.seen.append(int(self))
+        return pow(int(self), exponent, modulus)
+
+
+@pytest.mark.parametrize("name", ["X448", "Ed448", "P-256", "P-384"])
+def test_no_secret_is_multiplied_before_a_fresh_number_was_taken_off_it(name: str) -> None:
+    """Python's integers tell of their operands by the time that they take (docs/security.md)."""
+    field, secret, other = field_of(curve_named(name)), 3**200, 5**90
+    seen: list[int] = []
+    for _ in range(2):
+        product = field.multiply(Watched.of(secret, seen), Watched.of(other, seen))
+        inverse = field.invert(Watched.of(secret, seen))
+        assert product == secret * other % field.order
+        assert inverse * secret % field.order == 1
+    assert len(seen) >= 6
+    assert len(set(seen)) > len(seen) // 2  # each time by another number
+    assert {secret % field.order, other, secret}.isdisjoint(seen)
+
+
 @curves
 @given(coefficients=st.lists(numbers, min_size=1, max_size=4), x=st.integers(1, 15))
 @few

@@ -23,7 +23,8 @@ from meshhw.curves.named import curve_named
 from meshhw.curves.point import Curve, Point
 from meshhw.curves.scalar import field_of
 from meshhw.errors import DecryptionFailed, InvalidPublicKey, ShareError, TokenNotFound
-from meshhw.threshold.agreement import Partial, candidates, combined, partial_from_x, weights
+from meshhw.threshold.agreement import Partial, candidates, combined, lift_x, partial_from_x, weights
+from meshhw.threshold.challenge import answers_challenge
 from meshhw.threshold.decrypt import ThresholdAgreement
 from meshhw.threshold.followup import blinded_follow_up, plain_follow_up
 from meshhw.threshold.holders import Fault, GivenHolder, Holder, KeyHolder, as_peer
@@ -279,6 +280,15 @@ def test_a_wrong_key_in_a_token_is_named(curve: Curve) -> None:
 
 
 @curves
+def test_a_challenge_is_answered_by_the_share_alone(curve: Curve) -> None:
+    mine, other = fresh(curve, 1, 1).shares[0], fresh(curve, 1, 1).shares[0]
+    for kind in (x_only, full):
+        assert answers_challenge(kind(curve, mine))
+    exchanged = KeyHolder(1, x_only(curve, other).key, base_multiple(curve, mine.scalar))
+    assert not answers_challenge(exchanged)
+
+
+@curves
 def test_a_pulled_token_is_replaced_while_others_remain(curve: Curve) -> None:
     dealing = fresh(curve, 2, 3)
     holders: list[Any] = [x_only(curve, share) for share in dealing.shares]
@@ -360,6 +370,33 @@ def test_nonsense_from_a_token_is_its_fault(answer: bytes) -> None:
     assert caught.value.holder == "4"
 
 
+@pytest.mark.parametrize("name", ["P-256", "P-384"])
+def test_zeros_are_no_answer_where_they_are_a_point(name: str) -> None:
+    """There is a point of order n with x = 0; a token that answers so has lost its key."""
+    curve = curve_named(name)
+    assert not lift_x(curve, bytes(curve.size)).is_identity
+    with pytest.raises(ShareError, match="holder 4 answered with zeros"):
+        partial_from_x(curve, 4, bytes(curve.size))
+
+
+@curves
+def test_a_whole_point_has_the_sign_of_the_point_that_was_asked_about(curve: Curve) -> None:
+    """An X25519 token is asked by u alone, and gives the multiple of one of the two points."""
+    dealing = fresh(curve, 1, 4)
+    point = base_multiple(curve, 4242)
+    for share, asked in product(dealing.shares, (point, -point)):
+        answer = full(curve, share).partial(asked)
+        assert answer == Partial(share.index, multiply(asked, share.scalar), sign_known=True)
+
+
+@curves
+def test_a_whole_point_of_another_key_is_not_taken(curve: Curve) -> None:
+    mine, other = fresh(curve, 1, 1).shares[0], fresh(curve, 1, 1).shares[0]
+    exchanged = KeyHolder(1, full(curve, other).key, base_multiple(curve, mine.scalar))
+    with pytest.raises(ShareError, match="holder 1 holds another key"):
+        exchanged.partial(curve.base)
+
+
 def test_cancelling_results_abort() -> None:
     """2 * Q1 - Q2 for the quorum (1, 2): with Q2 = 2 * Q1 nothing is left."""
     point = base_multiple(CURVE25519, 3)
@@ -377,14 +414,19 @@ def test_integer_weights_are_the_lagrange_factors(indices: set[int]) -> None:
         assert factors[index] * pow(denominator, -1, order) % order == lagrange(order, chosen, index)
 
 
-def test_an_answer_of_mixed_order_is_its_holders_fault() -> None:
-    dealing = fresh(CURVE448, 1, 2)
-    honest = [x_only(CURVE448, share) for share in dealing.shares]
-    holders: list[Holder] = [Liar(honest[0], Point(CURVE448, 0, 0)), honest[1]]
-    peer, wrapped = wrap_to(CURVE448, dealing.commitments.public, INFO, KEY)
-    whole, faults = agreement(CURVE448, 1, holders)
+@pytest.mark.parametrize("curve", [CURVE25519, CURVE448], ids=str)
+def test_an_answer_of_mixed_order_is_its_holders_fault(curve: Curve) -> None:
+    dealing = fresh(curve, 1, 2)
+    honest = [x_only(curve, share) for share in dealing.shares]
+    holders: list[Holder] = [Liar(honest[0], Point(curve, 0, 0)), honest[1]]
+    peer, wrapped = wrap_to(curve, dealing.commitments.public, INFO, KEY)
+    whole, faults = agreement(curve, 1, holders)
     assert whole.unwrap(peer, INFO, wrapped) == KEY
-    assert [fault.index for fault in faults] == [1]
+    assert [(fault.index, type(fault.error)) for fault in faults] == [(1, ShareError)]
+    assert "mixed order" in faults[0].error.message
+
+
+def test_an_answer_of_small_order_is_its_holders_fault() -> None:
     with pytest.raises(ShareError, match="small order"):
         partial_from_x(CURVE448, 3, (CURVE448.p - 1).to_bytes(56, "little"))
 

@@ -20,7 +20,7 @@ from meshhw.curves.eddsa import edwards_curve
 from meshhw.curves.multiply import base_multiple
 from meshhw.curves.scalar import field_of
 from meshhw.errors import FormatError, NotSupported, ShareError, SignatureInvalid, UsageError
-from meshhw.threshold.ciphersuite import SUITES, Ciphersuite, suite_of
+from meshhw.threshold.ciphersuite import SUITES, Ciphersuite, Ed25519Sha512, suite_of
 from meshhw.threshold.draft_signature import Form, verify_draft
 from meshhw.threshold.frost import (
     Nonces,
@@ -179,6 +179,25 @@ def test_commitments_round_trip(suite: Ciphersuite) -> None:
     for bad in (octets[:-1], octets[:40], b"", b"\xff" * len(octets)):
         with pytest.raises((FormatError, ShareError)):
             decode_commitment(suite, bad)
+
+
+class Listening(Ed25519Sha512):
+    """The suite, which notes what nonces are made of."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    def nonce(self, message: bytes) -> int:
+        self.asked.append(message)
+        return super().nonce(message)
+
+
+def test_nonces_are_made_of_random_octets_and_the_holders_key() -> None:
+    suite = Listening()
+    for _ in range(2):
+        make_nonces(suite, b"the key of this holder")
+    assert [asked[32:] for asked in suite.asked] == [b"the key of this holder"] * 4
+    assert len({asked[:32] for asked in suite.asked}) == 4
 
 
 def test_nonces_are_fresh_and_not_shown() -> None:

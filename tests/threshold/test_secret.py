@@ -159,6 +159,14 @@ def test_the_form_of_a_seed_finds_the_changed_share() -> None:
     assert (recovered.text, recovered.wrong) == (seed.text, (1,))
 
 
+def test_a_seed_for_no_known_use_confirms_nothing() -> None:
+    """One secret in 256 would begin like a seed if any specifier would do."""
+    octets = secret_octets(Seed.generate(Specifier.PROFILE_ACCOUNT).text)
+    unknown = octets[:1] + b"\x7f\xff" + octets[3:]
+    assert recover(split(octets, 2, 2)).verified_by == "the form of a derivation seed"
+    assert recover(split(unknown, 2, 2)).verified_by == ""
+
+
 def test_names_of_secrets() -> None:
     seed, key = Seed.generate(Specifier.PROFILE_DEVICE), symmetric_key()
     profile = fingerprint(public_key_of(seed.derive(Algorithm.ED25519, "BaseDeviceProfile")))

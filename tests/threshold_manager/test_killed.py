@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from meshhw.algorithms import Suite
@@ -31,67 +24,18 @@ from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.renew import refresh, replace
 from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.state import delete_key, unfinished
-from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.threshold.store import Store
 from meshhw.managers.threshold.succession import Succession, succeed
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
-from tests.patience import until
-from tests.threshold_manager.conftest import PASSPHRASE, NewVault
+from tests.threshold_manager.conftest import NewVault
+from tests.threshold_manager.killing import kill_at
 
 PAYLOAD = b"only together"
 ALL, MANAGER = True, False
 PROVISION = [("keys 0", ALL), ("keys 1", MANAGER), ("keys 2", ALL), ("keys 3", ALL)]
 RENEW = [("begun", ALL), ("keys 1", ALL), ("keys 2", MANAGER), ("keys 3", ALL), ("destroying", ALL)]
 REPLACE = [("keys 2", ALL), ("signing", ALL), ("destroying", MANAGER)]
-
-
-def reached(journal: dict[str, object], point: str) -> bool:
-    """Whether the journal has come to this point, or past it."""
-    if point == "destroying":
-        return journal.get("doing") == "destroying old shares"
-    if point == "signing":
-        return journal.get("use") == "signing"
-    if point == "begun":
-        return "doing" in journal
-    keys = journal.get("keys", [])
-    assert isinstance(keys, list)
-    return "shares" in journal and len(keys) >= int(point.split()[1])
-
-
-def kill_when(store: KeyStore, point: str, arguments: list[str], *, whole_group: bool) -> None:
-    """Run the command and kill it, with its helpers or without, when the journal says so."""
-    environment = os.environ | {"MESHHW_PIN_SOURCE": "env:VAULT_PASSPHRASE", "VAULT_PASSPHRASE": PASSPHRASE}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "meshhw", "threshold", *arguments],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    path = store.path / "journal.json"
-    while process.poll() is None:
-        try:
-            journal = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-        except (FileNotFoundError, msgspec.DecodeError):
-            journal = {}
-        if reached(journal, point):
-            kill: Callable[[int, int], None] = os.killpg if whole_group else os.kill
-            kill(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.0005)
-    process.wait()
-    until(lambda: not members(process.pid))  # a helper that was left alone undoes what it did
-
-
-def members(group: int) -> list[int]:
-    """The living processes of a process group."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, leads = status.read_text().rpartition(")")[2].split()[:3]
-            if int(leads) == group and state != "Z":
-                found.append(int(status.parent.name))
-    return found
 
 
 def held(vaults: list[TokenURI], options: OpenOptions) -> int:
@@ -111,12 +55,10 @@ def test_provisioning_is_rolled_back(
     store = Store(host.home).at("team")
     on = [argument for uri in vaults for argument in ("--on", str(uri))]
     arguments = ["provision", "team", "--threshold", "2", "--suite", "25519", "--use", "encrypt", *on]
-    kill_when(store, point, arguments, whole_group=whole_group)
-    if store.exists:  # it was quicker than the kill
-        assert held(vaults, options) == 3
-        return
-    if store.journal() is not None:
-        assert delete_key(store, options) == []
+    kill_at(store, point, arguments, whole_group=whole_group, anew=lambda: delete_key(store, options))
+    assert not store.exists
+    assert "`meshhw threshold delete team` rolls it back" in unfinished(store)
+    assert delete_key(store, options) == []
     assert held(vaults, options) == 0
     assert provision(store, host, options, Request(2, vaults, Suite.S25519, signs=False))
 
@@ -131,7 +73,8 @@ def test_a_renewal_is_rolled_back_or_resumed(
     loaded = provision(store, host, options, request)
     public = descriptor.group_public(loaded.key("decryption"))
     envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
-    kill_when(store, point, ["refresh", "team"], whole_group=whole_group)
+    kill_at(store, point, ["refresh", "team"], whole_group=whole_group)
+    assert unfinished(store).endswith("was interrupted: repeat the command to go on")
     for _ in ("as it was left", "after another refresh"):
         current = descriptor.load(store, host)
         with OpenTokens(options) as tokens:
@@ -153,7 +96,8 @@ def test_a_replacement_is_rolled_back_or_resumed(
     public = descriptor.group_public(loaded.key("decryption"))
     envelope = seal(PAYLOAD, Outline(readers=[RecipientKey(public)]))
     shutil.rmtree(Path(vaults[0].get("vault") or ""))
-    kill_when(store, point, ["replace", "team", "--holder", "1", "--on", str(spare)], whole_group=whole_group)
+    kill_at(store, point, ["replace", "team", "--holder", "1", "--on", str(spare)], whole_group=whole_group)
+    assert unfinished(store).endswith("was interrupted: repeat the command to go on")
     for _ in ("as it was left", "after it was repeated"):
         current = descriptor.load(store, host)
         with OpenTokens(options) as tokens:
@@ -171,13 +115,15 @@ def test_a_replacement_is_rolled_back_or_resumed(
 def test_deleting_is_repeated(host: Host, options: OpenOptions, new_vault: NewVault) -> None:
     vaults = [new_vault(name) for name in ("one", "two", "three")]
     store = Store(host.home).at("team")
-    provision(store, host, options, Request(2, vaults, Suite.S25519, renewable=True))
-    kill_when(store, "begun", ["delete", "team", "--yes"], whole_group=ALL)
-    if store.exists:
-        assert "`meshhw threshold delete team` goes on" in unfinished(store)
-        with pytest.raises(StateError, match="was begun"):
-            refresh(store, host, options)
-        assert delete_key(store, options) == []
+    request = Request(2, vaults, Suite.S25519, renewable=True)
+    provision(store, host, options, request)
+    arguments = ["delete", "team", "--yes"]
+    anew = partial(provision, store, host, options, request)
+    kill_at(store, "begun", arguments, whole_group=ALL, anew=anew)
+    assert "`meshhw threshold delete team` goes on" in unfinished(store)
+    with pytest.raises(StateError, match="was begun"):
+        refresh(store, host, options)
+    assert delete_key(store, options) == []
     assert not store.path.exists()
     assert held(vaults, options) == 0
 
@@ -188,7 +134,13 @@ def test_a_new_key_in_the_place_of_another_is_gone_on_with(
     vaults = [new_vault(name) for name in ("one", "two", "three")]
     old, new = Store(host.home).at("old"), Store(host.home).at("new")
     provision(old, host, options, Request(2, vaults, Suite.S25519, signs=False))
-    kill_when(new, "keys 1", ["refresh", "old", "--new-key", "new"], whole_group=ALL)
+
+    def forget() -> None:
+        old.discard("successor")
+        delete_key(new, options)
+
+    kill_at(new, "keys 1", ["refresh", "old", "--new-key", "new"], whole_group=ALL, anew=forget)
+    assert not new.exists
     made = succeed(Setting(old, host, options), new, Succession("new"))
     assert new.journal() is None
     assert descriptor.load(new, host).value == made.value

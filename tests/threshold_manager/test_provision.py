@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -28,6 +31,7 @@ from meshhw.errors import (
     IntegrityError,
     InvalidName,
     KeyNotFound,
+    MeshError,
     NotSupported,
     StateError,
     TokenNotFound,
@@ -35,6 +39,7 @@ from meshhw.errors import (
 )
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinRequest, Scripted
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.intentions import Intentions
@@ -47,7 +52,7 @@ from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
 from meshhw.managers.uselog import UseLog, entries
 from meshhw.schema.threshold import ThresholdKey
-from tests.threshold_manager.conftest import NewVault
+from tests.threshold_manager.conftest import PASSPHRASE, NewVault
 
 PAYLOAD = b"only together"
 
@@ -234,6 +239,42 @@ def test_nothing_is_left_when_a_token_fails(
         token.close()
     assert not store.path.exists()
     assert not store.exists
+
+
+def test_a_manager_undoes_what_a_killed_dealing_process_did(
+    store: KeyStore, host: Host, vaults: list[TokenURI]
+) -> None:
+    """It dies when it asks for the third PIN: two shares are in their vaults by then."""
+    held: list[int] = []
+
+    def answer(request: PinRequest) -> str:
+        if request.token == vaults[2]:
+            held.extend(counts(vaults))
+            (dealing,) = children()
+            os.kill(dealing, signal.SIGKILL)
+        return PASSPHRASE
+
+    with pytest.raises(MeshError, match="the process that handles the shares died"):
+        provision(store, host, OpenOptions(Scripted(answer)), Request(2, vaults, Suite.S25519, signs=False))
+    assert held == [1, 1, 0]
+    assert counts(vaults) == [0, 0, 0]
+    assert not store.path.exists()
+
+
+def counts(vaults: list[TokenURI]) -> list[int]:
+    """How many keys each vault holds."""
+    return [len(list((hidden(vault) / "keys").glob("*.box"))) for vault in vaults]
+
+
+def children() -> list[int]:
+    """The living processes that this one started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found.append(int(status.parent.name))
+    return found
 
 
 def test_names_and_requests_that_are_refused(

@@ -16,9 +16,11 @@ from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
 from meshhw.dare.write import seal
-from meshhw.errors import DecryptionFailed, MeshError, TokenNotFound, UsageError
+from meshhw.errors import Cancelled, DecryptionFailed, MeshError, TokenNotFound, UsageError
+from meshhw.jsonbcd import encode_base64url
 from meshhw.keystore import registry
 from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.interaction import PinRequest, Scripted
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
@@ -30,7 +32,7 @@ from meshhw.managers.threshold.state import old_shares
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import ThresholdPrivateKey
-from tests.threshold_manager.conftest import NewVault
+from tests.threshold_manager.conftest import PASSPHRASE, NewVault
 
 PAYLOAD = b"only together"
 
@@ -184,6 +186,40 @@ def test_a_failing_holder_leaves_the_old_shares_working(team: Team) -> None:
     assert team.store.journal() is None
     assert team.opens(team.now(), 1, 3)
     assert refresh(team.store, team.host, team.options).key("decryption").generation == 2
+
+
+def test_old_shares_stand_until_the_new_descriptor_is_signed(team: Team) -> None:
+    """The device's PIN is asked when it signs: every vault then holds its old share beside the new one."""
+    held: list[int] = []
+
+    def answer(request: PinRequest) -> str:
+        if Path(request.token.get("vault") or "").name == "device":
+            held.extend(team.keys())
+            raise Cancelled("the device does not sign")
+        return PASSPHRASE
+
+    with pytest.raises(Cancelled, match="does not sign"):
+        refresh(team.store, team.host, OpenOptions(Scripted(answer)))
+    assert held == [2, 2, 2]
+    assert team.keys() == [1, 1, 1]
+    assert team.now().value == team.first.value
+    assert team.store.journal() is None
+    assert team.opens(team.now(), 2, 3)
+
+
+def test_a_planned_share_is_found_on_its_token_after_a_crash(team: Team) -> None:
+    """As if the process was killed between an import and the journal's word of it."""
+    holder = team.first.key("decryption").holder(2)
+    planned = {
+        "doing": "making new shares",
+        "use": "decryption",
+        "generation": 2,
+        "algorithm": "X25519",
+        "shares": [[holder.token, encode_base64url(holder.share)]],
+    }
+    team.store.write_journal(planned)
+    assert resume(team.store, team.host, team.options)
+    assert team.keys() == [1, 0, 1]
 
 
 def test_stray_new_shares_are_destroyed_after_a_crash(team: Team) -> None:

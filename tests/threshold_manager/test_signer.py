@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,6 +128,18 @@ def test_a_cosigner_answers_only_where_its_own_entry_is_as_it_made_it(board: Boa
         two.answer({"message": b"m", "commitments": [other, first]})  # not in rising order
         with pytest.raises(MeshError):
             two.result()
+
+
+def test_a_share_is_unsealed_in_round_two_only(board: Board) -> None:
+    """Its vault's PIN is asked when the message and the whole list are known, and not before."""
+    person = Scripted({PinKind.VAULT: PASSPHRASE})
+    counted = replace(board, options=OpenOptions(interaction=person))
+    with counted.cosigner(1) as one, counted.cosigner(2) as two:
+        commitments = [one.told(), two.told()]
+        assert not person.asked
+        one.answer({"message": b"m", "commitments": commitments})
+        one.result()
+        assert [Path(asked.token.get("vault") or "").name for asked in person.asked] == ["one"]
 
 
 def test_nonces_sign_once_and_end_with_their_process(board: Board) -> None:
