@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace as changed
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from hwtests.threshold_lab import Lab
-from meshhw.algorithms import Suite
+from meshhw.algorithms import Operation, Suite
 from meshhw.errors import MeshError, TokenNotFound
 from meshhw.keystore import registry
-from meshhw.keystore.uri import TokenURI
+from meshhw.keystore.interaction import PinRequest
+from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.lab.shim import State
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.provision import Request
@@ -28,44 +27,52 @@ if TYPE_CHECKING:
     from meshhw.lab.fixtures_pkcs11 import NewTroubled
     from meshhw.lab.shim import Trouble
 
-Reached = Callable[[dict[str, object]], bool]
+Reached = Callable[[list[str]], bool]
+"""Whether the moment has come, by what was done and asked: "import", "agree", "delete", "pin LABEL"."""
 
 
 class Pullable(Lab):
-    """Three tokens, the last of which is pulled when the journal says so."""
+    """Three tokens, the last of which is pulled at a certain step.
+
+    It is the recorder of all uses: a token's process waits until its use is written down, so that the pull
+    falls between that use and whatever comes next.
+    """
 
     def __init__(self, home: Path, new_token: NewTroubled) -> None:
         pairs = [new_token() for _ in range(3)]
         self.troubles: list[Trouble] = [trouble for _, trouble in pairs]
         self.trouble = self.troubles[-1]
         self.new_token = new_token
+        self.journal: dict[str, Any] = {}
+        self._events: list[str] = []
+        self._reached: Reached | None = None
+        self._pulled: tuple[Trouble, ...] = ()
         super().__init__(home, [token for token, _ in pairs])
+        self.options = changed(self.options, recorder=self)
 
     @contextmanager
     def pulled_when(self, reached: Reached, *troubles: Trouble) -> Iterator[None]:
-        """These tokens, or the last one."""
-        done = threading.Event()
-        pulled = troubles or (self.trouble,)
-        watcher = threading.Thread(target=self._watch, args=(reached, pulled, done))
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
+        """These tokens, or the last one; fails if it never came to that."""
+        self._events, self._reached, self._pulled = [], reached, troubles or (self.trouble,)
+        yield
+        assert self._reached is None, f"no token was pulled: {self._events}"
 
-    def _watch(self, reached: Reached, pulled: tuple[Trouble, ...], done: threading.Event) -> None:
-        path = self.store.path / "journal.json"
-        while not done.is_set():
-            try:
-                journal = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-            except (FileNotFoundError, msgspec.DecodeError):
-                journal = {}
-            if reached(journal):
-                for trouble in pulled:
-                    trouble.pull()
-                return
-            time.sleep(0.0005)
+    def record(self, _key: KeyURI, operation: Operation, _result: str) -> None:
+        """As `UseRecorder`."""
+        self._happened(operation.value)
+
+    def pin(self, request: PinRequest) -> str:
+        """As every lab's."""
+        self._happened(f"pin {request.token.get('token')}")
+        return super().pin(request)
+
+    def _happened(self, event: str) -> None:
+        self._events.append(event)
+        if self._reached is not None and self._reached(self._events):
+            self._reached = None
+            self.journal = self.store.journal() or {}
+            for trouble in self._pulled:
+                trouble.pull()
 
     def spare(self) -> tuple[TokenURI, Trouble]:
         """One more token."""
@@ -89,42 +96,59 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_troubled_softhsm: N
     return Pullable(tmp_path / "home", new_troubled_softhsm)
 
 
-def keys(count: int) -> Reached:
-    """So many new keys are in their tokens."""
-
-    def reached(journal: dict[str, object]) -> bool:
-        found = journal.get("keys", [])
-        assert isinstance(found, list)
-        return "shares" in journal and len(found) >= count
-
-    return reached
+def imported(count: int) -> Reached:
+    """So many shares are in their tokens."""
+    return lambda events: events.count("import") == count
 
 
-def doing(what: str) -> Reached:
-    return lambda journal: journal.get("doing") == what
+def proved(count: int) -> Reached:
+    """All three shares are in their tokens, and so many were asked to prove theirs."""
+    return lambda events: events.count("import") == 3 and events[-count:] == ["agree"] * count
+
+
+def destroyed(events: list[str]) -> bool:
+    """The first share is gone."""
+    return events.count("delete") == 1
+
+
+def asked(token: TokenURI) -> Reached:
+    """That token's PIN is asked for."""
+    return lambda events: events[-1] == f"pin {token.get('token')}"
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_while_provisioning(lab: Pullable, count: int) -> None:
     request = Request(2, lab.uris, Suite.P256, signs=False)
-    with lab.pulled_when(keys(count)), suppress(MeshError):
+    with lab.pulled_when(imported(count)), pytest.raises(MeshError):
         lab.provision(request)
+    assert lab.journal["doing"] == "provision"
+    assert len(lab.journal.get("keys", ())) == count - 1
+    assert not lab.store.exists
     lab.trouble.put_back()
-    if not lab.store.exists:
-        assert lab.provision(request).value.version == 1  # rolls back first what the pulled token kept
+    assert lab.provision(request).value.version == 1  # rolls back first what the pulled token kept
     assert lab.held() == [1, 1, 1]
 
 
+MAKING, DESTROYING = "making new shares", "destroying old shares"
+
+
 @pytest.mark.parametrize(
-    "reached",
-    [doing("making new shares"), keys(2), keys(3), doing("destroying old shares")],
-    ids=["begun", "two", "three", "destroying"],
+    ("reached", "doing"),
+    [
+        (None, MAKING),
+        (imported(2), MAKING),
+        (imported(3), MAKING),
+        (proved(1), MAKING),
+        (destroyed, DESTROYING),
+    ],
+    ids=["begun", "two", "three", "proved", "destroying"],
 )
-def test_while_refreshing(lab: Pullable, reached: Reached) -> None:
+def test_while_refreshing(lab: Pullable, reached: Reached | None, doing: str) -> None:
     first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
     envelope = lab.envelope(first)
-    with lab.pulled_when(reached), suppress(MeshError):
+    with lab.pulled_when(reached or asked(lab.uris[2])), suppress(MeshError):
         refresh(lab.store, lab.host, lab.options)
+    assert lab.journal["doing"] == doing
     now = descriptor.load(lab.store, lab.host)
     assert lab.decrypts(now, (1, 2), envelope)  # without the pulled token
     lab.trouble.put_back()
@@ -139,25 +163,26 @@ def test_while_refreshing(lab: Pullable, reached: Reached) -> None:
 
 
 @pytest.mark.parametrize(
-    ("victim", "reached"),
+    ("victim", "reached", "doing"),
     [
-        ("new token", doing("making new shares")),
-        ("new token", keys(2)),
-        ("holder", keys(2)),
-        ("holder", doing("destroying old shares")),
+        ("new token", None, MAKING),
+        ("new token", imported(2), MAKING),
+        ("holder", imported(2), MAKING),
+        ("holder", destroyed, DESTROYING),
     ],
     ids=["new-begun", "new-two", "holder-two", "holder-destroying"],
 )
-def test_while_replacing(lab: Pullable, victim: str, reached: Reached) -> None:
+def test_while_replacing(lab: Pullable, victim: str, reached: Reached | None, doing: str) -> None:
     """The first token is lost, and a second one goes while it is replaced: the new token, or a holder's."""
     first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
     envelope = lab.envelope(first)
     spare, trouble = lab.spare()
     lab.troubles[0].pull()
     lab.trouble = trouble if victim == "new token" else lab.troubles[2]
-    with lab.pulled_when(reached, lab.trouble), suppress(MeshError):
+    with lab.pulled_when(reached or asked(spare), lab.trouble), suppress(MeshError):
         replace(lab.store, lab.host, lab.options, (1, spare))
     assert lab.trouble.state is State.PULLED
+    assert lab.journal["doing"] == doing
     lab.trouble.put_back()
     now = descriptor.load(lab.store, lab.host)
     quorum = (2, 3) if now.key("decryption").generation == 1 else (1, 2)
@@ -182,8 +207,7 @@ def test_a_new_token_that_is_lost_while_it_is_given_its_share(lab: Pullable) -> 
     lost, trouble = lab.spare()
     other, _ = lab.spare()
     lab.troubles[0].pull()
-    trouble.fail(0x30, "C_DeriveKey")  # CKR_DEVICE_ERROR at the challenge, and it cannot be reached any more
-    with lab.pulled_when(keys(3), trouble), pytest.raises(MeshError):
+    with lab.pulled_when(imported(3), trouble), pytest.raises(MeshError):
         replace(lab.store, lab.host, lab.options, (1, lost))
     new = replace(lab.store, lab.host, lab.options, (1, other))
     for pair in combinations((1, 2, 3), 2):
@@ -191,7 +215,6 @@ def test_a_new_token_that_is_lost_while_it_is_given_its_share(lab: Pullable) -> 
     told = old_shares(new, lab.store)
     assert any(line.startswith("a share of a renewal that was given up may exist on") for line in told)
     assert is_complete(new, lab.store)  # one share of it combines with nothing
-    trouble.clear()
     trouble.put_back()
     again = refresh(lab.store, lab.host, lab.options)
     assert not any("given up" in line for line in old_shares(again, lab.store))
@@ -201,7 +224,7 @@ def test_a_new_token_that_is_lost_while_it_is_given_its_share(lab: Pullable) -> 
 def test_a_renewal_is_complete_when_too_few_old_shares_are_left(lab: Pullable) -> None:
     first = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
     envelope = lab.envelope(first)
-    with lab.pulled_when(doing("destroying old shares"), *lab.troubles[1:]):
+    with lab.pulled_when(destroyed, *lab.troubles[1:]):
         new = refresh(lab.store, lab.host, lab.options)
     for trouble in lab.troubles:
         trouble.put_back()
@@ -219,7 +242,7 @@ def test_a_renewal_is_complete_when_too_few_old_shares_are_left(lab: Pullable) -
 
 def test_while_deleting(lab: Pullable) -> None:
     lab.provision(Request(2, lab.uris, Suite.P256, signs=False))
-    with lab.pulled_when(doing("deleting")), pytest.raises(TokenNotFound) as caught:
+    with lab.pulled_when(destroyed), pytest.raises(TokenNotFound) as caught:
         delete_key(lab.store, lab.options)
     assert "--forget" in caught.value.hint
     assert "goes on" in unfinished(lab.store)
