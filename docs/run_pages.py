@@ -50,6 +50,7 @@ ONLY_REAL = {
     "that it is missed when it is pulled, and found again": f"{_ATTENDED}, which says when to pull it",
     "power lost in the middle of a write inside the token": f"pull it during {_OWNERS}, and run that again",
     "USB suspend, hubs and readers of other makers": f"{_OWNERS} behind them",
+    "a pcscd that asks polkit, which Debian 12's does not, and refuses": "`meshhw doctor` outside of plugdev",
     "that a private key made inside cannot be had by opening the chip": "no test; the maker's certification",
     "an attestation up to the maker's published root": "`meshhw key attest KEY --root FILE`",
 }
