@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,7 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.dare.signing import Signer
-from meshhw.errors import FormatError, KeyNotFound, UsageError
+from meshhw.errors import FormatError, IntegrityError, KeyNotFound, UsageError
 from meshhw.jsonbcd import encode_base64url
 
 CONTENT_TYPE = "application/mmm-catalog"
@@ -81,7 +82,8 @@ class Catalog:
         self._sequence = self._opened(path, readers) if writable else SequenceFile(path)
         try:
             self._reader = SequenceReader(self._sequence, finder)
-            self._index = KeyIndex(path, self._sequence.sequence_id, self._index_secret())
+            secret = self._index_secret()
+            self._index = KeyIndex(path, self._sequence.sequence_id, secret, self._head_at)
             self._catch_up()
         except BaseException:
             self._sequence.close()
@@ -166,9 +168,13 @@ class Catalog:
 
     def close(self) -> None:
         """Flush and close."""
-        self._sequence.close()
-        self._index.flush()
-        self._index.close()
+        try:
+            if isinstance(self._sequence, SequenceWriter):
+                self._sequence.flush()
+            self._index.flush()
+        finally:
+            self._sequence.close()
+            self._index.close()
 
     def superseded(self) -> int:
         """How many frames hold events that no longer count: what `compact` would leave out."""
@@ -275,6 +281,12 @@ class Catalog:
             if frame.index % _INDEX_BATCH == 0:
                 self._index.flush()
         self._index.frames = len(self._sequence)
+
+    def _head_at(self, index: int) -> bytes | None:
+        """The digest over the frames up to this one, where it can be read."""
+        with suppress(IntegrityError, IndexError):
+            return self._sequence.frame(index).trailer.tree_digest
+        return None
 
     def _index_secret(self) -> bytes:
         """From the first session's seed; before its first encrypted frame are links and epochs in clear."""

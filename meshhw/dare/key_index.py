@@ -12,15 +12,15 @@ import hmac
 import os
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_VERSION = 3
+_VERSION = 4
 _TABLES = """
 CREATE TABLE IF NOT EXISTS known (id INTEGER PRIMARY KEY, version INTEGER, identity BLOB, frames INTEGER,
-    epoch INTEGER, seal BLOB);
+    epoch INTEGER, head BLOB, seal BLOB);
 CREATE TABLE IF NOT EXISTS keys (mac BLOB PRIMARY KEY, first INTEGER, last INTEGER, live INTEGER, seal BLOB)
     WITHOUT ROWID;
 """
@@ -52,11 +52,15 @@ class KeyIndex:
     """Places by key. `frames` is how many of the sequence's frames it knows, `epoch` where the newest epoch
     begins."""
 
-    def __init__(self, path: Path, identity: bytes, secret: bytes) -> None:
-        """Open or make it. One that is foreign, damaged or of another version is made anew."""
+    def __init__(
+        self, path: Path, identity: bytes, secret: bytes, head: Callable[[int], bytes | None]
+    ) -> None:
+        """Open or make it. One that is foreign, damaged or of another version is made anew; so is one whose
+        last frame has not the `head` that the sequence tells: it is of another copy, which has diverged."""
         self._path = path.with_name(path.name + ".keys")
         self._identity = hashlib.sha256(identity + secret).digest()
         self._secret = secret
+        self._head = head
         self._fresh: dict[bytes, Place] = {}
         self._all_seen = False
         self.epoch = 0
@@ -107,9 +111,9 @@ class KeyIndex:
         with self._database:
             self._database.executemany(_UPSERT, rows)
             self._database.execute(
-                "INSERT OR REPLACE INTO known SELECT 1, a, b, c, d, seal(a, b, c, d)"
-                " FROM (SELECT ? AS a, ? AS b, ? AS c, ? AS d)",
-                (_VERSION, self._identity, self.frames, self.epoch),
+                "INSERT OR REPLACE INTO known SELECT 1, a, b, c, d, e, seal(a, b, c, d, e)"
+                " FROM (SELECT ? AS a, ? AS b, ? AS c, ? AS d, ? AS e)",
+                (_VERSION, self._identity, self.frames, self.epoch, self._head(self.frames - 1)),
             )
         self._fresh.clear()
 
@@ -140,7 +144,7 @@ class KeyIndex:
         database.execute("PRAGMA synchronous = OFF")  # derived: a crash costs a rebuild, not data
         database.execute("PRAGMA journal_mode = MEMORY")
         database.text_factory = lambda octets: octets.decode("latin-1")  # there is none but by damage
-        database.create_function("seal", 4, self._seal, deterministic=True)
+        database.create_function("seal", -1, self._seal, deterministic=True)
         database.create_function("resealed", 7, self._resealed, deterministic=True)
         database.executescript(_TABLES)
         return database
@@ -183,10 +187,12 @@ class KeyIndex:
         return first, last, live  # type: ignore[return-value]  # as they were stored
 
     def _state(self) -> int:
-        row = self._database.execute("SELECT version, identity, frames, epoch, seal FROM known").fetchone()
-        if row is not None and not self._is_seal(row[4], *row[:4]):
+        query = "SELECT version, identity, frames, epoch, head, seal FROM known"
+        row = self._database.execute(query).fetchone()
+        if row is not None and not self._is_seal(row[5], *row[:5]):
             raise DamagedIndex("what the index knows is damaged")
-        if row is not None and row[0] == _VERSION and hmac.compare_digest(row[1], self._identity):
+        ours = row is not None and row[0] == _VERSION and hmac.compare_digest(row[1], self._identity)
+        if ours and row[4] == self._head(row[2] - 1):
             self.epoch = int(row[3])
             return int(row[2])
         with self._database:

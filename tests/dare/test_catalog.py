@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,33 @@ def test_the_index_is_rebuilt(path: Path, tmp_path: Path, damage: str) -> None:
             other.put("key 1", b"of another catalog")
         beside.write_bytes((tmp_path / "other.keys").read_bytes())
     assert state(path) == EXPECTED | {"late": b"late"}
+
+
+def test_an_index_of_another_copy_is_made_anew(tmp_path: Path) -> None:
+    """Copies that have diverged are the same sequence: an index says of which it is."""
+    path, kept = tmp_path / "c", tmp_path / "kept"
+    create_catalog(path, READERS)
+    with Catalog(path, RING) as catalog:
+        catalog.put("both", b"in both")
+    shutil.copy(path, kept)
+    with Catalog(path, RING) as catalog:
+        catalog.put("one", b"one")
+        catalog.put("two", b"two")
+    beside = path.with_name("c.keys").read_bytes()
+    for entries in ([("three", b"three")], [("three", b"three"), ("four", b"four")], [("one", b"1")] * 3):
+        shutil.copy(kept, path)
+        path.with_name("c.keys").unlink()
+        with Catalog(path, RING) as catalog:
+            for key, payload in entries:
+                catalog.put(key, payload)
+        path.with_name("c.keys").write_bytes(beside)  # of as many frames as there are, or more, or fewer
+        expected = {"both": b"in both"} | dict(entries)
+        with Catalog(path, RING) as catalog:
+            for key, payload in expected.items():
+                assert catalog.get(key).payload == payload
+            assert {entry.key: entry.payload for entry in catalog.entries()} == expected
+            for absent in {"one", "two"} - expected.keys():
+                assert catalog.latest(absent) is None
 
 
 def test_every_octet_of_the_index_may_be_wrong(tmp_path: Path) -> None:

@@ -251,6 +251,9 @@ def test_every_listed_signer_has_signed_and_nobody_else() -> None:
         instead = {**trailer, "signatures": [*entries[:2], *others]}
         with pytest.raises(SignatureInvalid, match="is missing"):  # as many as are listed, but another's
             open_envelope(Envelope(envelope.members, envelope.body, instead), ring)
+        besides = {**trailer, "signatures": [*entries, *others]}
+        with pytest.raises(SignatureInvalid, match="does not list"):
+            open_envelope(Envelope(envelope.members, envelope.body, besides), ring)
         fewer = seal(PLAIN, Outline(readers=readers, signers=signers[:2]))
         for found in (entries[:2], entries[1:], [*entries, entries[0]], [entries[0]] * 3, []):
             with pytest.raises((SignatureInvalid, FormatError)):

@@ -30,7 +30,6 @@ from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import Creation, SequenceWriter, create
 from meshhw.errors import FormatError, IntegrityError, MeshError, SignatureInvalid, StateError
 from meshhw.jsonbcd import canonical, encode_base64url
-from tests.patience import until
 
 SHORT_AND_LONG = pytest.mark.parametrize("run", ["short", pytest.param("long", marks=pytest.mark.fuzz)])
 """A hundred examples in every check, many in `./dev fuzz`."""
@@ -276,37 +275,44 @@ def test_a_damaged_last_frame_is_not_taken_for_a_torn_one(tmp_path: Path) -> Non
 
 
 _APPEND = """
-import sys
+import os, sys
 from pathlib import Path
+from meshhw.algorithms import Algorithm, PublicKey
+from meshhw.dare.exchange import RecipientKey
 from meshhw.dare.sequence_write import SequenceWriter
-writer = SequenceWriter(Path(sys.argv[1]))
-print("ready", flush=True)
+readers = [RecipientKey(PublicKey(Algorithm.X25519, bytes.fromhex(key))) for key in sys.argv[2:]]
+writer = SequenceWriter(Path(sys.argv[1]), readers)
 while True:
-    writer.append(bytes(len(writer) * 97 % 5000))
+    index = writer.append(bytes(len(writer) * 97 % 5000))
     writer.flush()
+    os.write(1, b"%d\\n" % index)
 """
 
 
-def test_kill_9_while_appending(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_kill_9_while_appending(tmp_path: Path, encrypted: bool) -> None:
+    """What the writer was told to be there is there; what follows it is whole or cut off."""
     path = make(tmp_path / "s", [], encrypted=False)
-    before = 0
-    for attempt in range(8):
+    readers = [READER.public.octets.hex()] if encrypted else []
+    for attempt in range(6):
         child = subprocess.Popen(
-            [sys.executable, "-c", _APPEND, str(path)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _APPEND, str(path), *readers], stdout=subprocess.PIPE, bufsize=0
         )
         assert child.stdout
-        assert child.stdout.readline() == "ready\n"
-        size = path.stat().st_size
-        until(lambda size=size: path.stat().st_size > size)
+        told = child.stdout.read(1)
         time.sleep(0.01 + attempt * 0.007)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
+        told += child.stdout.read()
         child.stdout.close()
+        last = int(told.rpartition(b"\n")[0].split()[-1])
         with SequenceWriter(path) as writer:
-            assert len(writer) > before
-            before = len(writer)
+            assert len(writer) in (last + 1, last + 2)
+            frames = len(writer)
         with SequenceFile(path) as sequence:
-            assert check_sequence(sequence).frames == before
+            reader = SequenceReader(sequence, KeyRing([KEY]))
+            assert check_sequence(sequence, reader).frames == frames
+            assert reader.open(last).payload == bytes(last * 97 % 5000)
 
 
 def test_a_full_disk_leaves_the_last_flush(tmp_path: Path) -> None:
