@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("fido2", reason="python-fido2 is not installed")
 pytest.importorskip("smartcard", reason="pyscard is not installed")
 
 from meshhw_fido2.card import Card, readers
+from meshhw_fido2.connection import GRACE
 
 from hwtests import fido2_lab
 from hwtests.fido2_lab import (
@@ -40,7 +42,7 @@ from meshhw.errors import (
 from meshhw.keystore.interaction import PinKind, PinRequest, Scripted
 from meshhw.lab.ctap import status
 from meshhw.lab.ctap.attestation import Maker
-from meshhw.lab.ctap.card import MESSAGE, CtapCard
+from meshhw.lab.ctap.card import MESSAGE, SELECT, CtapCard
 from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.fixtures_ctap import InsertCtapCard
 from meshhw.lab.holding import CardHolder
@@ -198,6 +200,21 @@ def test_the_late_answer_of_a_hung_card_lets_it_go(
     ctap_card.heal()
     with CardHolder(ctap_card.reader.name, ctap_card.env) as holder:
         assert holder.holds  # alone, which nobody else's connection allows
+
+
+def test_a_card_that_opens_just_as_its_time_ends_is_kept_or_let_go(
+    ctap_card: VirtualCtapToken, open_token: OpenToken
+) -> None:
+    deadline = 0.2
+    for step in range(-1, 2):
+        token = open_token(ctap_card, deadline=deadline)
+        ctap_card.card.faults.plan(Kind.DELAY, deadline + GRACE - 0.01 + step / 200, ins=SELECT)
+        with suppress(OperationTimeout):
+            assert token.capabilities().seals
+        token.close()
+        ctap_card.heal()
+    with CardHolder(ctap_card.reader.name, ctap_card.env) as holder:
+        assert holder.holds
 
 
 def test_answers_that_are_not_ctap(ctap_card: VirtualCtapToken, open_token: OpenToken) -> None:

@@ -6,9 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
+from meshhw_piv.discovery import survey
+from meshhw_piv.instructions import READ_CONFIG
+from meshhw_piv.keys import NistKey
 
 from hwtests.piv_cards import (
     AUTHENTICATE,
@@ -259,6 +263,35 @@ def test_a_hung_card_is_left_alone(piv_card: VirtualPivToken) -> None:
     again = opened(piv_card)
     assert make_key(again).sign(b"a new handle works")
     again.close()
+
+
+def test_a_card_that_answers_just_as_its_time_ends_is_kept_or_let_go(piv_card: VirtualPivToken) -> None:
+    seconds = 0.3
+    for step in range(-6, 7):
+        piv_card.card.faults.plan(Kind.DELAY, seconds - 0.01 + step / 500, ins=READ_CONFIG)
+        with suppress(OperationTimeout):  # of the service, on a busy machine
+            found = survey(seconds, piv_card.uri)
+            assert len(found.fitting) + len(found.silent) == 1
+            found.close()
+        piv_card.card.faults.clear()
+    with CardHolder(piv_card.reader.name, piv_card.env) as holder:
+        assert holder.holds  # alone, which nobody else's connection allows
+
+
+def test_an_operation_that_ends_just_as_its_time_does_keeps_no_connection(piv_card: VirtualPivToken) -> None:
+    limit = 0.5
+    first = opened(piv_card)
+    uri = make_key(first).uri
+    first.close()
+    for step in range(-4, 5):
+        with suppress(OperationTimeout), closing(opened(piv_card, deadline=limit)) as token:
+            key = token.key(uri)
+            assert isinstance(key, NistKey)
+            piv_card.card.faults.plan(Kind.DELAY, limit - 0.005 + step / 500, ins=AUTHENTICATE)
+            key.sign(b"just in time, or not")
+        piv_card.card.faults.clear()
+    with CardHolder(piv_card.reader.name, piv_card.env) as holder:
+        assert holder.holds
 
 
 def test_a_hung_neighbour_delays_nobody(insert_card: InsertCard) -> None:

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 from fido2.ctap import STATUS, CtapDevice, CtapError
@@ -180,19 +179,18 @@ class Connection:
         if self._place is None:
             raise TokenRemoved("the authenticator was removed")
         if self._device is None:
-            device = self._limit.run(partial(self._opened, self._place))
+            device = self._limit.run(self._place.open, _close_late)
             self._device = Bounded(device, self._limit, self._seconds, self.commands)
         self._device.begin()
         if self._ctap is None:
             self._ctap = Ctap2(self._device)
         return self._ctap
 
-    def _opened(self, place: Place) -> CtapDevice:
-        """The device; one that opens after it was given up is closed again."""
-        device = place.open()
-        if self._limit.poisoned:
-            transport.close(device)
-        return device
+
+def _close_late(device: CtapDevice | None) -> None:
+    """Give back a device that opens after it was given up."""
+    if device is not None:
+        transport.close(device)
 
 
 class _Lost(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -45,38 +44,71 @@ def survey(seconds: float, wanted: TokenURI | None = None) -> Survey:
 
     Raises DriverUnavailable when there is no PC/SC service, OperationTimeout when it does not answer.
     """
-    late = threading.Event()
-
-    def look(reader: str) -> Found:
-        with turn(reader):
-            identity, connection = identified(reader)
-            if late.is_set() or wanted is None or not identity.fits(wanted):
-                connection.drop()
-                return identity, None
-        return identity, connection
-
-    answers: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
+    desk = _Desk()
     pending = set(bounded(partial(_occupied, wanted), seconds, "the PC/SC service", RESTART))
     for reader in pending:
-        threading.Thread(target=_report, args=(reader, look, answers), name=reader, daemon=True).start()
+        threading.Thread(target=_report, args=(reader, wanted, desk), name=reader, daemon=True).start()
     result, end = Survey(), time.monotonic() + seconds
-    while pending and not (result.fitting and _names_one(wanted)):
-        try:
-            reader, answer = answers.get(timeout=max(0.0, end - time.monotonic()))
-        except Empty:
-            result.silent = sorted(pending)
-            break
-        pending.discard(reader)
-        _sort(result, reader, answer)
-    late.set()  # a card that answers from now on is let go by its own thread
+    try:
+        while pending and not (result.fitting and _names_one(wanted)):
+            reader, answer = desk.answers.get(timeout=max(0.0, end - time.monotonic()))
+            pending.discard(reader)
+            _sort(result, reader, answer)
+    except Empty:
+        result.silent = sorted(pending)
+    except BaseException:
+        result.close()
+        raise
+    finally:
+        desk.close()
     return result
 
 
-def _report(reader: str, look: Callable[[str], Found], answers: SimpleQueue[tuple[str, Answer]]) -> None:
+class _Desk:
+    """Where each thread hands in what it found. Once it is closed, whoever has a connection lets it go."""
+
+    def __init__(self) -> None:
+        self.answers: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def hand_in(self, reader: str, answer: Answer) -> None:
+        """An answer, for whoever asked; let go where he has gone."""
+        with self._lock:
+            taken = not self._closed
+            if taken:
+                self.answers.put((reader, answer))
+        if not taken:
+            _let_go(answer)
+
+    def close(self) -> None:
+        """Take nothing any more, and let go of what was handed in and not fetched."""
+        with self._lock:
+            self._closed = True
+        while not self.answers.empty():
+            _let_go(self.answers.get()[1])
+
+
+def _let_go(answer: Answer) -> None:
+    if isinstance(answer, tuple) and answer[1] is not None:
+        answer[1].drop()
+
+
+def _report(reader: str, wanted: TokenURI | None, desk: _Desk) -> None:
     try:
-        answers.put((reader, look(reader)))
+        answer: Answer = _look(reader, wanted)
     except Exception as error:  # the thread's boundary: whoever asked raises or sorts it
-        answers.put((reader, error))
+        answer = error
+    desk.hand_in(reader, answer)
+
+
+def _look(reader: str, wanted: TokenURI | None) -> Found:
+    with turn(reader):
+        identity, connection = identified(reader)
+        if wanted is None or not identity.fits(wanted):
+            connection.drop()
+            return identity, None
+    return identity, connection
 
 
 def _names_one(wanted: TokenURI | None) -> bool:

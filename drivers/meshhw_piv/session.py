@@ -101,20 +101,20 @@ class CardSession:
         with self._turn():
             if not limited:
                 return self._guarded(doing, work)
-            return self._limit.run(lambda: self._guarded(doing, work))
+            return self._limit.run(lambda: self._guarded(doing, work), self._late)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """One transaction for all that happens inside."""
         with self._turn():
-            self._limit.run(self._begin)
+            self._limit.run(self._begin, self._late)
             self._holds += 1
             try:
                 yield
             finally:
                 self._holds -= 1
                 if not self._holds:
-                    self._limit.run(self._end)
+                    self._limit.run(self._end, self._late)
 
     @property
     def held(self) -> bool:
@@ -339,10 +339,13 @@ class CardSession:
         connection = self._connection
         if self._inside and connection is not None:
             connection.end()
-            if self._limit.poisoned:
-                connection.close()
-                self._connection = None
         self._inside = False
+
+    def _late(self, _: object) -> None:
+        """A call has ended that nobody waited for: nothing is sent to the card any more, so let it go."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
 
     def _lose(self) -> None:
         """The card is gone: so is its PIN, here too."""

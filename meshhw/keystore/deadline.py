@@ -21,11 +21,18 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
-class _Outcome(Generic[Result]):
-    """What a worker hands back: a result, or what the call raised."""
+Late = Callable[[Result | None], None]
+"""Undoes what a call did that ended after its caller had gone; given its result, None if it raised."""
 
-    def __init__(self) -> None:
+
+class _Outcome(Generic[Result]):
+    """What a worker hands back: a result, or what the call raised. It is fetched, or it is undone."""
+
+    def __init__(self, late: Late[Result] | None = None) -> None:
+        self._late = late
         self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._left = False
         self._result: Result
         self._error: BaseException | None = None
 
@@ -34,7 +41,26 @@ class _Outcome(Generic[Result]):
             self._result = work()
         except BaseException as error:
             self._error = error
-        self._done.set()
+        with self._lock:
+            self._done.set()
+            left = self._left
+        if left:
+            self._undo()
+
+    def leave(self) -> bool:
+        """Whether the call is left to itself from now on; not if it has just ended."""
+        with self._lock:
+            self._left = not self._done.is_set()
+            return self._left
+
+    def abandon(self) -> None:
+        """Nobody fetches it, whether it has ended or will."""
+        if not self.leave():
+            self._undo()
+
+    def _undo(self) -> None:
+        if self._late is not None:
+            self._late(None if self._error is not None else self._result)
 
     def wait(self, seconds: float) -> bool:
         return self._done.wait(seconds)
@@ -67,8 +93,12 @@ class Limit:
         self._turn = threading.Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
 
-    def run(self, work: Callable[[], Result]) -> Result:
-        """The result of `work()`. Raises what it raises, or OperationTimeout."""
+    def run(self, work: Callable[[], Result], late: Late[Result] | None = None) -> Result:
+        """The result of `work()`. Raises what it raises, or OperationTimeout.
+
+        A call that ends after that is undone by `late`, on the worker: its result belongs to the caller or to
+        `late`, whenever it comes.
+        """
         if self.poisoned:
             raise self._too_late()
         if self.seconds is None:
@@ -76,9 +106,9 @@ class Limit:
         if not self._turn.acquire(timeout=self.seconds):
             raise self._too_late()
         try:
-            outcome: _Outcome[Result] = _Outcome()
+            outcome: _Outcome[Result] = _Outcome(late)
             self._queue().put(lambda: outcome.run(work))
-            if not outcome.wait(self.seconds):
+            if not self._ended(outcome, self.seconds):
                 self.poisoned = True
                 raise self._too_late()
         finally:
@@ -97,6 +127,13 @@ class Limit:
             self._jobs.put(last)
             self._jobs.put(None)
         self._jobs = None
+
+    def _ended(self, outcome: _Outcome[Result], seconds: float) -> bool:
+        try:
+            return outcome.wait(seconds) or not outcome.leave()
+        except BaseException:  # Ctrl-C
+            outcome.abandon()
+            raise
 
     def _queue(self) -> SimpleQueue[Callable[[], None] | None]:
         if self._jobs is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from queue import SimpleQueue
 
 import pytest
 
@@ -54,6 +55,45 @@ def test_what_was_left_is_put_away_when_its_late_answer_comes() -> None:
     assert not put_away.wait(0.05)
     release.set()
     assert put_away.wait(30)
+
+
+def test_what_ends_just_at_its_limit_is_handed_over_or_undone_and_never_both() -> None:
+    opened: SimpleQueue[object] = SimpleQueue()
+    closed: SimpleQueue[object] = SimpleQueue()
+    kept, late = [], 0
+    for turn in range(150):
+        limit = Limit("token", 0.004)
+        pause = 0.0035 + 0.00001 * turn
+
+        def work(pause: float = pause) -> object:
+            time.sleep(pause)
+            opened.put(thing := object())
+            return thing
+
+        try:
+            kept.append(limit.run(work, closed.put))
+        except OperationTimeout:
+            late += 1
+        limit.close()
+    began = {opened.get(timeout=30) for _ in range(150)}
+    undone = [closed.get(timeout=30) for _ in range(late)]
+    assert began == {*kept, *undone}
+    assert len(kept) + len(undone) == 150
+    assert closed.empty()
+
+
+def test_a_late_call_that_failed_is_told_of_too() -> None:
+    limit, release, told = Limit("token", 0.05), threading.Event(), SimpleQueue[object]()
+
+    def fail() -> None:
+        release.wait(30)
+        raise KeyNotFound("gone")
+
+    with pytest.raises(OperationTimeout):
+        limit.run(fail, told.put)
+    assert told.empty()
+    release.set()
+    assert told.get(timeout=30) is None
 
 
 def test_gather_keeps_order_errors_and_time() -> None:
