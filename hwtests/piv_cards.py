@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from meshhw_piv.keys import NistKey
@@ -121,3 +122,17 @@ def another_program(virtual: VirtualPivToken, what: str) -> None:
     process = start_another(virtual, what)
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def shown(virtual: VirtualPivToken | VirtualCtapToken, home: Path) -> dict[str, str]:
+    """What `meshhw token show` prints of it, without a PIN."""
+    done = subprocess.run(
+        [sys.executable, "-m", "meshhw", "token", "show", str(virtual.uri)],
+        env={"PATH": os.environ["PATH"], "MESHHW_HOME": str(home)} | virtual.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = (line.partition(" ") for line in done.stdout.splitlines())
+    return {name: fact.strip() for name, _, fact in lines}

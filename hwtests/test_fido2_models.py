@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fido2", reason="python-fido2 is not installed")
 pytest.importorskip("smartcard", reason="pyscard is not installed")
 
+from meshhw_fido2.token import Fido2Token
+
 from hwtests import fido2_lab
 from hwtests.fido2_lab import DIGEST, PIN, PURPOSE, OpenToken, listed
+from hwtests.piv_cards import shown
 from meshhw.errors import MeshError, NotSupported, PinRequired, TokenNotFound, UsageError
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.presence import verify_presence
@@ -18,6 +22,8 @@ from meshhw.keystore.registry import driver
 from meshhw.lab.ctap.card import MESSAGE as CTAP_MESSAGE
 from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.model import MODELS
+from meshhw.lab.ctap.state import CAPACITY
+from meshhw.lab.ctap.token import VirtualCtapToken
 from meshhw.lab.fixtures_ctap import InsertCtapCard
 from meshhw.lab.piv.faults import Kind
 
@@ -157,3 +163,53 @@ def test_every_model_fails_by_public_errors_alone(
     ):
         with contextlib.suppress(MeshError):
             work()
+
+
+@pytest.mark.parametrize(
+    ("model", "facts"),
+    [
+        (
+            "2.1",
+            {
+                "ctap_versions": "FIDO_2_0, FIDO_2_1",
+                "extensions": "credProtect, hmac-secret",
+                "pin": "not set",
+                "shortest_pin": "4",
+                "verification": "no sensor",
+                "room_left": str(CAPACITY),
+            },
+        ),
+        ("2.0", {"ctap_versions": "FIDO_2_0", "extensions": "hmac-secret", "pin": "not set"}),
+        ("bare", {"extensions": "none", "pin": "none, and it can have none"}),
+        ("always", {"verification": "no sensor, always wanted"}),
+        ("strict", {"shortest_pin": "8"}),
+    ],
+)
+def test_what_it_says_of_itself_is_shown(
+    insert_ctap_card: InsertCtapCard, tmp_path: Path, model: str, facts: dict[str, str]
+) -> None:
+    told = shown(insert_ctap_card(CtapCard(model=model)), tmp_path)
+    assert facts.items() <= told.items()
+    assert ("room_left" in told) is (model != "2.0")
+    assert ("shortest_pin" in told) is (model != "bare")
+
+
+def test_the_state_of_the_pin_and_the_room_are_shown_as_they_are_now(
+    ctap_card: VirtualCtapToken, open_token: OpenToken, tmp_path: Path
+) -> None:
+    ctap_card.set_pin(PIN)
+    token = open_token(ctap_card)
+    assert isinstance(token, Fido2Token)
+    token.enrol("kept", discoverable=True)
+    token.close()
+    told = shown(ctap_card, tmp_path)
+    assert (told["pin"], told["pin_tries_left"]) == ("set", "8")
+    assert told["room_left"] == str(CAPACITY - 1)
+    ctap_card.lock_pin()
+    assert shown(ctap_card, tmp_path)["pin"] == "locked"
+
+
+def test_a_pin_that_must_be_changed_is_shown(insert_ctap_card: InsertCtapCard, tmp_path: Path) -> None:
+    virtual = insert_ctap_card(CtapCard(model="expired"))
+    virtual.set_pin(PIN)
+    assert shown(virtual, tmp_path)["pin"].startswith("set, and to be changed")

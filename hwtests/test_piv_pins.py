@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from hwtests.piv_cards import (
     another_program,
     make_key,
     opened,
+    shown,
 )
 from meshhw.errors import (
     NotSupported,
@@ -143,20 +141,6 @@ def test_pins_and_the_management_key_change(piv_card: VirtualPivToken) -> None:
     again = opened(piv_card, Scripted(answer))
     assert make_key(again).sign(b"with all of the new ones")
     again.close()
-
-
-def shown(virtual: VirtualPivToken, home: Path) -> dict[str, str]:
-    """What `meshhw token show` prints of it, without a PIN."""
-    done = subprocess.run(
-        [sys.executable, "-m", "meshhw", "token", "show", str(virtual.uri)],
-        env={"PATH": os.environ["PATH"], "MESHHW_HOME": str(home)} | virtual.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    lines = (line.partition(" ") for line in done.stdout.splitlines())
-    return {name: fact.strip() for name, _, fact in lines}
 
 
 def test_what_is_still_the_factorys_is_shown_without_a_try(piv_card: VirtualPivToken, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from meshhw.keystore.log import recorded, recorded_making
 from meshhw.keystore.presence import PresenceProof, client_data_hash
 from meshhw.keystore.uri import KeyURI
 from meshhw.keystore.webauthn import public_from_cose
-from meshhw_fido2 import administration, sealing
+from meshhw_fido2 import administration, facts, sealing
 from meshhw_fido2.connection import Connection
 from meshhw_fido2.credentials import Asker, has_pin, holds
 from meshhw_fido2.errors import RESET_HINT
@@ -180,6 +180,10 @@ class Fido2Token:
         return self._connection.run(
             lambda ctap: self._pins.retries(client_pin(ctap)) if has_pin(ctap) else None
         )
+
+    def details(self) -> facts.Facts:
+        """What it says of itself."""
+        return self._connection.run(facts.details)
 
     def reset(self) -> None:
         """Erase every credential and the PIN. Wants a touch, within seconds after it was plugged in."""
