@@ -13,7 +13,7 @@ from meshhw.algorithms import Suite
 from meshhw.cli.account_claim import claim
 from meshhw.cli.account_compact import compact
 from meshhw.cli.account_devices import Account, admin, connect, devices
-from meshhw.cli.account_disconnect import disconnect
+from meshhw.cli.account_disconnect import disconnect, rekey
 from meshhw.cli.account_groups import group
 from meshhw.cli.account_names import list_names, rename
 from meshhw.cli.account_pins import pin, pins
@@ -41,6 +41,7 @@ app.command("devices")(devices)
 app.command("sync")(sync)
 app.command("compact")(compact)
 app.command("disconnect")(disconnect)
+app.command("rekey")(rekey)
 app.command("succeed")(succeed)
 app.command("name")(rename)
 app.command("names")(list_names)

@@ -70,6 +70,40 @@ def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
     announce(found, lost.signatures, root=root_on, by_root=lost.needs_root)
 
 
+def rekey(
+    *,
+    common: Annotated[
+        bool, typer.Option("--common", help="The account's common keys, too; the root key signs the profile.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write the other devices' updates here.")
+    ] = None,
+    root_on: RootOn = None,
+    account: Account = None,
+) -> None:
+    """Give all stores new keys, though no device leaves: after a suspicion, or where two administrators
+    disconnected devices at the same time."""
+    from meshhw.managers.account.authority import authority, opened_catalog
+    from meshhw.managers.account.disconnecting import rekey as making
+    from meshhw.managers.account.disconnecting import remaining
+    from meshhw.managers.account.journal import apply, commit
+    from meshhw.managers.host import Host
+
+    cli = context()
+    found = going_on(authority(Host(cli.home), account, cli.open_options))
+    held = found.held(common=common)
+    with opened_catalog(found, held) as devices:
+        count = len(list(remaining(found, devices)))
+    announce(found, 2 + 2 * count, root=token_named(root_on), by_root=common)
+    cli.require_consent(f"Give the stores of {found.address} new keys?")
+    journal = making(found, held, token_named(root_on), common=common)
+    commit(found, journal)
+    apply(found, journal)
+    updates = write_updates(found.udf, journal.updates, out)
+    value = {"udf": found.udf, "version": found.profile.version, "updates": updates}
+    cli.output.show(value, f"all stores have new keys; {len(updates)} updates to be brought")
+
+
 def note_still_listed(lost: Lost, names: dict[str, str]) -> None:
     """Which threshold keys' holders the lost device may still ask, and what ends that."""
     from meshhw.managers.account.listing import device_key

@@ -7,8 +7,9 @@ cannot read the entry (`meshhw.managers.account.removed`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 from meshhw.dare.envelope import Envelope
 from meshhw.errors import Ambiguous, FormatError, InvalidName, KeyNotFound
@@ -81,6 +82,15 @@ def is_called(entry: CatalogedDevice, name: str) -> bool:
         return bool(entry.signature_udf) and same_name(name, entry.signature_udf or "")
     except InvalidName:
         return False
+
+
+def is_gone(entry: CatalogedDevice, gone: Mapping[str, datetime]) -> bool:
+    """Whether a device left after it was connected, by the times at which devices did."""
+    when, found = gone.get(entry.signature_udf or ""), entry.enveloped_connection_device
+    if when is None or found is None:
+        return False
+    connected = decode(Envelope.from_array(found.array).body, ConnectionDevice).updated
+    return connected is None or connected <= when
 
 
 def roles_in(entry: CatalogedDevice) -> tuple[str, ...]:

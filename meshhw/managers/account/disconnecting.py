@@ -20,12 +20,12 @@ from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account.administrators import administrators, signed_by_root, without
 from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.devices import STORE as DEVICES
-from meshhw.managers.account.devices import DeviceCatalog
+from meshhw.managers.account.devices import DeviceCatalog, is_gone
 from meshhw.managers.account.exposure import Exposed, exposed
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
 from meshhw.managers.account.listing import descriptors_for, device_key, listing, without_device
-from meshhw.managers.account.rekeying import left_before, needed, new_keys, rotated, statement
+from meshhw.managers.account.rekeying import left_before, left_when, needed, new_keys, rotated, statement
 from meshhw.managers.account.removed import is_provable, proof_of, removal, signers_for
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.updates import Given, refreshed, update_for
@@ -37,6 +37,18 @@ from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What gets new keys, who is out, and who gets what is new."""
+
+    stores: frozenset[str]
+    common: bool
+    remaining: tuple[CatalogedDevice, ...]
+    lost: CatalogedDevice | None = None
+    administrator: PublicKey | None = None
+    """The lost device's key, if the profile lists it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +128,7 @@ def lost_device(found: Authority, held: ActivationCommon, name: str) -> Lost:
     """
     with opened_catalog(found, held) as devices:
         entry = devices.device(name)
-        left_out = {entry.device_udf, found.founder_udf}
-        others = tuple(item for item in devices.devices() if item.device_udf not in left_out)
+        others = tuple(item for item in remaining(found, devices) if item.device_udf != entry.device_udf)
     connection = connection_of(found.profile, entry)
     if public_key(connection.signature, "Signature") == found.administrator_key:
         raise UsageError(
@@ -148,15 +159,46 @@ def disconnect(
             lost.case,
             hint="`meshhw account succeed DEVICE` makes the account that takes its place",
         )
-    own = device_key(lost.entry)
-    unlisted, still = without_device(found.host, lost.entry, found.options)
-    keys = new_keys(held, lost.rights.stores | {DEVICES}, found.suite, common=lost.rights.common_keys)
+    change = Change(
+        lost.rights.stores, lost.rights.common_keys, lost.remaining, lost.entry, lost.administrator
+    )
+    return changing(found, held, change, root_on)
+
+
+def rekey(
+    found: Authority, held: ActivationCommon, root_on: TokenURI | None = None, *, common: bool = False
+) -> Journal:
+    """New keys for all stores, with `common` for the account too, though nobody leaves. Raises as
+    `disconnect`."""
+    with opened_catalog(found, held) as devices:
+        stores = frozenset(item.resource or "" for item in held.entries)
+        change = Change(stores, common, tuple(remaining(found, devices)))
+    return changing(found, held, change, root_on)
+
+
+def remaining(found: Authority, devices: DeviceCatalog) -> Iterator[CatalogedDevice]:
+    """The connected devices, without those that an administrator has disconnected: their entries may be back,
+    where another one has changed them without knowing that."""
+    gone = left_when(found.directory)
+    for entry in devices.devices():
+        if entry.device_udf != found.founder_udf and not is_gone(entry, gone):
+            yield entry
+
+
+def changing(
+    found: Authority, held: ActivationCommon, change: Change, root_on: TokenURI | None = None
+) -> Journal:
+    """All that a change of keys needs, made but not written."""
+    lost = change.lost
+    own = device_key(lost) if lost is not None else None
+    unlisted, still = without_device(found.host, lost, found.options) if lost is not None else ([], {})
+    keys = new_keys(held, change.stores | {DEVICES}, found.suite, common=change.common)
     after = merged(held, keys)
     with opened_catalog(found, held) as devices:
-        profile = _new_profile(found, lost, keys, devices, root_on)
+        profile = _new_profile(found, change, keys, devices, root_on)
         with found.administrator() as admin:
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
-            gone = [*left_before(found.directory), lost.entry.signature_udf or ""]
+            gone = [*left_before(found.directory), *([lost.signature_udf or ""] if lost is not None else [])]
             said = statement(keys, found.udf, escrow, admin, gone)
             made = Given(
                 profile,
@@ -164,13 +206,13 @@ def disconnect(
                 needed([*found.directory.statements(), said]),
                 lambda entry: descriptors_for(found.host, entry, unlisted),
             )
-            entries = list(_refreshed(made, lost, found.profile, devices, admin))
+            entries = list(_refreshed(made, change, found.profile, devices, admin))
             others = [item for item in entries if item.device_udf != found.device_udf]
             updates = {item.device_udf or "": update_for(item, admin).octets() for item in others}
     kept, granted = found.own(entries, after)
     return Journal(
         account=found.udf,
-        removed=lost.udf,
+        removed=(lost.device_udf or "") if lost is not None else "",
         profile=profile.octets(),
         statement=said.octets(),
         entries=tuple(encode(item) for item in entries),
@@ -194,15 +236,15 @@ def connection_of(profile: ProfileUser, entry: CatalogedDevice) -> ConnectionDev
 
 def _new_profile(
     found: Authority,
-    lost: Lost,
+    change: Change,
     keys: ActivationCommon,
     devices: DeviceCatalog,
     root_on: TokenURI | None,
 ) -> Envelope:
     """The profile with the common keys rotated and the administrator removed, where that is needed."""
     profile = rotated(found.profile, keys)
-    if lost.administrator is not None:
-        profile = removing(profile, fingerprint(lost.administrator), devices)
+    if change.administrator is not None:
+        profile = removing(profile, fingerprint(change.administrator), devices)
     if profile == found.profile:
         return found.envelope
     return signed_by_root(found, profile, root_on)
@@ -227,14 +269,14 @@ def _make_provable(removed: PublicKey, devices: DeviceCatalog) -> None:
 
 
 def _refreshed(
-    made: Given, lost: Lost, before: ProfileUser, devices: DeviceCatalog, admin: Signer
+    made: Given, change: Change, before: ProfileUser, devices: DeviceCatalog, admin: Signer
 ) -> Iterator[CatalogedDevice]:
-    for entry in lost.remaining:
+    for entry in change.remaining:
         try:
             connection = connection_of(before, entry)
         except SignatureInvalid:  # by somebody who was removed before it was written: it is no device
             continue
-        proven = with_proof(entry, lost.administrator, devices)
+        proven = with_proof(entry, change.administrator, devices)
         yield refreshed(proven, connection, made, admin)
 
 

@@ -7,7 +7,7 @@ copies that it has of other devices' stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,7 @@ def _in_store(directory: Path, held: ActivationCommon, store: str) -> Iterator[E
     for path in copies(directory, store):
         for version, epoch in readable(path, held, store):
             first[version] = min(epoch, first.get(version, epoch))
-    for item in reversed(epochs_of(held, store)):
-        epoch = item.epoch or 0
+    for epoch in sorted({item.epoch or 0 for item in epochs_of(held, store)}):
         here = [version for version, found in first.items() if found == epoch]
         yield Exposed(store, epoch, len({key for key, _, _ in here}), len(here))
 
@@ -70,9 +69,9 @@ def copies(directory: Path, store: str) -> list[Path]:
 def readable(path: Path, held: ActivationCommon, store: str) -> Iterator[tuple[Version, int]]:
     """The versions in one copy that these keys open, each with its key's epoch; the key that an entry was
     deleted under is no version of it."""
-    keys = {item.epoch or 0: private_key(item.key, store) for item in epochs_of(held, store)}
+    keys = [(item.epoch or 0, private_key(item.key, store)) for item in epochs_of(held, store)]
     with SequenceFile(path) as sequence:
-        reader = SequenceReader(sequence, KeyRing(list(keys.values())))
+        reader = SequenceReader(sequence, KeyRing([key for _, key in keys]))
         for frame in sequence.frames(1):
             epoch = _epoch(reader, frame, keys)
             if epoch is None:
@@ -83,12 +82,12 @@ def readable(path: Path, held: ActivationCommon, store: str) -> Iterator[tuple[V
                 yield (content.unique_id, stamp.author, stamp.time), epoch
 
 
-def _epoch(reader: SequenceReader, frame: Frame, keys: Mapping[int, LocalKey]) -> int | None:
+def _epoch(reader: SequenceReader, frame: Frame, keys: Sequence[tuple[int, LocalKey]]) -> int | None:
     """Which of these keys opens a frame; None for what is in clear, or for another key."""
     if cipher_of(frame.header) is Cipher.NONE:
         return None
     names = reader.readers(frame)
-    for epoch, key in keys.items():
+    for epoch, key in keys:
         if any(is_named(key.public, name) for name in names):
             return epoch
     return None

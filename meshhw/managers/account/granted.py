@@ -55,7 +55,15 @@ def entry(store: str, private: PrivateKey, epoch: int = 0) -> ActivationEntry:
 def epochs_of(common: ActivationCommon, store: str) -> list[ActivationEntry]:
     """The entries of a store, newest epoch first; empty when it was not granted."""
     found = (item for item in common.entries if item.resource == store)
-    return sorted(found, key=lambda item: item.epoch or 0, reverse=True)
+    return sorted(found, key=lambda item: (item.epoch or 0, _name(item)), reverse=True)
+
+
+def doubled(common: ActivationCommon) -> list[str]:
+    """The stores whose newest epoch has two keys: two administrators changed them without having met, and
+    each gave its own to the device that the other disconnected."""
+    stores = sorted({item.resource or "" for item in common.entries})
+    newest = {store: [item.epoch for item in epochs_of(common, store)[:2]] for store in stores}
+    return [store for store, epochs in newest.items() if len(epochs) > len(set(epochs))]
 
 
 def store_ring(common: ActivationCommon, store: str) -> list[LocalKey]:
@@ -104,8 +112,9 @@ def within(held: ActivationCommon, rights: Rights) -> ActivationCommon:
 
 
 def merged(held: ActivationCommon, newer: ActivationCommon) -> ActivationCommon:
-    """What was held and what came later: every epoch of every store, and the common keys of both."""
-    known = {(item.resource, item.epoch or 0): item for item in (*held.entries, *newer.entries)}
+    """What was held and what came later: every key of every store, and the common keys of both. Two keys of
+    one epoch stay both (`doubled`)."""
+    known = {(item.resource, item.epoch or 0, _name(item)): item for item in (*held.entries, *newer.entries)}
     encryption = newer.encryption or held.encryption
     earlier = (held.encryption, *newer.previous_encryptions, *held.previous_encryptions)
     previous = {data.udf: data for data in earlier if data is not None}
@@ -119,3 +128,7 @@ def merged(held: ActivationCommon, newer: ActivationCommon) -> ActivationCommon:
         signature=newer.signature or held.signature,
         previous_encryptions=tuple(previous.values()),
     )
+
+
+def _name(item: ActivationEntry) -> str:
+    return (item.key.udf if item.key is not None else None) or ""

@@ -20,7 +20,7 @@ def require_newer(held: ProfileAccount, offered: ProfileAccount) -> None:
             f"the account's profile has version {offered.version or 0}, version {held.version} was seen here"
         )
     if held.version == offered.version and held != offered:
-        raise IntegrityError(f"two different profiles of the account have version {held.version or 0}")
+        raise two_of(held)
 
 
 def newest(held: P, offered: P) -> P:
@@ -30,3 +30,12 @@ def newest(held: P, offered: P) -> P:
         return held
     require_newer(held, offered)
     return offered
+
+
+def two_of(held: ProfileAccount) -> IntegrityError:
+    """What is told of two different profiles of one version."""
+    return IntegrityError(
+        f"two different profiles of the account have version {held.version or 0}",
+        hint="two administrators changed the account without having met: repeat on one machine what was "
+        "done on the other, and synchronise",
+    )

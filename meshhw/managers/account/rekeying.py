@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -104,9 +105,14 @@ def statements_of(entry: CatalogedDevice) -> list[Envelope]:
 
 
 def needed(said: Sequence[Envelope]) -> list[Envelope]:
-    """Of these statements, oldest first, those that name the newest key of some store."""
-    newest = {name: statement for statement in said for name in public_keys(statement)}
-    return [statement for statement in said if statement in newest.values()]
+    """Of these statements, oldest first, those that name a newest key of some store."""
+    epochs = [decode(statement.body, StoreEpochs).epoch or 0 for statement in said]
+    newest = {name: epoch for epoch, one in zip(epochs, said, strict=True) for name in public_keys(one)}
+    return [
+        one
+        for epoch, one in zip(epochs, said, strict=True)
+        if any(newest[name] == epoch for name in public_keys(one))
+    ]
 
 
 def left_before(directory: AccountDirectory) -> list[str]:
@@ -114,6 +120,16 @@ def left_before(directory: AccountDirectory) -> list[str]:
     comes later gets it alone."""
     said = (decode(statement.body, StoreEpochs).removed for statement in directory.statements())
     return list(dict.fromkeys(name for names in said for name in names))
+
+
+def left_when(directory: AccountDirectory) -> dict[str, datetime]:
+    """When each of them was first said to have left: a connection made later counts."""
+    found: dict[str, datetime] = {}
+    for statement in directory.statements():
+        said = decode(statement.body, StoreEpochs)
+        if said.updated is not None:
+            found |= {name: min(said.updated, found.get(name, said.updated)) for name in said.removed}
+    return found
 
 
 def _begin(path: Path, public: PublicKey, said: Envelope) -> None:

@@ -85,8 +85,7 @@ class Standing:
     def store_rings(self, options: OpenOptions) -> Mapping[str, list[LocalKey]]:
         """The keys of the stores that this home may read, of each the newest epoch's first; what is written
         goes to that one. Asks as `keys`."""
-        found = self.keys(options)
-        return {name: store_ring(found, name) for name in STORES if epochs_of(found, name)}
+        return rings_of(self.keys(options))
 
     def refusal(self, store: str) -> NotSupported:
         """Why a store's key is not here."""
@@ -112,6 +111,11 @@ class Standing:
         if self.record is None:
             raise KeyNotFound("the account was not made on this machine")
         return self.record
+
+
+def rings_of(held: ActivationCommon) -> Mapping[str, list[LocalKey]]:
+    """The keys of the stores among these, of each the newest epoch's first."""
+    return {name: store_ring(held, name) for name in STORES if epochs_of(held, name)}
 
 
 def standing(host: Host, account: str | None = None) -> Standing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -56,8 +57,10 @@ class Given:
     profile: Envelope
     keys: ActivationCommon
     statements: Sequence[Envelope]
-    descriptors: Callable[[CatalogedDevice], Sequence[Enveloped[ThresholdDescriptor]]]
-    """The newest ones that list the device of an entry."""
+    descriptors: Callable[[CatalogedDevice], Sequence[Enveloped[ThresholdDescriptor]]] = attrgetter(
+        "enveloped_threshold_descriptors"
+    )
+    """The newest ones that list the device of an entry; unless told, those that it has."""
 
 
 def refreshed(
@@ -125,12 +128,26 @@ def take_update(
     there, brought = held.entry.updated or now(), entry.updated or now()
     overtaken = (held.profile.version or 0) > (offered.version or 0)
     if there > brought or (overtaken and there == brought):
-        raise Replayed("a later update of this device was installed already")
+        return _take_beside(host, held, found, options)
     kept = held.merged_envelope(found, options, overtaken=overtaken)
     take_statements(AccountDirectory(host.home, found.udf), statements_of(entry))
     take_brought(host, entry, options)
     install(host, found, kept)
     return found.udf, found.connection
+
+
+def _take_beside(
+    host: Host, held: Membership, earlier: Membership, options: OpenOptions
+) -> tuple[str, ConnectionDevice]:
+    """Of an update that is earlier than what is held, the keys alone that are not here: those of an
+    administrator who did not know of the other's. Raises Replayed when there are none."""
+    keys = held.common(options)
+    both = merged(earlier.brought(options), keys)
+    if len(both.entries) == len(merged(keys, keys).entries):
+        raise Replayed("a later update of this device was installed already")
+    take_statements(AccountDirectory(host.home, held.udf), statements_of(earlier.entry))
+    install(host, held, held.kept_envelope(both, options))
+    return held.udf, held.connection
 
 
 def _adopt(

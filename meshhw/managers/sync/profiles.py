@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from meshhw.dare.envelope import Envelope
 from meshhw.errors import IntegrityError, MeshError, SignatureInvalid
 from meshhw.managers.account.directory import PROFILE
+from meshhw.managers.account.profiles import two_of
 from meshhw.managers.account.removed import signers_for
 from meshhw.managers.account.standing import Standing
 from meshhw.managers.sync.folder import Folder
@@ -43,7 +44,7 @@ def exchange_profile(found: Standing, folder: Folder) -> str:
         return "taken"
     if best is not None and best[1].version == held.version:
         if best[1] != held:
-            raise IntegrityError(f"two different profiles of the account have version {held.version or 0}")
+            raise two_of(held)
         return ""
     folder.write(PROFILE, found.profile_envelope.octets())
     return "written"

@@ -21,8 +21,9 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError, NotSupported
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.account.administrators import administrators
+from meshhw.managers.account.granted import doubled
 from meshhw.managers.account.rekeying import statements_in
-from meshhw.managers.account.standing import Standing, standing
+from meshhw.managers.account.standing import Standing, rings_of, standing
 from meshhw.managers.account.stores import spool_path, store_in, store_path
 from meshhw.managers.sync.compacting import write_anew
 from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
@@ -34,6 +35,7 @@ from meshhw.managers.sync.profiles import exchange_profile
 from meshhw.managers.sync.spools import SPOOLS, merge_spool
 from meshhw.managers.sync.statement import LIMIT, Statement, Stranger, read_statement, sign_statement
 from meshhw.managers.sync.updates import take_updates, write_updates
+from meshhw.schema.activation import ActivationCommon
 from meshhw.udf import fingerprint
 
 HEADS = "heads"
@@ -99,7 +101,9 @@ class Synchroniser:
         with remembering(self._found.directory.path) as (memory, path):
             self._refresh(memory)
             remember(memory, path)
-            rings = self._found.store_rings(self._options)
+            held = self._found.keys(self._options)
+            self._tell_doubled(held)
+            rings = rings_of(held)
             keys = {store: ring for store, ring in rings.items() if store in {*ENTRIES, *SPOOLS}}
             names = self._ordered(self._folder.names(HEADS))
             for done, name in enumerate(names):
@@ -130,6 +134,17 @@ class Synchroniser:
         if when is not None:
             self._report.refused.append(
                 f"this device was disconnected on {when:%Y-%m-%d %H:%M}: it has no key of what came after"
+            )
+
+    def _tell_doubled(self, held: ActivationCommon) -> None:
+        """Say that two administrators disconnected devices at the same time: each gave its new keys to the
+        device that the other one disconnected."""
+        stores = doubled(held)
+        if stores:
+            self._report.refused.append(
+                f"two administrators disconnected devices without having met, and what is written to "
+                f"{', '.join(stores)} may be read by these devices still: "
+                "`meshhw account rekey` on an administrator's device ends that"
             )
 
     def _ordered(self, names: Sequence[str]) -> list[str]:
