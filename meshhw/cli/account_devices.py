@@ -10,6 +10,7 @@ import typer
 
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import not_pipe
+from meshhw.cli.streams import naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,8 @@ def connect(
 
     cli = context()
     host = Host(cli.home)
-    request = read_request(read_octets(file, MAX_REQUEST))
+    with naming(file):
+        request = read_request(read_octets(file, MAX_REQUEST))
     found = going_on(authority(host, account, cli.open_options))
     connector = Connector(host, found, cli.open_options)
 
@@ -206,12 +208,12 @@ def announce(
     openings: int | None = None,
 ) -> None:
     """How many PINs, touches and operations a change of the account will ask for, and of which tokens."""
-    from meshhw.cli.asking import tell
+    from meshhw.cli.asking import counted, tell
 
     at = found.root_token(root) if by_root else None
     touches = (signatures if found.touches() else 0) + (1 if at and found.root_touches() else 0)
     what = [
-        f"{signatures} signatures by this administrator's key",
+        f"{counted(signatures, 'signature')} by this administrator's key",
         *(["1 by the root key"] if by_root else []),
     ]
     if openings is not None:

@@ -18,9 +18,14 @@ TOUCHING = ("always", "cached")
 def tell(tokens: Iterable[TokenURI], touches: int, what: Iterable[str]) -> None:
     """One line: how many PINs and touches, what is done with the keys, and on which tokens."""
     names = [name_of(token) for token in dict.fromkeys(tokens)]
-    count = f"{len(names)} PIN{'s' if len(names) != 1 else ''}"
+    count = f"{counted(len(names), 'PIN')}, {counted(touches, 'touch', 'touches')}"
     where = f"; on {', '.join(names)}" if names else ""
-    context().output.note(f"{count}, {touches} touches: {', '.join(what)}{where}")
+    context().output.note(f"{count}: {', '.join(what)}{where}")
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 PIN`, `2 PINs`."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def name_of(token: TokenURI) -> str:

@@ -9,7 +9,7 @@ import typer
 from meshhw.cli import catalogs
 from meshhw.cli.account_names import names_of
 from meshhw.cli.common import context, verbs
-from meshhw.cli.streams import ExportFile, hand_out
+from meshhw.cli.streams import ExportFile, hand_out, naming
 
 app = verbs("Contacts, on every device that holds the role.")
 STORE = "MMM_Contact"
@@ -110,7 +110,8 @@ def import_contact(
     from meshhw.cli.inputs import read_octets
     from meshhw.managers.account.contacts import keep_contact, read_contact, succeeded_contact
 
-    found = read_contact(read_octets(file, 1 << 20))
+    with naming(file):
+        found = read_contact(read_octets(file, 1 << 20))
     with catalogs.opened(STORE, account) as store:
         before = succeeded_contact(store, found)
     if before is not None:

@@ -13,7 +13,7 @@ from meshhw.algorithms import Suite
 from meshhw.cli.account_claim import claimed, preconfigure
 from meshhw.cli.common import context, verbs
 from meshhw.cli.output import brief_uri, not_pipe
-from meshhw.cli.streams import ExportFile, hand_out, reading
+from meshhw.cli.streams import ExportFile, hand_out, naming, reading
 
 if TYPE_CHECKING:
     from meshhw.keystore.api import TouchPolicy
@@ -227,7 +227,8 @@ def complete(
     host = Host(cli.home)
     for record in host.profiles("ProfileDevice"):
         _announce_use(record, KEEPING, OPENINGS)
-    found = receive(host, read_octets(file, MAX_REQUEST), cli.open_options, following=True)
+    with naming(file):
+        found = receive(host, read_octets(file, MAX_REQUEST), cli.open_options, following=True)
     roles = list(found.roles)
     value = {"account": found.account, "address": found.address, "device": found.device, "roles": roles}
     done = "brought up to date with" if found.update else "connected to"

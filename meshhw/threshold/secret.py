@@ -93,13 +93,15 @@ def consistent_set(shares: Sequence[SecretShare]) -> list[SecretShare]:
             )
         if len(share.value) != len(first.value):
             raise ShareError(f"shares {first.index} and {share.index} are of different length")
+    if first.threshold < 1:
+        raise ShareError("this share says that none is needed")
     indices = [share.index for share in kept]
     twice = sorted({index for index in indices if indices.count(index) > 1})
     if twice:
         raise ShareError(
             f"index {twice[0]} stands on two different shares", hint="one of them is of another set"
         )
-    if len(kept) < first.threshold or first.threshold < 1:
+    if len(kept) < first.threshold:
         raise ShareError(
             f"{first.threshold} shares are needed and {len(kept)} are here",
             hint="the same share twice counts once",

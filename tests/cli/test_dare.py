@@ -57,7 +57,8 @@ def test_pipes(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [("dare", "decode"), ("dare", "info"), ("dare", "verify"), ("device", "verify")]
+    "verb",
+    [("dare", "decode"), ("dare", "info"), ("dare", "verify"), ("device", "verify"), ("contact", "import")],
 )
 def test_a_file_of_another_kind_is_told_by_its_name(meshhw: Any, files: Path, verb: tuple[str, str]) -> None:
     (files / "letter.txt").write_text("hello, this is no envelope")

@@ -117,6 +117,11 @@ def test_too_few_and_repeated_shares() -> None:
     assert recover([shares[0], shares[0], shares[1], shares[2]]).secret == b"sixteen octets!!"
 
 
+def test_a_share_that_needs_none_gives_nothing() -> None:
+    with pytest.raises(ShareError, match="says that none is needed"):
+        recover([SecretShare.parse("SAAA-AAAA")])
+
+
 def test_shares_of_different_sets() -> None:
     shares, other = split(b"sixteen octets!!", 3, 5), split(b"sixteen octets!!", 3, 5)
     with pytest.raises(ShareError, match="index 1"):
