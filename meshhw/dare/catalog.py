@@ -187,9 +187,8 @@ class Catalog:
         attributes; before them its epochs, whose statements hold what others know of its keys. Its first
         frame is the old one's head, signed: who trusts the signer knows what the new catalog stands for.
         Raises StateError when `target` exists."""
-        readers = self.current_readers()
-        create_catalog(target, readers)
-        with SequenceWriter(target, readers) as writer:
+        create_catalog(target, readers_of(self._sequence))
+        with SequenceWriter(target, self.current_readers()) as writer:
             link = sign_head(head_of(self._sequence), signers)
             content = ContentMeta(content_type=HEAD_TYPE)
             writer.append(link.octets(), Outline(content=content), in_clear=True)

@@ -115,12 +115,17 @@ def test_after_a_disconnection_the_new_keys_stay_and_a_late_device_catches_up(
     assert CREDENTIALS in [done.store for done in compacted(laptop)]
     laptop.sync(shared)
     lost.put("imap", "forged")
-    lost.sync(shared)
+    told = lost.sync(shared).problems
+    assert [line for line in told if "waits for an administrator's update" in line], told
+    assert [line for line in told if "this device was disconnected on" in line], told
     report = phone.sync(shared)
     assert report.problems == []
     [ignored] = [item for item in report.authors if item.author == lost.author]
     assert "was disconnected" in ignored.problem
     assert phone.passwords() == {"imap": "changed"}
+    late = connected(laptop, tmp_path / "late", "web")
+    assert late.sync(shared).problems == []
+    assert late.passwords() == {"imap": "changed"}
 
 
 def test_what_is_refused_leaves_the_stores_as_they_are(laptop: Machine, tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Algorithm, Suite
+from meshhw.dare.archive import make_archive
+from meshhw.dare.heads import sealed_head
+from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_check import check_sequence
 from meshhw.errors import KeyNotFound, MeshError, NotSupported, ShareError, TokenNotFound
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
@@ -51,6 +55,22 @@ def test_a_quorum_is_the_root_of_a_profile(
     verified = open_profile(envelope, ProfileUser)
     assert verified.signer == public
     assert profile_udf(verified.value) == signer.udf
+
+
+def test_a_quorum_signs_the_head_of_an_archive(
+    host: Host, options: OpenOptions, vaults: list[TokenURI], tmp_path: Path
+) -> None:
+    provision(Store(host.home).at("board"), host, options, Request(2, vaults, Suite.S448, encrypts=False))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "minutes").write_bytes(b"decided")
+    signer = open_signer("board", host.home, options)
+    make_archive(tmp_path / "tree", tmp_path / "archive", signers=[signer])
+    with SequenceFile(tmp_path / "archive") as archive:
+        sealed = sealed_head(archive)
+        assert check_sequence(archive).frames == len(archive)
+    assert sealed
+    assert sealed[0].head.index == len(archive) - 2
+    assert sealed[1] == (signer.public,)
 
 
 def test_each_pin_is_asked_once_however_often_it_signs(host: Host, vaults: list[TokenURI]) -> None:
