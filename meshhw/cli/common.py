@@ -21,7 +21,7 @@ import click
 import typer
 from click.core import ParameterSource
 
-from meshhw.cli.errors import as_json, of_system, of_usage
+from meshhw.cli.errors import as_json, of_system, of_text, of_usage
 from meshhw.cli.help import Application, Verbs
 from meshhw.cli.output import Output, nobody_listens, say
 from meshhw.errors import Cancelled, MeshError
@@ -107,6 +107,12 @@ def ending(ctx: click.Context, words: Sequence[str] = ()) -> Iterator[None]:
             ctx.meta.setdefault(_GIVEN, {})["json"] = True  # they were not all looked at
         _complete(ctx, of_usage(error))
         raise
+    except UnicodeEncodeError as error:
+        if error.encoding != "utf-8":
+            raise
+        no_text = of_text()
+        _complete(ctx, no_text)
+        raise no_text from error
     except OSError as error:
         if isinstance(error, BrokenPipeError) and nobody_listens():
             raise  # nobody would hear of it

@@ -78,6 +78,11 @@ def of_system(error: OSError) -> MeshError:
     return MeshError(f"{error.filename}: {what}" if error.filename else what)
 
 
+def of_text() -> UsageError:
+    """That what was given, and is written or sent as text, is none: only a file's name may be so."""
+    return UsageError("an argument or a name is not UTF-8", hint="write it in UTF-8, or rename the file")
+
+
 def as_json(error: MeshError) -> dict[str, Any]:
     """An error for programs: its class, its line, its hint, its exit status."""
     told = {"class": type(error).__name__, "message": error.message, "hint": error.hint or None}

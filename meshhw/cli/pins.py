@@ -90,12 +90,19 @@ def read(source: str) -> str:
     if word == "env":
         if rest not in os.environ:
             raise PinRequired(f"the PIN source env:{rest} is not set")
+        if not is_text(os.environ[rest]):
+            raise PinRequired(f"the PIN source env:{rest} is not UTF-8")
         return os.environ[rest]
     try:
         with os.fdopen(int(rest), encoding="utf-8") if word == "fd" else _open(rest) as file:
             return file.read(_MAX_LENGTH)
     except (OSError, UnicodeDecodeError) as error:
         raise PinRequired(f"the PIN source {source} cannot be read") from error
+
+
+def is_text(given: str) -> bool:
+    """Whether what the system handed over was UTF-8: Python keeps other octets as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in given)
 
 
 def _open(path: str) -> TextIO:

@@ -15,10 +15,10 @@ _GROUP = 4
 def read_secret(argument: str, what: str = "secret") -> str:
     """The secret that an argument stands for, without the line's end. Raises UsageError when it is empty."""
     if argument == "-":
-        text = sys.stdin.read(MAX_LENGTH)
+        text = _decoded(sys.stdin.buffer.read(MAX_LENGTH), "stdin", what)
     elif argument.startswith("@"):
-        with Path(argument[1:]).open(encoding="utf-8") as file:
-            text = file.read(MAX_LENGTH)
+        with Path(argument[1:]).open("rb") as file:
+            text = _decoded(file.read(MAX_LENGTH), argument[1:], what)
     else:
         text = argument
         say(f"a {what} on the command line can be seen by others and stays in the shell's history")
@@ -26,6 +26,13 @@ def read_secret(argument: str, what: str = "secret") -> str:
     if not text:
         raise UsageError(f"the {what} is empty", hint=f"give the {what} as -, @FILE, or text")
     return text
+
+
+def _decoded(octets: bytes, name: str, what: str) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not the text of a {what}") from None  # its octets may be secret
 
 
 def read_secrets(arguments: list[str], what: str = "secret") -> list[str]:

@@ -64,6 +64,34 @@ def test_a_usage_error_is_one_line_and_a_hint(meshhw, arguments: tuple[str, ...]
     assert hint.startswith("hint: ")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("udf", "digest", "/dev/null", "--type", "\udcff"),
+        ("key", "generate", "--on", "software:", "--algorithm", "Ed25519", "--label", "\udcff"),
+        ("udf", "recover", "@binary"),
+        ("udf", "recover", "-"),
+    ],
+)
+def test_what_is_no_text_is_one_line_too(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "binary").write_bytes(b"S\xff\xfe")
+    pin = {"MESHHW_HOME": str(tmp_path / "home"), "PIN": "x", "MESHHW_PIN_SOURCE": "env:PIN"}
+    command = [sys.executable, "-m", "meshhw", *arguments]
+    with (tmp_path / "binary").open("rb") as source:
+        done = subprocess.run(
+            command,
+            stdin=source,
+            cwd=tmp_path,
+            env=os.environ | pin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert "text" in done.stderr or "UTF-8" in done.stderr
+
+
 def test_a_slip_of_the_pen_is_answered_with_the_command_that_was_meant(meshhw) -> None:
     assert "'tokn'. (Did you mean 'token'?)" in meshhw("tokn").stderr
     assert "(Did you mean one of: 'decode', 'encode'?)" in meshhw("dare", "encod").stderr

@@ -107,6 +107,12 @@ def test_an_unreadable_source_is_a_missing_pin(source: str) -> None:
         Terminal.from_options([source]).pin(request())
 
 
+def test_a_pin_that_is_no_text_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHHW_TEST_PIN", "\udcff\udcfe")
+    with pytest.raises(PinRequired, match="not UTF-8"):
+        Terminal.from_options(["env:MESHHW_TEST_PIN"]).pin(request())
+
+
 def test_without_terminal_and_source_a_pin_is_refused_at_once_and_nothing_confirmed() -> None:
     terminal = Terminal.from_options([])
     with pytest.raises(PinRequired, match="no terminal"):
