@@ -121,6 +121,23 @@ def test_a_token_that_hangs_is_done_without(lab: Watched) -> None:
     assert any("holder 1 of team failed" in line and "within 6 s" in line for line in said)
 
 
+def test_a_spare_token_is_asked_beside_one_that_hangs(lab: Watched) -> None:
+    """Once their PINs were given: long before the deadline, and nobody waits for the late one at the end."""
+    loaded = lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+    envelope, said = lab.envelope(loaded), list[str]()
+    with OpenTokens(replaced(lab.options, deadline=240.0)) as tokens:
+        for holder in loaded.key("decryption").holders:
+            tokens.key(holder.key or "")  # logs in
+        ring = KeyRing([ThresholdPrivateKey(loaded, tokens, say=said.append)])
+        lab.troubles[0].hang("C_DeriveKey")
+        start = time.monotonic()
+        assert open_envelope(envelope, ring).payload == PAYLOAD
+        assert open_envelope(envelope, ring).payload == PAYLOAD  # by the two that answer, at once
+    assert time.monotonic() - start < 120
+    lab.troubles[0].clear()
+    assert not any("failed" in line for line in said)
+
+
 def test_a_token_that_hangs_is_told_as_one_that_does_not_answer(lab: Watched) -> None:
     loaded = lab.provision(Request(2, lab.uris[:2], Suite.S25519, signs=False))
     envelope, said = lab.envelope(loaded), list[str]()
@@ -205,12 +222,18 @@ def test_refresh_on_tokens_destroys_the_old_shares(lab: Watched) -> None:
         token.close()
 
 
-@pytest.mark.parametrize("function", ["C_CreateObject", "C_DeriveKey"], ids=["import", "challenge"])
-def test_a_token_that_fails_while_provisioning_leaves_nothing_on_any(lab: Watched, function: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "dealerless"),
+    [("C_CreateObject", False), ("C_DeriveKey", False), ("C_DeriveKey", True)],
+    ids=["import", "challenge", "own-share-challenge"],
+)
+def test_a_token_that_fails_while_provisioning_leaves_nothing_on_any(
+    lab: Watched, function: str, *, dealerless: bool
+) -> None:
     """CKR_DEVICE_ERROR at the third import, and where the third share is to be proved."""
     lab.troubles[2].fail(0x30, function)
     with pytest.raises(MeshError):
-        lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+        lab.provision(Request(3, lab.uris, Suite.S25519, signs=False, dealerless=dealerless))
     for uri in lab.uris:
         token = registry.open_token(uri, lab.options)
         assert not token.keys()

@@ -139,6 +139,8 @@ class Session:
             elif self.limit.poisoned:
                 self.limit.leave(partial(self._close_quietly, session))
             else:
+                if self.limit.busy:  # with a call that may never return
+                    self._found.library.abandon()
                 with suppress(MeshError):
                     self.limit.run(partial(self._close_quietly, session))
                 self.limit.close()

@@ -115,6 +115,11 @@ class Limit:
             self._turn.release()
         return outcome.get()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call with a limit is under way."""
+        return self._turn.locked()
+
     def close(self) -> None:
         """Let the worker end when it is idle. The limit can be used again."""
         if self._jobs is not None and not self.poisoned:

@@ -15,7 +15,7 @@ from meshhw.curves.point import Curve, Point
 from meshhw.errors import DecryptionFailed
 from meshhw.threshold.agreement import Partial, candidates, combined
 from meshhw.threshold.followup import blinded_follow_up, plain_follow_up
-from meshhw.threshold.holders import Fault, GivenHolder, Holder, gather
+from meshhw.threshold.holders import PATIENCE, Fault, GivenHolder, Holder, gather
 
 MAX_TRIAL = 8
 """Beyond this threshold 2^(t-1) candidates cost more than a second question to each token."""
@@ -37,6 +37,8 @@ class ThresholdAgreement:
     threshold: int
     holders: Sequence[Holder]
     report: Callable[[Fault], None] = ignore
+    patience: float = PATIENCE
+    """Seconds after which a spare is asked beside a holder that hangs, if neither needs a person."""
     additive: bool = False
     """Whether the shares add up to the key, all of them, without Lagrange factors (a dealerless key)."""
 
@@ -53,7 +55,7 @@ class ThresholdAgreement:
             raise DecryptionFailed("the wrapped key has an impossible length")
         if self.threshold > MAX_TRIAL:
             return _unwrap(self.agree_point(peer, blinded=True).x_octets(), kdf_info, wrapped)
-        answers = list(gather(self.holders, self.threshold, lambda h: h.partial(point), self.report))
+        answers = list(self._gather(self.holders, lambda holder: holder.partial(point)))
         for shared in self._candidates([partial for _, partial in answers]):
             key = _try_unwrap(shared, kdf_info, wrapped)
             if key is not None:
@@ -66,10 +68,13 @@ class ThresholdAgreement:
         Raises InvalidPublicKey before any token is asked, TokenNotFound when too few answer rightly.
         """
         point = decode_checked(self.curve, peer.octets)
-        settled = gather(
-            self.holders, self.threshold, lambda holder: _settle(holder, point, blinded=blinded), self.report
-        )
+        settled = self._gather(self.holders, lambda holder: _settle(holder, point, blinded=blinded))
         return self._combined([partial for _, partial in settled])
+
+    def _gather(
+        self, holders: Sequence[Holder], ask: Callable[[Holder], Partial]
+    ) -> Iterator[tuple[Holder, Partial]]:
+        return gather(holders, self.threshold, ask, self.report, self.patience)
 
     def _candidates(self, partials: Sequence[Partial]) -> Iterator[bytes]:
         return candidates(self.curve, partials, additive=self.additive)
@@ -81,11 +86,9 @@ class ThresholdAgreement:
         """The agreement by holders that pass the blinded question; those that answered are asked first."""
         first = {holder.index: partial for holder, partial in answers}
         spare = [holder for holder in self.holders if holder.index not in first]
-        settled = gather(
+        settled = self._gather(
             [*(holder for holder, _ in answers), *spare],
-            self.threshold,
             lambda holder: _settle(holder, point, blinded=True, earlier=first.get(holder.index)),
-            self.report,
         )
         return self._combined([partial for _, partial in settled]).x_octets()
 

@@ -1,14 +1,17 @@
-"""Asking the holders of a threshold key: in parallel, no more of them than are needed, and naming who
-fails.
+"""Asking the holders of a threshold key: in parallel, no more than are needed, and naming who fails.
+
+Where a token keeps everybody waiting, a spare one is asked beside it, if neither needs a person: a prompt
+that was shown for nothing, or that nobody waits for any more, would be worse than the wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from meshhw.algorithms import Algorithm, PublicKey
 from meshhw.curves.point import Point
@@ -18,6 +21,8 @@ from meshhw.threshold.agreement import Partial, faulty, partial_from_point, part
 from meshhw.threshold.followup import FollowUp
 
 T = TypeVar("T")
+PATIENCE = 3.0
+"""Seconds without any answer after which a spare holder is asked."""
 
 
 class Holder(Protocol):
@@ -35,6 +40,15 @@ class Holder(Protocol):
 
     def partial(self, point: Point) -> Partial:
         """s * point, with or without its sign. Raises any MeshError of the token; ShareError for nonsense."""
+        ...
+
+
+@runtime_checkable
+class Unattended(Protocol):
+    """Holders that say whether they answer all by themselves."""
+
+    def is_unattended(self) -> bool:
+        """Whether no PIN and no touch is needed for the next answer. Asks nobody, nor the token."""
         ...
 
 
@@ -108,40 +122,87 @@ class Fault:
 
 
 def gather(
-    holders: Sequence[Holder], needed: int, ask: Callable[[Holder], T], report: Callable[[Fault], None]
+    holders: Sequence[Holder],
+    needed: int,
+    ask: Callable[[Holder], T],
+    report: Callable[[Fault], None],
+    patience: float = PATIENCE,
 ) -> Iterator[tuple[Holder, T]]:
-    """Ask `needed` holders at once; whenever one fails, report it and ask the next.
+    """Ask `needed` holders at once; whenever one fails, report it and ask the next. After `patience` seconds
+    in which nobody answered, a spare holder is asked as well, if it and one that is awaited are unattended.
 
     Yields answers as they come, at most `needed`. Raises TokenNotFound when too few holders are left.
     """
-    waiting = list(holders)
-    if len(waiting) < needed:
-        raise too_few(needed, len(waiting))
-    with _pool(needed) as pool:
-        running: dict[Future[T], Holder] = {}
+    if len(holders) < needed:
+        raise too_few(needed, len(holders))
+    asking = _Asking(holders, needed, ask)
+    while asking.needed:
+        if len(asking.running) < asking.needed:
+            raise too_few(needed, needed - asking.needed + len(asking.running))
+        holder, answer = asking.next(patience)
+        try:
+            result = answer.result()
+        except MeshError as error:
+            report(Fault(holder.index, error))
+            asking.refill()
+            continue
+        asking.needed -= 1
+        yield holder, result
 
-        def start() -> None:
-            holder = waiting.pop(0)
-            running[pool.submit(ask, holder)] = holder
 
-        for _ in range(needed):
-            start()
-        answered = 0
-        while answered < needed:
-            if len(running) + answered < needed:
-                raise too_few(needed, len(running) + answered)
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                holder = running.pop(future)
-                try:
-                    result = future.result()
-                except MeshError as error:
-                    report(Fault(holder.index, error))
-                    if waiting:
-                        start()
-                    continue
-                answered += 1
-                yield holder, result
+class _Asking(Generic[T]):
+    """Holders that are asked, each on a thread of its own, and those that are left."""
+
+    def __init__(self, holders: Sequence[Holder], needed: int, ask: Callable[[Holder], T]) -> None:
+        self.needed = needed
+        self.running: dict[int, Holder] = {}
+        self._waiting = list(holders)
+        self._ask = ask
+        self._answers: SimpleQueue[tuple[Holder, Future[T]]] = SimpleQueue()
+        self.refill()
+
+    def refill(self) -> None:
+        """Ask as many as are needed still."""
+        while self._waiting and len(self.running) < self.needed:
+            self._start(self._waiting[0])
+
+    def next(self, patience: float) -> tuple[Holder, Future[T]]:
+        """The next answer of any."""
+        while True:
+            spare = self._spare()
+            try:
+                holder, answer = self._answers.get(timeout=None if spare is None else patience)
+            except Empty:
+                assert spare is not None  # without one there is no time limit
+                self._start(spare)
+                continue
+            del self.running[holder.index]
+            return holder, answer
+
+    def _spare(self) -> Holder | None:
+        """Who could be asked beside those that are awaited; one for each that needs no person."""
+        late = sum(map(_is_unattended, self.running.values()))
+        if late <= len(self.running) - self.needed:
+            return None
+        return next(filter(_is_unattended, self._waiting), None)
+
+    def _start(self, holder: Holder) -> None:
+        """A token that hangs must not keep the program from ending; a prompt that somebody sees must."""
+        self._waiting.remove(holder)
+        self.running[holder.index] = holder
+        Thread(target=self._run, args=(holder,), name="holder", daemon=_is_unattended(holder)).start()
+
+    def _run(self, holder: Holder) -> None:
+        answer: Future[T] = Future()
+        try:
+            answer.set_result(self._ask(holder))
+        except BaseException as error:
+            answer.set_exception(error)
+        self._answers.put((holder, answer))
+
+
+def _is_unattended(holder: Holder) -> bool:
+    return isinstance(holder, Unattended) and holder.is_unattended()
 
 
 def too_few(needed: int, available: int) -> TokenNotFound:
@@ -150,16 +211,6 @@ def too_few(needed: int, available: int) -> TokenNotFound:
         f"{needed} holders are needed and {available} can answer",
         hint="insert another holder's token, or ask a holder elsewhere with `meshhw threshold request`",
     )
-
-
-@contextmanager
-def _pool(size: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool that does not wait for a token that hangs once the others have answered."""
-    pool = ThreadPoolExecutor(max_workers=size, thread_name_prefix="holder")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def indices(holders: Iterable[Holder]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Timer
 from typing import Any
 
 import pytest
@@ -323,6 +323,54 @@ def test_holders_are_asked_at_once_and_no_more_of_them_than_are_needed() -> None
     peer, wrapped = wrap_to(CURVE25519, dealing.commitments.public, INFO, KEY)
     assert agreement(CURVE25519, 3, holders)[0].unwrap(peer, INFO, wrapped) == KEY
     assert queries(honest) == [1, 1, 1, 0, 0]
+
+
+@dataclass
+class Slow(Other):
+    """A holder that needs no person, and does not answer before it is told to."""
+
+    told: Event
+    asked: Event
+    unattended: bool = True
+
+    def is_unattended(self) -> bool:
+        return self.unattended
+
+    def partial(self, point: Point) -> Partial:
+        self.asked.set()
+        assert self.told.wait(timeout=60)
+        return self.honest.partial(point)
+
+
+def slow(unattended: tuple[bool, bool, bool]) -> tuple[ThresholdAgreement, list[Slow], PublicKey, bytes]:
+    """A two-of-three key of holders of which the second and third answer at once."""
+    dealing = fresh(CURVE25519, 2, 3)
+    holders = [
+        Slow(x_only(CURVE25519, share), Event(), Event(), alone)
+        for share, alone in zip(dealing.shares, unattended, strict=True)
+    ]
+    for holder in holders[1:]:
+        holder.told.set()
+    peer, wrapped = wrap_to(CURVE25519, dealing.commitments.public, INFO, KEY)
+    return ThresholdAgreement(CURVE25519, 2, holders, patience=0.2), holders, peer, wrapped
+
+
+def test_a_spare_is_asked_beside_a_holder_that_hangs() -> None:
+    whole, holders, peer, wrapped = slow((True, True, True))
+    assert whole.unwrap(peer, INFO, wrapped) == KEY
+    assert holders[0].asked.is_set()
+    assert not holders[0].told.is_set()
+    holders[0].told.set()
+
+
+@pytest.mark.parametrize("unattended", [(True, True, False), (False, True, True)], ids=["spare", "awaited"])
+def test_no_spare_is_asked_where_a_person_has_a_part(unattended: tuple[bool, bool, bool]) -> None:
+    """A second prompt would be shown for nothing, and the first would be left standing."""
+    whole, holders, peer, wrapped = slow(unattended)
+    Timer(1.0, holders[0].told.set).start()
+    assert whole.unwrap(peer, INFO, wrapped) == KEY
+    assert holders[0].told.is_set()
+    assert not holders[2].asked.is_set()
 
 
 @curves

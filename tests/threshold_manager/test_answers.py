@@ -49,11 +49,15 @@ def asked(machines: Machines, octets: bytes) -> ThresholdRequest:
 
 
 def response(
-    machines: Machines, octets: bytes, answers: tuple[ThresholdAnswer, ...], generation: int = 1
+    machines: Machines,
+    octets: bytes,
+    answers: tuple[ThresholdAnswer, ...],
+    generation: int = 1,
+    identifier: bytes | None = None,
 ) -> bytes:
     """An answer to a request as a machine would send it, with these contents."""
     told = asked(machines, octets)
-    value = ThresholdResponse(id=told.id, generation=generation, answers=answers)
+    value = ThresholdResponse(id=identifier or told.id, generation=generation, answers=answers)
     reader = PublicKey(Algorithm.X25519, told.response_key)
     with OpenTokens(machines.options) as tokens, descriptor.device_signer(Host(machines.away), tokens) as own:
         return descriptor.sign_object(value, own, readers=[reader]).octets()
@@ -112,6 +116,9 @@ def test_an_answer_that_was_changed_or_is_of_another_generation(machines: Machin
             machines.decrypt(bytes(changed))
     with pytest.raises(IntegrityError, match="of another generation"):
         machines.decrypt(response(machines, octets, (wrong(machines, 1, 2),), generation=2))
+    other = asked(machines, machines.request()).id
+    with pytest.raises(IntegrityError, match="to another request"):
+        machines.decrypt(response(machines, octets, (wrong(machines, 1, 2),), identifier=other))
     assert machines.decrypt(good) == PAYLOAD
 
 

@@ -60,6 +60,27 @@ def test_a_holder_that_reveals_another_key_is_named_and_the_share_destroyed(
     assert held(vault, options) == 0
 
 
+def test_a_holder_reveals_nothing_unless_its_own_commitment_is_on_the_list(
+    new_vault: NewVault, options: OpenOptions
+) -> None:
+    vault = new_vault("one")
+    with generating(vault, options) as holder:
+        holder.told()
+        holder.answer({1: commitment_to(secrets.token_bytes(32), public())})
+        with pytest.raises(ShareError, match="another commitment of holder 1"):
+            holder.told()
+    assert held(vault, options) == 0
+
+
+def test_a_key_that_nobody_committed_to_is_refused() -> None:
+    nonces, keys = [secrets.token_bytes(32) for _ in range(2)], [public(), public()]
+    shown = {i: revealed(nonce, key) for i, (nonce, key) in enumerate(zip(nonces, keys, strict=True), 1)}
+    commitments = {1: commitment_to(nonces[0], keys[0])}
+    for committed, told in ((commitments, shown), (commitments | {2: bytes(64)}, {1: shown[1]})):
+        with pytest.raises(ShareError, match="nobody committed to"):
+            check_revealed(Algorithm.X25519, committed, told)
+
+
 def test_two_holders_with_one_key_are_refused() -> None:
     key, nonces = public(), [secrets.token_bytes(32) for _ in range(2)]
     commitments = {index: commitment_to(nonce, key) for index, nonce in enumerate(nonces, 1)}

@@ -128,6 +128,35 @@ def test_without_a_signing_key_a_lost_device_is_told_with_what_is_left(place: Pl
         refresh(place.store, place.host, place.options)
 
 
+def test_a_descriptor_that_does_not_list_who_signed_it_is_refused(place: Place) -> None:
+    value = place.provision(signs=False).value
+    second = place.new_device(place.host, "second-device")
+    changed = msgspec.structs.replace(value, version=2, devices=(key_data(second),))
+    with place.signer(place.host) as signer, pytest.raises(SignatureInvalid, match="a device that it lists"):
+        descriptor.save(changed, signer, place.store)
+    assert descriptor.load(place.store, place.host).value == value
+
+
+def test_a_descriptor_whose_parts_do_not_fit_is_refused(place: Place) -> None:
+    """Shares, commitments, public key and name belong together, whoever signs."""
+    value = place.provision(signs=False).value
+    key = value.decryption
+    assert key is not None
+    change = msgspec.structs.replace
+    one, two, three = key.holders
+    bad = [
+        change(value, decryption=change(key, holders=(change(one, share=two.share), two, three))),
+        change(value, decryption=change(key, commitments=key.commitments[:1])),
+        change(value, decryption=change(key, udf=fingerprint(listed(value)[0]))),
+        change(value, dealerless=True, decryption=change(key, threshold=3)),  # the shares are not its sum
+    ]
+    with place.signer(place.host) as signer:
+        for wrong in bad:
+            with pytest.raises(IntegrityError):
+                descriptor.save(change(wrong, version=2), signer, place.store)
+    assert descriptor.load(place.store, place.host).value == value
+
+
 def test_a_descriptor_by_a_device_that_was_not_listed_is_refused(place: Place) -> None:
     """Whoever knows the public identifier could otherwise list itself in a newer version."""
     value = place.provision(signs=True).value

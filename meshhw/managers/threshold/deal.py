@@ -130,14 +130,17 @@ def generate(arguments: dict[str, Any], tokens: OpenTokens, tell: Tell) -> dict[
         token = having(tokens.token(arguments["token"]), Generates, "make a key")
         key = token.generate(spec)
         made.append(str(key.uri))
-        nonce = secrets.token_bytes(32)
-        commitments = tell({"key": str(key.uri), "commitment": commitment_to(nonce, key.public)})
+        nonce, index = secrets.token_bytes(32), arguments["index"]
+        own = commitment_to(nonce, key.public)
+        commitments = tell({"key": str(key.uri), "commitment": own})
+        if commitments.get(index) != own:
+            raise ShareError(f"the list holds another commitment of holder {index}", holder=str(index))
         revealed = tell({"nonce": nonce, "public": key.public.octets})
         check_revealed(algorithm, commitments, revealed)
         point = curve.decode(key.public.octets)
-        require_share(KeyHolder(arguments["index"], key, point))
+        require_share(KeyHolder(index, key, point))
         return {
-            "index": arguments["index"],
+            "index": index,
             "key": str(key.uri),
             "tier": key.tier.value,
             "share": point.encode(),
@@ -146,6 +149,8 @@ def generate(arguments: dict[str, Any], tokens: OpenTokens, tell: Tell) -> dict[
 
 def check_revealed(algorithm: Algorithm, commitments: dict[int, bytes], revealed: dict[int, Any]) -> None:
     """Raise ShareError unless every revealed public key is the one that was committed to, and all differ."""
+    if revealed.keys() != commitments.keys():
+        raise ShareError("a key was revealed that nobody committed to, or one was not revealed")
     for index, commitment in commitments.items():
         nonce, octets = revealed[index]["nonce"], revealed[index]["public"]
         if not hmac.compare_digest(commitment_to(nonce, PublicKey(algorithm, octets)), commitment):

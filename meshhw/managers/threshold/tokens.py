@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Self, TypeVar
 
 from meshhw.errors import NotSupported, OperationTimeout, ShareError, TokenError
 from meshhw.keystore import registry
 from meshhw.keystore.api import Deletes, Imports, Key, OpenOptions, Seals, Token
+from meshhw.keystore.deadline import bounded
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.threshold.challenge import answers_challenge
 from meshhw.threshold.holders import KeyHolder
 
 P = TypeVar("P")
+_A_MOMENT = 0.5
+"""Seconds in which a token that is busy may close; it does so on a thread that nobody waits for."""
 
 
 class OpenTokens:
@@ -21,6 +27,7 @@ class OpenTokens:
         self._options = options
         self._open: dict[TokenURI, Token] = {}
         self._silent: set[TokenURI] = set()
+        self._asked: Counter[TokenURI] = Counter()
 
     def token(self, uri: TokenURI | str) -> Token:
         """That token. Raises TokenNotFound, Ambiguous, DriverUnavailable."""
@@ -77,10 +84,28 @@ class OpenTokens:
         """That token, if it takes keys. Raises NotSupported."""
         return having(self.token(uri), Imports, "import a share")
 
+    @contextmanager
+    def asked(self, uri: TokenURI) -> Iterator[None]:
+        """Somebody waits for that token's answer; perhaps no longer, when the tokens are closed."""
+        self._asked[uri] += 1
+        try:
+            yield
+        finally:
+            self._asked[uri] -= 1
+
+    def owes(self, uri: TokenURI) -> bool:
+        """Whether an answer of that token is still to come."""
+        return self._asked[uri] > 0
+
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them; one that still owes an answer, which came too late, when it has given it."""
         while self._open:
-            self._open.popitem()[1].close()
+            name, token = self._open.popitem()
+            if self.owes(name):
+                with suppress(OperationTimeout):
+                    bounded(token.close, _A_MOMENT, name_of(token))
+            else:
+                token.close()
 
     def __enter__(self) -> Self:
         return self

@@ -49,9 +49,14 @@ class TokenHolder:
         """The share's key. Raises KeyNotFound."""
         return self.tokens.key(self.uri)
 
+    def is_unattended(self) -> bool:
+        """Whether asking it asks nobody else."""
+        return not (self.needs.pin or self.needs.touch)
+
     def partial(self, point: Point) -> Partial:
         """Ask the token."""
-        return KeyHolder(self.index, self.key, self.share).partial(point)
+        with self.tokens.asked(KeyURI.parse(self.uri).token):
+            return KeyHolder(self.index, self.key, self.share).partial(point)
 
 
 class ThresholdPrivateKey:
@@ -108,6 +113,7 @@ class ThresholdPrivateKey:
         given = {holder.index: holder for holder in self._given}
         local = [h for h in self._key.holders if h.index not in given]
         present, missing = find_holders(self._key, local, self._tokens)
+        present.sort(key=self._owes)  # those that hang come last
         with suppress(OSError, MeshError):  # a home that cannot be written is no reason not to decrypt
             self._notice([holder.index for holder in present])
         if len(given) + len(present) < self._key.threshold:
@@ -118,6 +124,9 @@ class ThresholdPrivateKey:
             )
         self._announce(present[: self._key.threshold - len(given)])
         return [*given.values(), *present]
+
+    def _owes(self, holder: TokenHolder) -> bool:
+        return self._tokens.owes(KeyURI.parse(holder.uri).token)
 
     def _announce(self, asked: Sequence[TokenHolder]) -> None:
         """Say it before the first question; tokens that are open ask for no PIN again."""
