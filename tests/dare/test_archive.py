@@ -81,6 +81,18 @@ def test_round_trip(tree: Path, tmp_path: Path, encrypted: bool) -> None:
         check_sequence(archive, SequenceReader(archive, RING))
 
 
+def test_no_file_runs_as_its_owner_after_it_was_extracted(tmp_path: Path) -> None:
+    """Whoever made the archive says what is in it."""
+    (tmp_path / "tree" / "shared").mkdir(parents=True)
+    (tmp_path / "tree" / "shared").chmod(0o2775)
+    for name, size in (("small", 10), ("large", 200_000)):
+        (tmp_path / "tree" / name).write_bytes(bytes(size))
+        (tmp_path / "tree" / name).chmod(0o6755)
+    make_archive(tmp_path / "tree", tmp_path / "archive", READERS)
+    modes = {name: mode for name, (_, mode, _) in unpack(tmp_path / "archive", tmp_path / "out").items()}
+    assert modes == {"small": 0o755, "large": 0o755, "shared": 0o775}
+
+
 def test_one_file_is_read_without_the_rest(tree: Path, tmp_path: Path) -> None:
     path = tmp_path / "archive"
     make_archive(tree, path, READERS)

@@ -73,6 +73,8 @@ def test_events_carry_first_and_previous(path: Path) -> None:
         update, delete = reader.content(sequence.frame(31)), reader.content(sequence.frame(32))
         assert (update.event, update.first, update.previous) == ("Update", 4, 4)
         assert (delete.event, delete.first, delete.previous) == ("Delete", 5, 5)
+        again = reader.content(sequence.frame(34))
+        assert (again.event, again.first, again.previous) == ("Delete", 6, 33)
         check_sequence(sequence, reader)
 
 

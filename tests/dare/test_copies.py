@@ -16,6 +16,7 @@ from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.frame import frame
 from meshhw.dare.heads import SequenceHead, head_of
 from meshhw.dare.local import LocalKey
+from meshhw.dare.merkle import Head
 from meshhw.dare.replicate import LARGEST, Relation, accept_frames, frames_since, relate
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_check import check_sequence
@@ -149,11 +150,18 @@ def test_a_head_of_another_sequence_promises_nothing(tmp_path: Path) -> None:
         sent, head = frames_since(remote, 2), head_of(remote)
     for said, reason in (
         (SequenceHead(bytes(16), head.head), "another sequence"),
-        (SequenceHead(head.sequence_id, type(head.head)(3, head.head.digest)), "promised"),
+        (SequenceHead(head.sequence_id, Head(3, head.head.digest)), "promised"),
     ):
         with pytest.raises(IntegrityError, match=reason):
             accept_frames(ours, sent, said)
-    assert accept_frames(ours, sent, head) == 3
+    with SequenceWriter(ours) as writer:  # one that looked at whole frames and refused them goes on
+        with pytest.raises(IntegrityError, match="promised"):
+            writer.append_frames(sent, Head(3, head.head.digest))
+        assert len(writer) == 2
+        writer.append_frames(sent, head.head)
+        writer.append(b"three")
+    with SequenceFile(ours) as local:
+        assert check_sequence(local).frames == 4
 
 
 @pytest.mark.parametrize(

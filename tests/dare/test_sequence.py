@@ -255,6 +255,7 @@ def test_a_tail_cut_at_every_octet_is_repaired(tmp_path: Path) -> None:
             assert sequence.torn_at == (None if length in ends else ends[whole - 1])
         with SequenceWriter(torn, [READER]) as writer:
             assert writer.repaired == length - ends[whole - 1]
+            assert torn.stat().st_size == ends[whole - 1]
             writer.append(b"three")
         with SequenceFile(torn) as sequence:
             check_sequence(sequence, SequenceReader(sequence, KeyRing([KEY])))
