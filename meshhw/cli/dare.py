@@ -58,6 +58,7 @@ def encode(
     from meshhw.managers.recipients import recipient
 
     cli = context()
+    _require_apart(file, out)
     readers = [recipient(name, cli.home, cli.open_options) for name in encrypt or []]
     with open_keys() as keys:
         signers = [keys.signer(name) for name in sign or []]
@@ -197,6 +198,16 @@ def _over(content: Path | None) -> Iterator[BinaryIO | None]:
         return
     with reading(str(content)) as (source, _):
         yield source
+
+
+def _require_apart(file: str, out: str) -> None:
+    """Raises UsageError where the envelope would take the place of the only copy of what is in it."""
+    if PIPE not in (file, out) and Path(file).is_file() and Path(out).exists() and Path(file).samefile(out):
+        from meshhw.errors import UsageError
+
+        raise UsageError(
+            f"{out} is the file that is to be encoded", hint="name another file for the envelope"
+        )
 
 
 def _content(file: str) -> ContentMeta:

@@ -132,6 +132,17 @@ def test_usage(meshhw: Any, files: Path) -> None:
     assert both.returncode == 2
 
 
+def test_an_envelope_does_not_take_the_place_of_what_is_in_it(meshhw: Any, files: Path) -> None:
+    before = (files / "plain").read_bytes()
+    (files / "link").symlink_to("plain")
+    for out in ("plain", "link"):
+        done = meshhw(
+            "dare", "encode", f"{files}/plain", f"{files}/{out}", "--encrypt", f"{files}/public.json"
+        )
+        assert (done.returncode, "the file that is to be encoded" in done.stderr) == (2, True)
+    assert (files / "plain").read_bytes() == before
+
+
 def test_keys_that_are_no_recipients_are_told_apart(meshhw: Any, files: Path) -> None:
     encode = ("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt")
     signing = LocalKey(PrivateKey(Algorithm.ED25519, bytes(32))).public
