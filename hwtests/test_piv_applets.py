@@ -72,6 +72,7 @@ def test_a_slot_is_found_that_takes_a_signing_key(
 ) -> None:
     """The card's issuer has kept most slots for other algorithms."""
     token = opened(insert_card("bound"))
+    token.delete(token.generate(KeySpec(algorithm, place="9d")).uri)  # which shows to be free since then
     key = token.generate(KeySpec(algorithm, uses=frozenset({Operation.SIGN})))
     assert key.uri.get("slot") == taken
     assert verified(signing(key), LONG)
@@ -102,6 +103,21 @@ def test_a_key_in_a_slot_that_takes_no_other_algorithm_is_destroyed(insert_card:
     assert virtual.card.lasting.keys[0x82] is not before
     assert token.keys() == []
     assert token.generate(KeySpec(Algorithm.RSA2048)).uri == key.uri
+    token.close()
+
+
+def test_a_slot_is_used_again_where_objects_keep_their_first_room(insert_card: InsertCard) -> None:
+    """The certificate that tells the second key is longer than that of the first."""
+    token = opened(insert_card("bound"))
+    agrees = frozenset({Operation.AGREE})
+    first = token.generate(KeySpec(Algorithm.P256, "a", agrees, place="9d"))
+    token.delete(first.uri)
+    for algorithm in (Algorithm.P384, Algorithm.RSA2048):
+        key = token.generate(
+            KeySpec(algorithm, "a longer label, of as many letters as a name may have", place="9d")
+        )
+        assert [one.public for one in held(token)] == [key.public]
+        token.delete(key.uri)
     token.close()
 
 

@@ -28,6 +28,9 @@ from meshhw_piv.login import Login
 from meshhw_piv.session import CardSession
 
 NOWHERE = 0xFF
+FILLER, RESERVED = 0xD1, 640
+"""Tag and octets that make room in a slot's first certificate for those of later keys: cards are known that
+never give an object more room than it had at first."""
 TAG_PUBLIC_KEY = 0x7F49
 TAG_PIN_POLICY, TAG_TOUCH_POLICY = 0xAA, 0xAB
 _PIN_CODES = {policy: code for code, policy in slots.PIN_POLICIES.items()}
@@ -200,15 +203,26 @@ class Maker:
         touch = spec.touch_policy if spec.touch_policy is not TouchPolicy.DEFAULT else TouchPolicy.NEVER
         made = KeyFacts(slot, public, pin, touch)
         self._session.destroyed.discard(public)  # the same key may be imported again
-        if not self._tells(slot):
-            certificate = _certificate(made, spec.label or f"slot {slots.name(slot)}")
-            value = Tlv(0x70, certificate) + Tlv(0x71, b"\0") + Tlv(0xFE)
-            objects.write(self._session, slots.CERTIFICATES[slot], value)
-        return made
+        if self._session.identity.yubikey and facts.tells_metadata(self._session):
+            return made
+        return self._told(slot) or self._certified(made, spec)
 
-    def _tells(self, slot: int) -> bool:
-        """Whether the card itself tells what key is in a slot."""
-        return facts.tells_metadata(self._session) and facts.metadata(self._session, slot) != facts.UNTOLD
+    def _told(self, slot: int) -> KeyFacts | None:
+        """What another maker's card with metadata says of a key just made; None where it does not."""
+        session = self._session
+        if not facts.tells_metadata(session) or facts.metadata(session, slot) == facts.UNTOLD:
+            return None
+        if facts.is_emptied(objects.read(session, slots.CERTIFICATES[slot])):
+            objects.write(session, slots.CERTIFICATES[slot], b"")
+        return facts.read(session, slot)
+
+    def _certified(self, made: KeyFacts, spec: KeySpec) -> KeyFacts:
+        """The key with a certificate of ours beside it, which tells what it is."""
+        certificate = _certificate(made, spec.label or f"slot {slots.name(made.slot)}")
+        value = Tlv(0x70, certificate) + Tlv(0x71, b"\0")
+        filler = Tlv(FILLER, bytes(max(0, RESERVED - len(value))))
+        objects.write(self._session, slots.CERTIFICATES[made.slot], value + filler + Tlv(0xFE))
+        return made
 
 
 def _generated(algorithm: Algorithm, answer: bytes) -> PublicKey:

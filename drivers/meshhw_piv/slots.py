@@ -73,6 +73,14 @@ def of(uri: KeyURI) -> int:
     return parse(text)
 
 
+def last_resort(spec: KeySpec) -> frozenset[int]:
+    """Slots that the standard has for another use than the only one of a key (part 1, table 4b)."""
+    signs, agrees = spec.wants(Operation.SIGN), spec.wants(Operation.AGREE)
+    if not spec.uses or signs == agrees:
+        return frozenset()
+    return frozenset({KEY_MANAGEMENT} if signs else {AUTHENTICATION, SIGNATURE})
+
+
 def preferred(spec: KeySpec) -> tuple[int, ...]:
     """Where a new key goes if the caller does not say, best first."""
     signs, agrees = spec.wants(Operation.SIGN), spec.wants(Operation.AGREE)

@@ -29,12 +29,11 @@ BASE_POINT = b"\x09" + bytes(31)
 
 def free(session: CardSession, login: Login, spec: KeySpec) -> Iterator[int]:
     """The free slots, best first; where none shows without the PIN, those that show with it."""
-    found = False
+    told = facts.tells_metadata(session)
     for slot in _places(session, spec):
-        if is_free(session, slot):
-            found = True
+        if (told or slot not in slots.last_resort(spec)) and is_free(session, slot):
             yield slot
-    if (found and not session.unfit) or facts.tells_metadata(session):
+    if told:
         return
     login.user()
     yield from (slot for slot in _places(session, spec) if is_free(session, slot, login))

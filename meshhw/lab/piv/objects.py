@@ -51,6 +51,8 @@ def put_data(context: Context, command: Command) -> bytes:
         raise CardError(apdu.WRONG_LENGTH)
     if lasting.used - len(lasting.objects.get(identifier, b"")) + len(value) > lasting.capacity:
         raise CardError(apdu.NO_SPACE)
+    if len(value) > lasting.allotted.setdefault(identifier, len(value)) and not ways.objects_grow:
+        raise CardError(apdu.NO_SPACE)
     lasting.objects[identifier] = value
     return b""
 

@@ -208,6 +208,7 @@ PERSONALITIES = {
                 pin_tries=6,
                 asks_pin_first=True,
                 begins_afresh=True,
+                objects_grow=False,
                 slots_have_roles=True,
                 slot_algorithms=dict.fromkeys(range(0x82, 0x96), frozenset({RSA2048}))
                 | dict.fromkeys((0x9A, 0x9E), frozenset({RSA2048, P256}))

@@ -44,6 +44,8 @@ class Lasting:
     management_touch: int = 1
     keys: dict[int, SlotKey] = field(default_factory=dict, repr=False)
     objects: dict[int, bytes] = field(default_factory=dict, repr=False)
+    allotted: dict[int, int] = field(default_factory=dict)
+    """The room of each object on a card that gives it once."""
     capacity: int = MEMORY
 
     def __post_init__(self) -> None:

@@ -46,6 +46,8 @@ class Ways:
     imports: bool = True
     objects: tuple[range, ...] | None = None
     """The data objects that it has room for, by name; None for those of its kind."""
+    objects_grow: bool = True
+    """Whether a value may be longer than the first that its object had."""
     unknown_object: int = 0x6A82
     """What PUT DATA answers to another."""
     rooms: Mapping[int, int] = field(default_factory=dict)
