@@ -21,6 +21,7 @@ from meshhw.errors import UsageError
 Row = Mapping[str, Any]
 _URIS = ("uri", "key")
 _PIPE = Path("-")
+_WIDEST = 10_000
 
 
 @dataclass(slots=True)
@@ -198,4 +199,7 @@ def _rich_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
         table.add_column(name.upper(), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in columns))
-    Console().print(table)
+    console = Console()
+    wide = console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+    console.width = max(console.width, wide)  # the terminal breaks a line so that a URI in it can be copied
+    console.print(table)

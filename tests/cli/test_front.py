@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import resource
 import signal
 import subprocess
@@ -165,6 +167,18 @@ def test_a_crash_leaves_no_core_file(tmp_path: Path) -> None:
 def core_limit(process: int) -> str:
     limits = Path(f"/proc/{process}/limits").read_text()
     return next(line.split()[4] for line in limits.splitlines() if line.startswith("Max core file size"))
+
+
+def test_a_narrow_terminal_breaks_no_uri(tmp_path: Path) -> None:
+    """By the terminal's own lines it can be copied; a table that is folded within its columns cannot."""
+    vault = {"MESHHW_HOME": str(tmp_path), "MESHHW_PKCS11_MODULES": "", "COLUMNS": "20"}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "meshhw", "token", "list", "--all"]
+    subprocess.run(command, env=os.environ | vault, stdin=theirs, stdout=theirs, check=True)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert re.search(r"software vault +vault +software:", shown), shown
 
 
 def test_no_arguments_show_the_help(meshhw) -> None:
