@@ -28,13 +28,13 @@ for line in sys.stdin.read().splitlines():
 """
 
 LOG_IN = """
-import sys
+import select, sys
 import pkcs11
 (token,) = [one for one in pkcs11.lib(sys.argv[1]).get_tokens() if one.label == sys.argv[2]]
 pin = sys.stdin.readline().strip()
 token.open(user_pin=pin).close()
 print("logged in", flush=True)
-while True:
+while not select.select([sys.stdin], [], [], 0)[0]:
     token.open(user_pin=pin).close()
 """
 FIND = """
@@ -116,5 +116,5 @@ def _logging_in(token: Pkcs11Token, environment: dict[str, str]) -> Iterator[Non
             # opencryptoki says much else there
             assert "logged in\n" in iter(process.stdout.readline, "")
             yield
-        finally:
-            process.kill()
+        finally:  # killed while it writes the token's file, it would leave half of that to all later tests
+            process.communicate(timeout=60)

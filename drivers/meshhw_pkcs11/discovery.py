@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from pkcs11 import Token
 
 LIST_SECONDS = 8.0
-MISSED = 8
-"""How often a module that may have missed a token is asked again."""
+MISSED = tuple(PAUSE_SECONDS * (1 + times / 16) for times in range(32))
+"""After how long, each time, a module that may have missed a token is asked again: on a busy machine every
+second look is in vain while others log in."""
 CKF_WRITE_PROTECTED = 0x2
 CKF_TOKEN_INITIALIZED = 0x400
 # Modules that show what another driver of this project serves natively, and the library that driver needs.
@@ -139,8 +140,8 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
     Raises TokenNotFound, Ambiguous, DriverUnavailable, OperationTimeout.
     """
     fitting, reasons = _fitting(uri, seconds)
-    for _ in range(MISSED):
-        if fitting or not _read_anew(uri):
+    for seconds_later in MISSED:
+        if fitting or not _read_anew(uri, seconds_later):
             break
         fitting, reasons = _fitting(uri, seconds)
     if reasons and not fitting and len(_specs(uri)) == 1:
@@ -156,8 +157,8 @@ def find(uri: TokenURI, seconds: float | None = None) -> Found:
     return fitting[0]
 
 
-def _read_anew(uri: TokenURI) -> bool:
-    """Whether a module that may have missed the token was started anew.
+def _read_anew(uri: TokenURI, seconds_later: float) -> bool:
+    """Whether a module that may have missed the token was started anew, after so long.
 
     SoftHSM and opencryptoki read their tokens when they start, and leave out one whose file another process,
     which logs in at that moment, is about to write; one whose file SoftHSM could not open once (no descriptor
@@ -169,7 +170,7 @@ def _read_anew(uri: TokenURI) -> bool:
         if known is not None and _reads_tokens_once(known):
             with known.lock:
                 if not known.users.total():
-                    time.sleep(PAUSE_SECONDS)
+                    time.sleep(seconds_later)
                     with suppress(CryptokiError):  # it is started again when it is asked next
                         known.module.restart()
                     anew = True
