@@ -141,7 +141,7 @@ class Family(ABC):
 
     def change_pin(self, new: str) -> None:
         """As if somebody else had set another PIN, and this program's login with the token had ended."""
-        raise Unable("once it is open or logged in, no PIN is sent again")
+        raise Unable("once a vault is open, its passphrase is not used again")
 
     def names_cure(self, hint: str) -> bool:
         """Whether a hint holds the exact command that ends a lock-out: its verb, and a name of this token."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from meshhw_pkcs11.cryptoki import CryptokiError, load
+from meshhw_pkcs11.login import CKU_USER
 from meshhw_pkcs11.modules import VARIABLE
 from meshhw_tpm.keyfile import LOADABLE
 
@@ -21,7 +24,7 @@ from meshhw.keystore.api import Key, PinPolicy, Signs, Token
 from meshhw.keystore.home import state_directory
 from meshhw.keystore.uri import TokenURI
 from meshhw.lab import shim
-from meshhw.lab.pkcs11_token import Pkcs11Token
+from meshhw.lab.pkcs11_token import Pkcs11Token, counted
 from meshhw.lab.shim import Control, State, Trouble
 from meshhw.lab.skipping import or_skip
 from meshhw.lab.swtpm import SoftwareTpm
@@ -34,9 +37,11 @@ class Pkcs11Family(Family):
     """A PKCS#11 token behind the fault module."""
 
     _refused = 0
+    _changed_pin = ""
 
-    def __init__(self, token: Pkcs11Token, trouble: Trouble, control: Path) -> None:
-        self._token, self._trouble, self._control = token, trouble, Control(control)
+    def __init__(self, token: Pkcs11Token, trouble: Trouble, module: Path) -> None:
+        self._token, self._trouble, self._module = token, trouble, module
+        self._control = Control(shim.control_of(module))
 
     @property
     def uri(self) -> TokenURI:
@@ -98,8 +103,25 @@ class Pkcs11Family(Family):
         finally:
             self._trouble.clear()
 
+    def change_pin(self, new: str) -> None:
+        """Another library of this process, which logs in together with us, sets it and logs out."""
+        self._set_pin(self._token.pin, new)
+        self._changed_pin = new
+
+    def _set_pin(self, old: str, new: str) -> None:
+        module, name = load(str(self._module)), self._token.label.encode()
+        slot = next(slot for slot in module.slots() if module.token_info(slot).label.strip() == name)
+        with module.session(slot) as session:
+            with suppress(CryptokiError):  # that somebody of this process is logged in already
+                module.call("C_Login", session, ctypes.c_ulong(CKU_USER), *counted(old))
+            module.call("C_SetPIN", session, *counted(old), *counted(new))
+            module.call("C_Logout", session)
+
     def heal(self) -> None:
         self._trouble.clear()
+        if self._changed_pin:
+            self._set_pin(self._changed_pin, self._token.pin)
+            self._changed_pin = ""
 
     def pins_received(self) -> int:
         return self._control.calls().get("C_Login", 0)
@@ -224,14 +246,14 @@ class TpmFamily(Family):
 def softhsm(request: pytest.FixtureRequest) -> Family:
     """A SoftHSM token."""
     token, trouble = request.getfixturevalue("troubled_softhsm")
-    return Pkcs11Family(token, trouble, shim.control_of(Path(token.module_path)))
+    return Pkcs11Family(token, trouble, Path(token.module_path))
 
 
 def nss(request: pytest.FixtureRequest) -> Family:
     """An NSS token."""
     token, trouble = request.getfixturevalue("troubled_nss")
     module = Path(token.module_path).read_text().split()[1]
-    family = Pkcs11Family(token, trouble, shim.control_of(Path(module)))
+    family = Pkcs11Family(token, trouble, Path(module))
     family.opens_files = False  # it keeps its database open
     return family
 
@@ -247,7 +269,7 @@ def opencryptoki(request: pytest.FixtureRequest) -> Family:
     directory = request.getfixturevalue("tmp_path")
     path = or_skip(lambda: shim.place(token.module_path, directory, "opencryptoki-shim"))
     shimmed = replace(token, module_path=str(path), env={VARIABLE: str(path)})
-    control = shim.control_of(path)
-    family = RsaFamily(shimmed, shim.Control(control).trouble(token.label), control)
+    trouble = Control(shim.control_of(path)).trouble(token.label)
+    family = RsaFamily(shimmed, trouble, path)
     family.prepare()
     return family

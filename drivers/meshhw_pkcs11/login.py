@@ -78,6 +78,15 @@ class Login:
         """The module may have logged out; the PIN is kept."""
         self.done = False
 
+    def was_ended(self, session: pkcs11.Session) -> bool:
+        """Whether somebody else logged this process out, of which the module may say anything: NSS tells of
+        memory that it lacks."""
+        if not self.done or not int(self.found.token.flags) & CKF_LOGIN_REQUIRED:
+            return False
+        with suppress(MeshError, CryptokiError):
+            return not self._limit.run(partial(self._is_user, session))
+        return False
+
     def forget(self) -> None:
         """Forget the PIN too."""
         with self.lock:

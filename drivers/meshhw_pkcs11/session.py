@@ -203,7 +203,7 @@ class Session:
             self._drop(session)
         elif code == _STUCK:
             self._renew(session)
-        elif code in _OUTDATED:
+        elif code in _OUTDATED or self._login.was_ended(session):
             with self._lock:
                 self._login.lapse()
                 self.epoch += 1

@@ -60,14 +60,14 @@ def initialise(module: Module, slot: int, token: Pkcs11Token, factory_so_pin: st
 
     `factory_so_pin` is the one that a fresh token starts with, where it has one.
     """
-    first = (factory_so_pin or token.so_pin).encode()
+    first = factory_so_pin or token.so_pin
     text = ctypes.create_string_buffer(token.label.encode().ljust(32), 32)
-    module.call("C_InitToken", ctypes.c_ulong(slot), first, ctypes.c_ulong(len(first)), text)
+    module.call("C_InitToken", ctypes.c_ulong(slot), *counted(first), text)
     with module.session(slot) as session:
-        module.call("C_Login", session, ctypes.c_ulong(CKU_SO), first, ctypes.c_ulong(len(first)))
+        module.call("C_Login", session, ctypes.c_ulong(CKU_SO), *counted(first))
         if factory_so_pin:
-            module.call("C_SetPIN", session, *_counted(first), *_counted(token.so_pin.encode()))
-        module.call("C_InitPIN", session, *_counted(token.pin.encode()))
+            module.call("C_SetPIN", session, *counted(first), *counted(token.so_pin))
+        module.call("C_InitPIN", session, *counted(token.pin))
         module.call("C_Logout", session)
 
 
@@ -85,5 +85,7 @@ def first_module(paths: tuple[str, ...]) -> str | None:
     return next((path for path in paths if Path(path).exists()), None)
 
 
-def _counted(octets: bytes) -> tuple[bytes, ctypes.c_ulong]:
+def counted(text: str) -> tuple[bytes, ctypes.c_ulong]:
+    """A PIN and its length, as functions of PKCS#11 take it."""
+    octets = text.encode()
     return octets, ctypes.c_ulong(len(octets))
