@@ -79,6 +79,19 @@ def test_an_interruption_before_the_log_was_emptied_doubles_nothing(home: Path) 
     assert callers(home) == ["first"] * 5 + ["later"] * 2
 
 
+def test_another_log_than_the_one_whose_sealing_was_interrupted_is_not_sealed_over_it(home: Path) -> None:
+    log = home / "log.jsonl"
+    beginning = log.read_bytes()
+    record(home, 2, "sealed")
+    with pytest.raises(StateError, match="gone"):
+        logsealing.seal(home, Refuses())
+    log.write_bytes(beginning)
+    record(home, 2, "another")
+    with pytest.raises(StateError, match="not the one whose sealing was interrupted"):
+        logsealing.seal(home, SIGNER)
+    assert callers(home) == ["first"] * 5 + ["sealed"] * 2 + ["first"] * 5 + ["another"] * 2
+
+
 def test_a_change_is_seen(home: Path) -> None:
     logsealing.seal(home, SIGNER)
     path = logsealing.sequence_path(home)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from meshhw.dare.catalog import linked_head
 from meshhw.dare.heads import head_of, verify_head
 from meshhw.dare.sequence import SequenceFile
-from meshhw.errors import NotSupported, StateError, UsageError
+from meshhw.errors import NotSupported, UsageError
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.stores import opened_store, store_path
 from meshhw.managers.sync.compacting import Compacted, compact
 from meshhw.managers.sync.memory import remembering
 from meshhw.managers.sync.merging import Tally
+from meshhw.schema.entry import CatalogedCredential
 from tests.sync.people import ALICE, CREDENTIALS, OPTIONS, Machine, connected, disconnect
 
 
@@ -139,14 +141,31 @@ def test_what_is_refused_leaves_the_stores_as_they_are(laptop: Machine, tmp_path
         compacted(laptop, "MMM_Local")
     with pytest.raises(NotSupported, match="does not grant"):
         compacted(sensor, CREDENTIALS)
-    with remembering(laptop.standing.directory.path), pytest.raises(StateError):
-        compacted(laptop)
-    with (
-        opened_store(laptop.host, CREDENTIALS, OPTIONS, account=ALICE, writable=True),
-        pytest.raises(StateError),
-    ):
-        compacted(laptop)
     assert path_of(laptop).read_bytes() == before
+
+
+def test_it_waits_for_a_synchronisation_and_for_a_writer(laptop: Machine) -> None:
+    laptop.put("ftp", "one")
+    laptop.put("ftp", "two")
+    before = path_of(laptop).read_bytes()
+    waiting = Thread(target=compacted, args=[laptop])
+    with remembering(laptop.standing.directory.path):
+        waiting.start()
+        waiting.join(1)
+        assert waiting.is_alive()
+        assert path_of(laptop).read_bytes() == before
+    waiting.join()
+    assert path_of(laptop).read_bytes() != before
+    laptop.put("ftp", "three")
+    with opened_store(laptop.host, CREDENTIALS, OPTIONS, account=ALICE, writable=True) as store:
+        waiting = Thread(target=compacted, args=[laptop])
+        waiting.start()
+        waiting.join(1)
+        assert waiting.is_alive()
+        store.put("ftp", CatalogedCredential(service="ftp", password="four"))
+    waiting.join()
+    assert laptop.passwords() == {"ftp": "four"}
+    assert versions(path_of(laptop)) == 1
 
 
 def test_an_interrupted_compaction_is_repeated(laptop: Machine) -> None:
