@@ -17,7 +17,7 @@ from meshhw.dare.read import verify_envelope
 from meshhw.dare.write import seal
 from meshhw.errors import NotSupported, PinIncorrect, TokenNotFound
 from meshhw.keystore import registry
-from meshhw.keystore.api import OpenOptions, TellsProtection
+from meshhw.keystore.api import Agrees, OpenOptions, Signs, SignsDigest, TellsProtection
 from meshhw.keystore.interaction import Refusing
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers.threshold.provision import Request
@@ -53,13 +53,17 @@ def test_two_of_three_over_two_softhsm_tokens_and_a_vault(lab: Lab, suite: Suite
     assert verify_envelope(seal(PAYLOAD, Outline(signers=[signer]))).signers == (signer.public,)
 
 
-def test_shares_cannot_be_extracted(lab: Lab) -> None:
-    loaded = lab.provision(Request(2, lab.uris, Suite.S25519, signs=False))
+@pytest.mark.parametrize("suite", [Suite.S25519, Suite.P256])
+def test_shares_agree_and_do_nothing_else_and_cannot_be_extracted(lab: Lab, suite: Suite) -> None:
+    loaded = lab.provision(Request(2, lab.uris, suite, signs=False))
     for holder in loaded.key("decryption").holders:
         uri = KeyURI.parse(holder.key or "")
         token = registry.open_token(uri.token, lab.options)
         assert isinstance(token, TellsProtection)
         assert token.protection(uri).extractable is False
+        key = token.key(uri)
+        assert isinstance(key, Agrees)
+        assert not isinstance(key, Signs | SignsDigest)
         token.close()
 
 
