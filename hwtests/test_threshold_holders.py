@@ -20,6 +20,7 @@ from meshhw.keystore import registry
 from meshhw.keystore.api import Generates, KeySpec, OpenOptions
 from meshhw.keystore.interaction import Refusing
 from meshhw.lab import shim
+from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import Request
 from meshhw.managers.threshold.renew import refresh, replace
@@ -216,6 +217,22 @@ def test_refresh_on_tokens_destroys_the_old_shares(lab: Watched) -> None:
     assert old_shares(new, lab.store) == []
     for pair in combinations((1, 2, 3), 2):
         assert lab.decrypts(new, pair, envelope)
+    for uri in lab.uris:
+        token = registry.open_token(uri, lab.options)
+        assert len(token.keys()) == 1
+        token.close()
+
+
+def test_a_new_share_that_is_not_proved_undoes_the_renewal(lab: Watched) -> None:
+    """CKR_DEVICE_ERROR at the challenge of the third new share; all three are in their tokens then."""
+    loaded = lab.provision(Request(2, lab.uris, Suite.P256, signs=False, renewable=True))
+    lab.troubles[2].fail(0x30, "C_DeriveKey")
+    with lab.control.counted() as calls, pytest.raises(MeshError):
+        refresh(lab.store, lab.host, lab.options)
+    assert calls["C_CreateObject"] >= 6  # both halves of each
+    assert descriptor.load(lab.store, lab.host).value == loaded.value
+    assert lab.store.journal() is None
+    assert lab.decrypts(loaded, (2, 3))
     for uri in lab.uris:
         token = registry.open_token(uri, lab.options)
         assert len(token.keys()) == 1

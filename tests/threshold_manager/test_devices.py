@@ -144,15 +144,16 @@ def test_a_descriptor_whose_parts_do_not_fit_is_refused(place: Place) -> None:
     assert key is not None
     change = msgspec.structs.replace
     one, two, three = key.holders
+    shares, name = "shares do not belong to its public key", "Udf is not that of its public key"
     bad = [
-        change(value, decryption=change(key, holders=(change(one, share=two.share), two, three))),
-        change(value, decryption=change(key, commitments=key.commitments[:1])),
-        change(value, decryption=change(key, udf=fingerprint(listed(value)[0]))),
-        change(value, dealerless=True, decryption=change(key, threshold=3)),  # the shares are not its sum
+        (change(value, decryption=change(key, holders=(change(one, share=two.share), two, three))), shares),
+        (change(value, decryption=change(key, commitments=key.commitments[:1])), shares),
+        (change(value, decryption=change(key, udf=fingerprint(listed(value)[0]))), name),
+        (change(value, dealerless=True, decryption=change(key, threshold=3)), shares),  # no sum of them
     ]
     with place.signer(place.host) as signer:
-        for wrong in bad:
-            with pytest.raises(IntegrityError):
+        for wrong, why in bad:
+            with pytest.raises(IntegrityError, match=why):
                 descriptor.save(change(wrong, version=2), signer, place.store)
     assert descriptor.load(place.store, place.host).value == value
 
