@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from hwtests.piv_cards import LONG, held, opened, signing, verified
 from meshhw.algorithms import Algorithm, Operation, PrivateKey
 from meshhw.conformance.run import check_token
 from meshhw.errors import NotSupported
-from meshhw.keystore.api import Agrees, KeySpec
+from meshhw.keystore.api import Agrees, Decrypts, KeySpec
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.lab.fixtures_piv import InsertCard
 from meshhw.lab.piv import keys as lab_keys
@@ -18,6 +20,7 @@ from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.keys import SlotKey
 from meshhw.lab.piv.personality import P256, PERSONALITIES
 from meshhw.lab.piv.token import FACTORY
+from meshhw.pubkeys import to_cryptography
 
 
 def test_a_key_that_the_card_fails_to_describe_is_found_used_and_removed(insert_card: InsertCard) -> None:
@@ -139,4 +142,17 @@ def test_a_check_ends_with_a_report_where_no_slot_is_left_for_a_use(insert_card:
     assert {verdict.subject for verdict in report.broken} <= {"P-256", "P-384"}
     assert {"RSA-2048", "P-256"} <= {one.algorithm for one in report.measurements}
     assert any("for other uses" in verdict.detail for verdict in report.broken)
+    token.close()
+
+
+def test_what_rsa_makes_is_read_without_its_zeros(insert_card: InsertCard) -> None:
+    """Of OAEP the first octet is always zero."""
+    token = opened(insert_card("odd"))
+    key = token.generate(KeySpec(Algorithm.RSA2048))
+    assert isinstance(key, Decrypts)
+    public = to_cryptography(key.public)
+    assert isinstance(public, rsa.RSAPublicKey)
+    sha256 = hashes.SHA256()
+    sealed = public.encrypt(b"secret", padding.OAEP(padding.MGF1(sha256), sha256, None))
+    assert key.decrypt(sealed, "oaep-sha256") == b"secret"
     token.close()

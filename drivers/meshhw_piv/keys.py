@@ -258,7 +258,7 @@ class RsaKey(PivKey):
         """RSA-PSS with SHA-256 and a salt of 32 octets."""
         with self._recorded(Operation.SIGN):
             block = block_for_pss(message, self.algorithm.field_length)
-            signature = self._use(Operation.SIGN, CHALLENGE, block)
+            signature = self._number(self._use(Operation.SIGN, CHALLENGE, block))
             public = to_cryptography(self.public)
             assert isinstance(public, rsa.RSAPublicKey)
             scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
@@ -272,7 +272,16 @@ class RsaKey(PivKey):
                 raise DecryptionFailed(
                     f"a ciphertext for {self.algorithm} has {self.algorithm.field_length} octets"
                 )
-            return open_oaep(self._use(Operation.DECRYPT, CHALLENGE, ciphertext), padding)
+            block = self._number(self._use(Operation.DECRYPT, CHALLENGE, ciphertext))
+            return open_oaep(block, padding)
+
+    def _number(self, result: bytes) -> bytes:
+        """The result in the modulus's length: cards are known that leave out zeros in front, or add one."""
+        length = self.algorithm.field_length
+        whole = result.lstrip(b"\0").rjust(length, b"\0")
+        if len(whole) != length:
+            raise self._nonsense()
+        return whole
 
 
 _CLASSES: dict[Algorithm, type[PivKey]] = {

@@ -59,7 +59,8 @@ class SlotKey:
     def raw(self, challenge: bytes, card: ids.Personality) -> bytes:
         """Sign a digest (ECDSA), a message (Ed25519), or exponentiate a padded block (RSA)."""
         if isinstance(self.private, rsa.RSAPrivateKey):
-            return _exponentiate(self.private, challenge)
+            result = _exponentiate(self.private, challenge)
+            return result.lstrip(b"\0") if card.ways.bare_answers else result
         if isinstance(self.private, ec.EllipticCurvePrivateKey):
             return _ecdsa(self.private, challenge, bare=card.ways.bare_answers)
         if isinstance(self.private, ed25519.Ed25519PrivateKey):
