@@ -65,8 +65,8 @@ class Ways:
     whole_name: bool = False
     """Whether SELECT takes nothing but the application's name with its version."""
     bare_answers: bool = False
-    """Public keys without their template, signatures as two numbers, agreements as whole points, RSA's results
-    without the zeros in front."""
+    """Public keys without their template, signatures as two numbers, agreements as whole points, numbers of
+    RSA without the zeros in front."""
     turns_x25519: bool = False
     """Whether the octets of X25519's coordinates are the wrong way round."""
     padded_objects: bool = False
