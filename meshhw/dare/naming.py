@@ -12,7 +12,7 @@ def is_named(public: PublicKey, kid: str, era: Era = Era.CURRENT) -> bool:
 
     A token does not know the sign of its X448 key, a kid does: either sign is this key, they agree alike.
     """
-    return any(same_kid(kid, fingerprint(spelled, era=era)) for spelled in _spellings(public))
+    return any(same_kid(kid, fingerprint(spelled, era=era)) for spelled in spellings(public))
 
 
 def era_of(public: PublicKey, kid: str) -> Era | None:
@@ -20,7 +20,8 @@ def era_of(public: PublicKey, kid: str) -> Era | None:
     return next((era for era in Era if is_named(public, kid, era)), None)
 
 
-def _spellings(public: PublicKey) -> tuple[PublicKey, ...]:
+def spellings(public: PublicKey) -> tuple[PublicKey, ...]:
+    """The key, and what it is where its sign is lost: PEM has no room for that of an X448 key."""
     if public.algorithm is not Algorithm.X448:
         return (public,)
     other = bytes([public.octets[-1] ^ 0x80])

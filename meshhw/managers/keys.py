@@ -17,6 +17,7 @@ import msgspec
 
 from meshhw import files
 from meshhw.algorithms import Algorithm
+from meshhw.dare.naming import spellings
 from meshhw.errors import (
     Ambiguous,
     FormatError,
@@ -46,6 +47,13 @@ class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     algorithm: Algorithm
     label: str = ""
+    others: tuple[str, ...] = ()
+    """Its UDF in other spellings: as that of an X448 key which came out of a PEM file, without its sign."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The UDFs that it answers to."""
+        return self.udf, *self.others
 
 
 class _State(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +89,10 @@ class KnownKeys:
 
     def add(self, key: Key, label: str = "") -> KnownKey:
         """Remember a key."""
-        known = KnownKey(udf=fingerprint(key.public), uri=str(key.uri), algorithm=key.algorithm, label=label)
+        udf, *others = map(fingerprint, spellings(key.public))
+        known = KnownKey(
+            udf=udf, uri=str(key.uri), algorithm=key.algorithm, label=label, others=tuple(others)
+        )
         self._write(lambda keys: (*(item for item in keys if item.uri != known.uri), known))
         return known
 
@@ -153,7 +164,7 @@ def role_of(udf: str, home: Path) -> tuple[ProfileRecord, KeyHandle] | None:
 
 def _known(name: str, home: Path) -> Iterator[KeyURI]:
     for known in KnownKeys(home).all():
-        if name == known.label or _is_same(name, known.udf):
+        if name == known.label or any(_is_same(name, udf) for udf in known.names):
             yield KeyURI.parse(known.uri)
     for record in Host(home).profiles():
         for handle in record.keys:
@@ -207,4 +218,6 @@ def _hint(name: str) -> str:
 
 
 def _is_called(key: Key, name: str) -> bool:
-    return name.encode() in key.uri.attributes.values() or _is_same(name, fingerprint(key.public))
+    return name.encode() in key.uri.attributes.values() or any(
+        _is_same(name, fingerprint(spelled)) for spelled in spellings(key.public)
+    )

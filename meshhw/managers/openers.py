@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from meshhw.algorithms import Family
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import HasPublic
 from meshhw.dare.naming import era_of, same_kid
@@ -82,12 +83,19 @@ class Keys:
         key = self.key(name)
         if not isinstance(key, Signs):
             raise NotSupported(f"the {key.algorithm} key {name} does not sign")
+        if key.algorithm.family is Family.RSA:
+            raise NotSupported(
+                f"a key of {key.algorithm} signs no envelopes",
+                hint="keys that do are of Ed448, Ed25519, P-256 and P-384",
+            )
         return key
 
     def _uris(self, kid: str) -> Iterator[str]:
         for record in Host(self._home).profiles():
             yield from (h.uri for h in record.keys if not h.sealed and era_of(h.public_key, kid))
-        yield from (known.uri for known in KnownKeys(self._home).all() if same_kid(kid, known.udf))
+        for known in KnownKeys(self._home).all():
+            if any(same_kid(kid, name) for name in known.names):
+                yield known.uri
 
 
 @contextmanager

@@ -143,6 +143,29 @@ def test_an_envelope_does_not_take_the_place_of_what_is_in_it(meshhw: Any, files
     assert (files / "plain").read_bytes() == before
 
 
+def test_an_x448_key_opens_what_is_for_its_pem_file_which_has_no_sign(meshhw: Any, files: Path) -> None:
+    pin = {"MESHHW_PIN_SOURCE": "env:PIN", "PIN": PASSPHRASE}
+    keys = (PrivateKey(Algorithm.X448, bytes([number]) * 56) for number in range(1, 256))
+    private = next(key for key in keys if LocalKey(key).public.octets[-1])
+    (files / "private.json").write_bytes(to_json(private_to_jose(private)))
+    made = meshhw("key", "import", f"{files}/private.json", "--on", "software:", "--label", "mine", env=pin)
+    assert made.returncode == 0, made.stderr
+    meshhw("key", "public", "mine", "--out", f"{files}/pem", env=pin)
+    assert meshhw("udf", "key", f"{files}/pem").stdout.split() != made.stdout.split()[:1]
+    meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt", f"{files}/pem")
+    done = meshhw("dare", "decode", f"{files}/env", f"{files}/again", env=pin)
+    assert done.returncode == 0, done.stderr
+    assert (files / "again").read_bytes() == (files / "plain").read_bytes()
+
+
+def test_an_rsa_key_signs_no_envelope(meshhw: Any, files: Path) -> None:
+    pin = {"MESHHW_PIN_SOURCE": "env:PIN", "PIN": PASSPHRASE}
+    meshhw("key", "generate", "--on", "software:", "--algorithm", "RSA-2048", "--label", "rsa", env=pin)
+    done = meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--sign", "rsa", env=pin)
+    assert (done.returncode, "signs no envelopes" in done.stderr) == (5, True)
+    assert not (files / "env").exists()
+
+
 def test_keys_that_are_no_recipients_are_told_apart(meshhw: Any, files: Path) -> None:
     encode = ("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt")
     signing = LocalKey(PrivateKey(Algorithm.ED25519, bytes(32))).public
