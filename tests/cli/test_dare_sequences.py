@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
+from meshhw.dare.archive import make_archive
+from meshhw.dare.exchange import RecipientKey
 from meshhw.dare.keys import private_to_jose, public_to_jose
 from meshhw.dare.local import LocalKey
+from meshhw.dare.sequence import SequenceFile
 from meshhw.jsonbcd import to_json
 
 PUBLISHED = Path(__file__).parents[1] / "vectors" / "files"
@@ -115,6 +118,41 @@ def test_archive_and_extract(meshhw: Any, files: Path) -> None:
     assert meshhw("dare", "verify", archive).returncode == 0
     again = meshhw("dare", "archive", f"{files}/tree", archive, "--encrypt", f"{files}/public.json")
     assert again.returncode == 1
+
+
+def test_only_what_the_wanted_signer_has_signed_comes_out(meshhw: Any, files: Path) -> None:
+    signer, other = (LocalKey(PrivateKey(Algorithm.ED25519, bytes([n]) * 32)) for n in (1, 2))
+    for name, key in (("signer", signer), ("other", other)):
+        (files / name).write_bytes(to_json(public_to_jose(key.public)))
+    (files / "tree" / "sub" / "second").write_bytes(b"more")
+    reader = RecipientKey(LocalKey(PrivateKey(Algorithm.X25519, bytes(range(32)))).public)
+    make_archive(files / "tree", files / "signed", [reader], [signer])
+    make_archive(files / "tree", files / "unsigned", [reader])
+
+    def extract(archive: str, *wanted: str) -> int:
+        out = files / f"out-{archive}-{'-'.join(wanted)}"
+        named = [argument for name in wanted for argument in ("--signer", f"{files}/{name}")]
+        what = [f"{files}/{archive}", f"{out}", "sub/file", "--key", f"{files}/private.json"]
+        status: int = meshhw("dare", "extract", *what, *named).returncode
+        assert (out / "sub" / "file").exists() == (status == 0)
+        return status
+
+    assert [extract("signed", *wanted) for wanted in (["signer"], ["other"], ["signer", "other"])] == [
+        0,
+        6,
+        6,
+    ]
+    assert extract("unsigned", "signer") == 6
+    for name, status in (("signer", 0), ("other", 6)):
+        verified = meshhw("dare", "verify", f"{files}/signed", "--signer", f"{files}/{name}")
+        assert verified.returncode == status
+    with SequenceFile(files / "signed", keeps_positions=False) as sequence:
+        second = next(f for f in sequence.frames(2) if f.body_length == len(b"more") + 16)
+        at = second.span.records[1][0]
+    octets = (files / "signed").read_bytes()
+    (files / "changed").write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :])
+    assert extract("changed") == 0  # another file than the one that was asked for
+    assert extract("changed", "signer") == 6
 
 
 @pytest.mark.parametrize("verb", ["archive", "extract"])

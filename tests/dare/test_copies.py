@@ -22,7 +22,7 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_check import check_sequence
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import SequenceWriter, create
-from meshhw.errors import FormatError, IntegrityError
+from meshhw.errors import FormatError, IntegrityError, SignatureInvalid
 from meshhw.jsonbcd import canonical
 
 KEY = LocalKey(PrivateKey(Algorithm.X25519, bytes(range(32))))
@@ -140,6 +140,33 @@ def test_a_frame_that_does_not_continue_the_copy_is_not_taken(
     assert ours.read_bytes().startswith(before)
     with SequenceFile(ours) as local:
         assert check_sequence(local).frames == 3
+
+
+@pytest.mark.parametrize("wrong", [respelled(as_it_is, " "), respelled(other_pointer), respelled(no_pointer)])
+def test_what_no_digest_covers_is_checked_without_a_key(
+    tmp_path: Path, wrong: Callable[[Any], bytes]
+) -> None:
+    path = begun(tmp_path / "s", b"one", b"two")
+    with SequenceFile(path) as sequence:
+        last = sequence.frame(2)
+        check_sequence(sequence)
+    os.truncate(path, last.span.position)
+    with path.open("ab") as file:
+        file.write(wrong(last))
+    with SequenceFile(path, keeps_positions=False) as sequence, pytest.raises(IntegrityError):
+        check_sequence(sequence)
+
+
+def test_a_frame_says_the_digest_of_its_body(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    create(path)
+    with SequenceWriter(path, [READER]) as writer:
+        writer.append(b"one")
+    octets = path.read_bytes()
+    at = octets.rindex(b'"PayloadDigest":"') + 17
+    path.write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :])
+    with SequenceFile(path, keeps_positions=False) as sequence, pytest.raises(SignatureInvalid):
+        SequenceReader(sequence, KeyRing([KEY])).open(1)
 
 
 def test_a_head_of_another_sequence_promises_nothing(tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def test_published_files(name: str, kind: str, frames: int, digests: dict[str, i
         assert [f.index for f in sequence.backwards()] == list(range(frames))[::-1]
 
 
+def test_a_published_digest_of_no_kind_is_told_as_wrong(tmp_path: Path) -> None:
+    octets = (FILES / "Test1Chain").read_bytes()
+    for name in ("ChainDigest", "PayloadDigest"):
+        at = octets.rindex(f'"{name}": "'.encode()) + len(name) + 5
+        (tmp_path / name).write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :])
+        with SequenceFile(tmp_path / name) as sequence:
+            assert check_sequence(sequence).digests[DigestState.WRONG] == 1
+
+
 def test_published_payloads_and_pointers() -> None:
     expected = bytes(i & 0xFF for i in range(300))
     for name in ("Test1List", "Test1Tree", "Test1Merkle", "Test1Chain"):
