@@ -1,8 +1,8 @@
 """Devices come, write, synchronise, are lost, and the account comes back from its sheets, in any order.
 
 Whatever happens: devices that are connected come to the same entries; nothing is lost that nobody replaced;
-a device that left reads nothing that was written after, in nobody's copy, and adds nothing; and who is a
-device, only administrators say.
+a device that left reads nothing that was written after, in nobody's copy, and adds nothing; who is a device,
+only administrators say; and a directory of before is noticed and takes nothing back.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class Mesh(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(prefix="meshhw-machine-"))
         self.shared = self.root / "shared"
         self.shared.mkdir()
+        self.kept = self.root / "kept"
+        """A copy that somebody has made of the directory."""
         self.count = 0
         self.losses = 0
         self.told = 0
@@ -173,6 +175,43 @@ class Mesh(RuleBasedStateMachine):
         if "admin" in place.roles:
             self._vandalise(place)
 
+    @rule()
+    def keep(self) -> None:
+        """Somebody copies the directory as it is now."""
+        shutil.rmtree(self.kept, ignore_errors=True)
+        shutil.copytree(self.shared, self.kept)
+
+    @precondition(lambda self: self.kept.exists())
+    @rule(data=st.data())
+    def put_back(self, data: st.DataObject) -> None:
+        """A device that has seen everything is shown that copy, and then goes on with the true directory."""
+        place = data.draw(st.sampled_from([place for place in self.places if not place.lost]), label="shown")
+        for _ in range(2):
+            self._synchronise(place)
+        older, home = self.root / "older", self.root / "shown"
+        shutil.copytree(self.kept, older)
+        shown = copied(place.machine, home)
+        told = "\n".join(shown.sync(older).problems)
+        for author in self._stale_in_the_copy(place):
+            assert f"{author}: the directory " in told
+        if place.reads:
+            assert shown.passwords() == place.machine.passwords()
+        for path in (older, home):
+            shutil.rmtree(path)
+
+    def _stale_in_the_copy(self, place: Place) -> list[str]:
+        """The devices that belong to the account as they did then, and have written since."""
+        found = []
+        for other in self.places:
+            demoted = "admin" in other.roles and not other.administers
+            if other is place or other.lost or demoted:
+                continue
+            name = f"heads/{other.machine.author}.dare"
+            now, before = (next(iter(root.rglob(name)), None) for root in (self.shared, self.kept))
+            if now and before and now.read_bytes() != before.read_bytes():
+                found.append(other.machine.author)
+        return found
+
     @precondition(lambda self: not (self.root / "recovered").exists())
     @rule()
     def recover(self) -> None:
@@ -180,6 +219,7 @@ class Mesh(RuleBasedStateMachine):
         self._synchronise(self.laptop)
         before = self.laptop.machine.passwords()
         shutil.rmtree(self.root / "laptop")
+        shutil.rmtree(self.kept, ignore_errors=True)
         self.laptop.machine = recovered(self.sheets, self.root / "recovered", self.shared)
         self._synchronise(self.laptop)
         assert self.laptop.machine.passwords() == before
