@@ -206,7 +206,10 @@ class Connector:
         before = profile = authority.envelope
         if rights.administrator:
             if keys.beside is not None:
-                raise NotSupported("an administrator signs with one key, and this device with two (dual)")
+                raise NotSupported(
+                    "an administrator signs with one key, and this device with two (dual)",
+                    hint="make its profile without --dual; or let a quorum administer",
+                )
             added = with_administrator(authority.profile, keys.signature)
             if added != authority.profile:
                 profile = signed_by_root(authority, added, root_on)

@@ -80,7 +80,8 @@ def _opened(token: TokenURI, options: OpenOptions) -> Iterator[StoresData]:
         if not isinstance(found, StoresData):
             raise NotSupported(
                 f"{found.info().label or token} keeps no data",
-                hint="print that share, or give it to a PIV card or a software vault; a TPM keeps none",
+                hint="print that share, or give it to a PIV card or a software vault; a TPM keeps none, "
+                "since it would be lost with its machine",
             )
         yield found
     finally:
