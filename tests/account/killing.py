@@ -11,9 +11,17 @@ from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 _CHANGES = ("os.rename", "os.remove", "os.link", "os.mkdir")
 _UNSEEN = (".new", ".part", ".lock", "/lock")
-_MOST = 200
+_MOST = 1000
+
+
+def some_or_all(every: int) -> pytest.MarkDecorator:
+    """A test with `every`: of so many changes one in the check, and in the long run each."""
+    values = [every, pytest.param(1, marks=pytest.mark.fuzz)]
+    return pytest.mark.parametrize("every", values, ids=["some", "all"])
 
 
 def killed_everywhere(

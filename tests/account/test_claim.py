@@ -38,7 +38,7 @@ from meshhw.schema.message import MessageClaim
 from meshhw.udf.locator import connection_uri, parse_connection_uri
 from meshhw.udf.message import new_pin
 from meshhw.udf.secret import symmetric_key, symmetric_key_id
-from tests.account.killing import killed_everywhere
+from tests.account.killing import killed_everywhere, some_or_all
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
 
 MAKER = "maker@example.net"
@@ -169,11 +169,14 @@ def test_a_device_that_is_killed_takes_the_claim_again(admin: Admin, sensor: Pho
     assert done == 1  # the one that was not killed: what waits is forgotten last
 
 
-def test_a_claimant_that_is_killed_claims_again(admin: Admin, sensor: Phone, shared: Path) -> None:
+@some_or_all(3)
+def test_a_claimant_that_is_killed_claims_again(
+    admin: Admin, sensor: Phone, shared: Path, every: int
+) -> None:
     uri = prepared(sensor, shared)
     homes = [admin.host.home, sensor.host.home, shared]
     interrupted = 0
-    for killed in killed_everywhere(homes, lambda: claimed(admin, uri, shared), every=3):
+    for killed in killed_everywhere(homes, lambda: claimed(admin, uri, shared), every=every):
         interrupted += killed
         if killed:
             with suppress(Replayed):  # it was claimed: both files are there

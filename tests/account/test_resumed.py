@@ -21,7 +21,7 @@ from meshhw.managers.account.preconfigured import preconfigure, published
 from meshhw.managers.account.rights import rights_of
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.updates import pending_updates
-from tests.account.killing import killed_everywhere
+from tests.account.killing import killed_everywhere, some_or_all
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
 from tests.account.test_claim import MAKER
 from tests.account.test_disconnect import AFTER, BEFORE, bring, copy_stores, join, leave, read, write
@@ -64,8 +64,9 @@ def test_a_device_that_follows_is_in_the_old_account_or_in_the_new_one(tmp_path:
     assert seen == {here.udf, record.udf}
 
 
+@some_or_all(3)
 def test_a_claim_is_finished_by_the_next_and_the_device_belongs_to_one_account(
-    tmp_path: Path, admin: Admin, shared: Path
+    tmp_path: Path, admin: Admin, shared: Path, every: int
 ) -> None:
     sensor = Phone(tmp_path / "sensor", SUITE)
     uri = preconfigure(sensor.host, sensor.device, MAKER, shared, OPTIONS)
@@ -74,7 +75,7 @@ def test_a_claim_is_finished_by_the_next_and_the_device_belongs_to_one_account(
         found = authority(admin.host, ALICE, OPTIONS)
         claim(found, published(uri, shared), uri, rights_of(["device"]), shared, name="sensor")
 
-    for killed in killed_everywhere([admin.host.home, shared, sensor.host.home], claims, every=3):
+    for killed in killed_everywhere([admin.host.home, shared, sensor.host.home], claims, every=every):
         if killed:
             try:
                 claims()
@@ -111,8 +112,9 @@ def test_a_publication_that_cannot_be_written_leaves_no_code(tmp_path: Path, adm
         take_claim(sensor.host, tmp_path, OPTIONS)
 
 
+@some_or_all(5)
 def test_a_connected_administrators_disconnection_is_undone_or_carried_out(
-    tmp_path: Path, admin: Admin
+    tmp_path: Path, admin: Admin, every: int
 ) -> None:
     desk, lost, tablet = (Phone(tmp_path / name, SUITE) for name in ("desk", "lost", "tablet"))
     here = authority(admin.host, ALICE, OPTIONS)
@@ -125,7 +127,7 @@ def test_a_connected_administrators_disconnection_is_undone_or_carried_out(
     def disconnects() -> None:
         leave(authority(desk.host, ALICE, OPTIONS), "lost")
 
-    for _ in killed_everywhere([desk.host.home], disconnects, every=5):
+    for _ in killed_everywhere([desk.host.home], disconnects, every=every):
         again = authority(desk.host, ALICE, OPTIONS)
         decided = left_over(again) is not None or again.profile.version == here.profile.version + 1
         seen.add(decided)

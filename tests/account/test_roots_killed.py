@@ -13,7 +13,7 @@ from meshhw.managers.account.addroot import NewRoot
 from meshhw.managers.account.administrators import add_administrator
 from meshhw.managers.account.authority import authority
 from meshhw.schema.assertion import roots_of
-from tests.account.killing import killed_everywhere
+from tests.account.killing import killed_everywhere, some_or_all
 from tests.account.people import ALICE, OPTIONS
 from tests.account.test_roots import Three, fresh, profile, vault
 
@@ -53,12 +53,15 @@ def test_a_root_is_there_or_is_added_again(tmp_path: Path, monkeypatch: pytest.M
     assert found == {True, False}
 
 
-def test_an_account_is_whole_or_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@some_or_all(3)
+def test_an_account_is_whole_or_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
     monkeypatch.setenv("MESHHW_HOME", str(tmp_path / "home"))
     alice = Three(tmp_path)
     homes = [alice.host.home, *(tmp_path / name for name in ("daily", "first", "second"))]
     found = set()
-    for _ in killed_everywhere(homes, alice.create, every=3):
+    for _ in killed_everywhere(homes, alice.create, every=every):
         there = bool(alice.host.profiles())
         record = alice.record if there else alice.create()
         assert len(roots_of(profile(record))) == 2

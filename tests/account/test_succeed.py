@@ -56,7 +56,7 @@ from meshhw.schema.keydata import key_data
 from meshhw.schema.profile import ProfileUser
 from meshhw.schema.succession import Succession as Statement
 from meshhw.udf import Seed, Specifier, fingerprint
-from tests.account.killing import killed_everywhere
+from tests.account.killing import killed_everywhere, some_or_all
 from tests.account.people import ALICE, OPTIONS, Admin, Phone
 from tests.account.test_disconnect import (
     AFTER,
@@ -378,12 +378,13 @@ def test_ones_own_contact_tells_of_the_new_account(family: Family) -> None:
     assert (kept.anchors[0].udf, kept.common_names[0].full_name) == (record.udf, "Alice Adams")
 
 
+@some_or_all(11)
 def test_killed_at_a_change_of_a_file_the_earlier_account_stays_or_the_new_one_is_whole(
-    family: Family,
+    family: Family, every: int
 ) -> None:
     command = partial(succeed, family.host, "laptop")
     seen = {False, True}
-    for _ in killed_everywhere([family.host.home], command, every=11):
+    for _ in killed_everywhere([family.host.home], command, every=every):
         found = standing(family.host, ALICE)
         done = found.udf != family.old
         seen.discard(done)

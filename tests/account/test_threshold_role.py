@@ -43,7 +43,7 @@ from meshhw.managers.threshold.authority import Setting
 from meshhw.managers.threshold.devices import change_devices
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.store import KeyStore, Store
-from tests.account.killing import killed_before, killed_everywhere
+from tests.account.killing import killed_before, killed_everywhere, some_or_all
 from tests.account.people import ALICE, OPTIONS, Phone
 from tests.account.vaults import cheap_vault
 from tests.threshold_manager.machines import hide, show
@@ -264,7 +264,8 @@ def test_a_key_that_this_machine_lacks_is_named(office: Office) -> None:
     assert take_out(office.host, entry, OPTIONS) == {"crew": "it is not on this machine"}
 
 
-def test_a_connection_that_was_killed_is_finished_with_the_descriptor(office: Office) -> None:
+@some_or_all(3)
+def test_a_connection_that_was_killed_is_finished_with_the_descriptor(office: Office, every: int) -> None:
     phone = phone_of(office)
     asked, rights = office.asked(phone), rights_of(["threshold"])
 
@@ -273,7 +274,7 @@ def test_a_connection_that_was_killed_is_finished_with_the_descriptor(office: Of
         return connector.connect(asked, rights, name="phone", holders_of=["crew"])
 
     before = version(office.host)
-    for _ in killed_everywhere([office.host.home], connect, every=3):
+    for _ in killed_everywhere([office.host.home], connect, every=every):
         with suppress(Replayed):  # only the last step was left: it is answered already
             answer = connect()
         assert listing(office.host, key_of(phone)) == ["crew"]
