@@ -16,7 +16,7 @@ from meshhw.keystore import attestation_fido2
 from meshhw.keystore.api import Capabilities, Needs, OpenOptions, TokenInfo
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind
-from meshhw.keystore.log import recorded, recorded_making
+from meshhw.keystore.log import in_place_of_key, recorded, recorded_making
 from meshhw.keystore.presence import PresenceProof, client_data_hash
 from meshhw.keystore.uri import KeyURI
 from meshhw.keystore.webauthn import public_from_cose
@@ -157,7 +157,11 @@ class Fido2Token:
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises TokenMismatch before anything is asked when another authenticator is there."""
-        header, parsed = sealing.parse(blob, purpose)
+        try:
+            header, parsed = sealing.parse(blob, purpose)
+        except MeshError as error:
+            self._recorder.record(in_place_of_key(self._info.uri), Operation.UNWRAP, type(error).__name__)
+            raise
 
         def work(ctap: Ctap2) -> bytes:
             self._require(ctap, header.credential)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from yubikit.core import Tlv
 from yubikit.core.smartcard import ApduError
 
-from meshhw.algorithms import Algorithm
+from meshhw.algorithms import Algorithm, Operation
 from meshhw.errors import NotSupported
 from meshhw.keystore.api import PinPolicy, TouchPolicy
 from meshhw_piv import facts, slots, tlv
@@ -73,11 +73,14 @@ def _answer(session: CardSession, key: KeyFacts) -> bool | None:
     if policies != (PinPolicy.NEVER, TouchPolicy.NEVER):
         return None
     request = Tlv(DYNAMIC, Tlv(RESPONSE) + Tlv(CHALLENGE, QUESTION))
+    uri = session.identity.uri.key(slot=slots.name(key.slot))
     try:
         answer = session.send(AUTHENTICATE, slots.CODES[Algorithm.ED25519], key.slot, request)
         signature = tlv.unwrap(RESPONSE, tlv.unwrap(DYNAMIC, answer))
     except (ApduError, ValueError):
+        session.options.recorder.record(uri, Operation.SIGN, NotSupported.__name__)
         return False
+    session.options.recorder.record(uri, Operation.SIGN, "ok")
     return _verifies(_public(key), signature, QUESTION)
 
 

@@ -201,8 +201,12 @@ class X25519Key(PivKey):
     def agree(self, peer: PublicKey) -> bytes:
         """The u-coordinate."""
         with self._recorded(Operation.AGREE):
-            octets = checked_peer(self.algorithm, peer).u
-            return _not_trivial(self._coordinate(self._use(Operation.AGREE, EXPONENTIATION, octets)))
+            return self.agreed(peer)
+
+    def agreed(self, peer: PublicKey) -> bytes:
+        """The same for the token, which records what it agrees for."""
+        octets = checked_peer(self.algorithm, peer).u
+        return _not_trivial(self._coordinate(self._use(Operation.AGREE, EXPONENTIATION, octets)))
 
 
 class NistKey(PivKey):
@@ -224,11 +228,15 @@ class NistKey(PivKey):
     def agree(self, peer: PublicKey) -> bytes:
         """The x-coordinate."""
         with self._recorded(Operation.AGREE):
-            octets = checked_peer(self.algorithm, peer).octets
-            result = self._coordinate(self._use(Operation.AGREE, EXPONENTIATION, octets))
-            if result == octets[1 : 1 + len(result)]:  # what the private key 1 of an emptied slot returns
-                raise self._gone()
-            return result
+            return self.agreed(peer)
+
+    def agreed(self, peer: PublicKey) -> bytes:
+        """The same for the token, which records what it agrees for."""
+        octets = checked_peer(self.algorithm, peer).octets
+        result = self._coordinate(self._use(Operation.AGREE, EXPONENTIATION, octets))
+        if result == octets[1 : 1 + len(result)]:  # what the private key 1 of an emptied slot returns
+            raise self._gone()
+        return result
 
     def _ecdsa(self, operation: Operation, digest: bytes) -> bytes:
         r, s = self._pair(self._use(operation, CHALLENGE, digest))

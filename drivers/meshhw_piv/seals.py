@@ -7,6 +7,7 @@ public key, ciphertext. docs/tokens/piv.md has the derivation.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from meshhw.algorithms import Algorithm, PublicKey
 from meshhw.errors import DecryptionFailed, InvalidPublicKey
-from meshhw.keystore.api import Agrees
 from meshhw.pubkeys import from_cryptography, to_cryptography
 from meshhw_piv import slots
 
@@ -45,12 +45,12 @@ def place(blob: bytes) -> tuple[int, bytes]:
     return blob[len(MAGIC)], blob[len(MAGIC) + 2 : HEADER_LENGTH]
 
 
-def unseal(key: Agrees, public: PublicKey, blob: bytes, purpose: bytes) -> bytes:
+def unseal(agree: Callable[[PublicKey], bytes], public: PublicKey, blob: bytes, purpose: bytes) -> bytes:
     """The secret, by one agreement of the card. Raises DecryptionFailed."""
     end = HEADER_LENGTH + (public.algorithm.public_length or 0)
     header, sealed = blob[:end], blob[end:]
     try:
-        z = key.agree(PublicKey(public.algorithm, header[HEADER_LENGTH:]))
+        z = agree(PublicKey(public.algorithm, header[HEADER_LENGTH:]))
         return AESGCM(_derive(z, header, public)).decrypt(NONCE, sealed, header + purpose)
     except (InvalidTag, InvalidPublicKey):
         raise DecryptionFailed("the sealed octets were changed, or are for another purpose") from None

@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey, Tier
-from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported, TokenMismatch, UsageError
-from meshhw.keystore.api import Agrees, Capabilities, Key, KeySpec, Needs, Protection, TokenInfo
+from meshhw.errors import DecryptionFailed, KeyNotFound, MeshError, NotSupported, TokenMismatch, UsageError
+from meshhw.keystore.api import Capabilities, Key, KeySpec, Needs, Protection, TokenInfo
 from meshhw.keystore.interaction import PinKind
-from meshhw.keystore.log import recorded, recorded_making
+from meshhw.keystore.log import in_place_of_key, recorded, recorded_making
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import eddsa, facts, seals, slots
 from meshhw_piv.admin import Administration
 from meshhw_piv.discovery import describe
 from meshhw_piv.facts import KeyFacts
-from meshhw_piv.keys import X25519Key, agrees_rightly, handle
+from meshhw_piv.keys import NistKey, X25519Key, agrees_rightly, handle
 from meshhw_piv.login import Login
 from meshhw_piv.making import Maker
 from meshhw_piv.session import CardSession
@@ -127,12 +127,24 @@ class PivToken:
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises DecryptionFailed."""
+        recorder = self._session.options.recorder
+        try:
+            key = self._sealed_to(blob)
+        except MeshError as error:
+            recorder.record(
+                in_place_of_key(self._session.identity.uri), Operation.UNWRAP, type(error).__name__
+            )
+            raise
+        with recorded(recorder, key.uri, Operation.UNWRAP):
+            return seals.unseal(key.agreed, key.public, blob, purpose)
+
+    def _sealed_to(self, blob: bytes) -> X25519Key | NistKey:
         slot, identifier = seals.place(blob)
         found = self._session.run("read a key", lambda: self._with_id(slot, identifier))
         key = handle(self._session, self._login, found)
-        if not isinstance(key, Agrees):
+        if not isinstance(key, X25519Key | NistKey):
             raise DecryptionFailed("the sealed octets name a key that cannot agree")
-        return seals.unseal(key, key.public, blob, purpose)
+        return key
 
     def needs_of_key(self, key: KeyURI) -> Needs:
         """By the policies of the slot's key."""

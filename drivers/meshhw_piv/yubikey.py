@@ -10,6 +10,7 @@ from meshhw.algorithms import Operation
 from meshhw.errors import NotSupported
 from meshhw.keystore.api import Protection
 from meshhw.keystore.attestation import Attestation
+from meshhw.keystore.log import recorded
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import facts, slots
 from meshhw_piv.codes import ABSENT, UNKNOWN, WRONG_DATA
@@ -24,12 +25,14 @@ class YubiKeyToken(PivToken):
 
     def attest(self, key: KeyURI) -> Attestation:
         """The card's certificate over a key that was made in it, and its attestation key's certificate."""
-        return self._session.run("attest a key", lambda: self._attestation(self._read(key).slot))
+        with recorded(self._session.options.recorder, key, Operation.ATTEST):
+            return self._session.run("attest a key", lambda: self._attestation(self._read(key).slot))
 
     def protection(self, key: KeyURI) -> Protection:
         """What every card says, and whether the card attests that the key was made inside."""
         said = super().protection(key)
-        attested = self._run("attest a key", lambda: self._attests(self._slot(key)))
+        with recorded(self._session.options.recorder, key, Operation.ATTEST):
+            attested = self._run("attest a key", lambda: self._attests(self._slot(key)))
         return replace(
             said, generated_inside=attested, answers={**said.answers, "attested": str(attested).lower()}
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pkcs11 import MGF, Attribute, Mechanism
@@ -105,7 +106,10 @@ class Pkcs11Key(TokenKey):
         found = private_keys(session, said.id, said.label)
         fitting = [one for one in found if one[Attribute.KEY_TYPE] == said.key_type]
         if len(fitting) > 1:  # neither CKA_ID nor CKA_LABEL is unique: let each prove that it is the one
-            fitting = [one for one in fitting if belongs(self._module, one, said.algorithm, self._public)]
+            used = partial(self._recorder.record, self._uri)
+            fitting = [
+                one for one in fitting if belongs(self._module, one, said.algorithm, self._public, used)
+            ]
         if not fitting:
             raise ObjectHandleInvalid  # looked for once more, logged in anew, before it is given up
         return fitting[0]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from pkcs11 import KDF, Attribute, DeriveMixin, KeyType, Mechanism, SignMixin
+from pkcs11.exceptions import PKCS11Error
 
-from meshhw.algorithms import Algorithm, Family, PublicKey
+from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
 from meshhw_pkcs11 import edwards
-from meshhw_pkcs11.cryptoki import Module
+from meshhw_pkcs11.cryptoki import CryptokiError, Module
+from meshhw_pkcs11.errors import fold
 from meshhw_pkcs11.keytypes import token_octets
 
 _READABLE = {
@@ -36,16 +39,30 @@ def derive(key: Any, algorithm: Algorithm, peer: bytes) -> bytes:
         derived.destroy()
 
 
-def belongs(module: Module, key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+Used = Callable[[Operation, str], None]
+"""Told of a use of the key, and how it ended."""
+
+
+def belongs(module: Module, key: Any, algorithm: Algorithm, public: PublicKey, used: Used) -> bool:
     """Whether a private key object is that of `public`: it signs, or agrees, accordingly.
 
     A key that does neither is believed.
     """
     if algorithm.signs and isinstance(key, SignMixin):
-        return _signs_for(module, key, algorithm, public)
+        return _told(Operation.SIGN, used, lambda: _signs_for(module, key, algorithm, public))
     if algorithm.agrees and isinstance(key, DeriveMixin):
-        return _agrees_for(key, algorithm, public)
+        return _told(Operation.AGREE, used, lambda: _agrees_for(key, algorithm, public))
     return True
+
+
+def _told(operation: Operation, used: Used, use: Callable[[], bool]) -> bool:
+    try:
+        fits = use()
+    except (PKCS11Error, CryptokiError) as error:
+        used(operation, type(fold(error, "")).__name__)
+        raise
+    used(operation, "ok")
+    return fits
 
 
 def _signs_for(module: Module, key: Any, algorithm: Algorithm, public: PublicKey) -> bool:

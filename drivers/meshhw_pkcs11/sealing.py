@@ -10,12 +10,17 @@ object, the reference being its name. Everything before the nonce, and the purpo
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
-from meshhw.errors import DecryptionFailed, NotSupported
+from meshhw.algorithms import Operation
+from meshhw.errors import DecryptionFailed, KeyNotFound, NotSupported
+from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.log import in_place_of_key, recorded, recorded_making
+from meshhw.keystore.uri import KeyURI
 from meshhw_pkcs11 import data
 from meshhw_pkcs11.capabilities import Abilities
 from meshhw_pkcs11.errors import code_of
@@ -34,11 +39,17 @@ _KEY_BITS = 256
 _REFUSED = frozenset({0x05, 0x06, 0x40, 0x41, 0x110, 0x112})  # a wrapped key that is not this token's
 
 
+@dataclass(frozen=True, slots=True)
+class _SealKey:
+    uri: KeyURI
+
+
 class SealsSecrets:
     """Tokens that keep a small secret such that only they open it again."""
 
     session: Session
     _abilities: Abilities
+    _options: OpenOptions
 
     def seal(self, secret: bytes, purpose: bytes) -> bytes:
         """A blob that only this token opens. Raises NotSupported for more than 4096 octets."""
@@ -50,6 +61,8 @@ class SealsSecrets:
             raise NotSupported(f"{self.session.name} cannot seal")
         key, nonce = secrets.token_bytes(_KEY_BITS // 8), secrets.token_bytes(_NONCE)
         keeper = BY_WRAPPING if self._wraps() else BY_DATA_OBJECT
+        if keeper == BY_WRAPPING and not self.session.run(_wrapping_keys):
+            self._make_wrapping_key()
         keep = _wrap if keeper == BY_WRAPPING else _put
         reference = self.session.run(lambda session: keep(session, key))
         header = MAGIC + bytes((keeper,)) + len(reference).to_bytes(2) + reference
@@ -57,6 +70,10 @@ class SealsSecrets:
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises DecryptionFailed for another token, another purpose or a changed blob."""
+        with recorded(self._options.recorder, in_place_of_key(self.session.found.uri), Operation.UNWRAP):
+            return self._opened(blob, purpose)
+
+    def _opened(self, blob: bytes, purpose: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -69,6 +86,19 @@ class SealsSecrets:
             return AESGCM(key).decrypt(nonce, ciphertext, blob[:end] + purpose)
         except (InvalidTag, ValueError) as error:
             raise _failed() from error
+
+    def _make_wrapping_key(self) -> None:
+        token, identifier = self.session.found.uri, secrets.token_bytes(16)
+        uri = token.key(id=identifier, object=SEAL_KEY_LABEL, type="secret-key")
+
+        def make() -> _SealKey:
+            self.session.run(lambda session: _new_wrapping_key(session, identifier))
+            return _SealKey(uri)
+
+        def undo(_made: KeyURI) -> None:
+            self.session.run(lambda session: _destroy(_wrapping_keys(session, identifier)))
+
+        recorded_making(self._options.recorder, token, Operation.GENERATE, make, undo)
 
     def _wraps(self) -> bool:
         return self._abilities.has(Mechanism.AES_KEY_WRAP) and self._abilities.has(Mechanism.AES_KEY_GEN)
@@ -88,14 +118,23 @@ def _failed() -> DecryptionFailed:
     return DecryptionFailed("this token does not open the sealed secret")
 
 
-def _wrapping_keys(session: pkcs11.Session) -> list[Any]:
-    template = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: SEAL_KEY_LABEL}
-    return objects(session, template)
+def _wrapping_keys(session: pkcs11.Session, identifier: bytes | None = None) -> list[Any]:
+    template: dict[Attribute, Any] = {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.LABEL: SEAL_KEY_LABEL,
+    }
+    return objects(session, template if identifier is None else template | {Attribute.ID: identifier})
+
+
+def _destroy(found: list[Any]) -> None:
+    for one in found:
+        one.destroy()
 
 
 def _wrap(session: pkcs11.Session, key: bytes) -> bytes:
     found = _wrapping_keys(session)
-    wrapping = found[0] if found else _new_wrapping_key(session)
+    if not found:
+        raise KeyNotFound("the key that secrets are sealed under was deleted meanwhile")
     transient = session.create_object(
         {
             Attribute.CLASS: ObjectClass.SECRET_KEY,
@@ -105,7 +144,7 @@ def _wrap(session: pkcs11.Session, key: bytes) -> bytes:
         }
     )
     try:
-        return bytes(wrapping.wrap_key(transient, mechanism=Mechanism.AES_KEY_WRAP))
+        return bytes(found[0].wrap_key(transient, mechanism=Mechanism.AES_KEY_WRAP))
     finally:
         transient.destroy()
 
@@ -132,11 +171,11 @@ def _unwrap(session: pkcs11.Session, wrapped: bytes) -> bytes:
     raise _failed()
 
 
-def _new_wrapping_key(session: pkcs11.Session) -> Any:
-    return session.generate_key(
+def _new_wrapping_key(session: pkcs11.Session, identifier: bytes) -> None:
+    session.generate_key(
         KeyType.AES,
         _KEY_BITS,
-        id=secrets.token_bytes(16),
+        id=identifier,
         label=SEAL_KEY_LABEL,
         store=True,
         capabilities=MechanismFlag.WRAP | MechanismFlag.UNWRAP,

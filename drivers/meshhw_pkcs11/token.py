@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pkcs11 import Attribute, KeyType, ObjectClass
@@ -160,7 +161,9 @@ class Pkcs11Token:
         candidates = public_candidates(session, described)
         if len(candidates) > 1 and not described.always_authenticate:
             module = self.session.found.library.module
-            candidates = [one for one in candidates if belongs(module, found, described.algorithm, one)]
+            uri = self._uri.key(**_names(described))
+            used = partial(self._options.recorder.record, uri)
+            candidates = [one for one in candidates if belongs(module, found, described.algorithm, one, used)]
         if not candidates:
             return None
         key = key_class(described.algorithm, described.uses)(

@@ -11,7 +11,7 @@ from meshhw.algorithms import Algorithm, Operation, PrivateKey, Tier
 from meshhw.errors import Ambiguous, KeyNotFound, NotSupported
 from meshhw.keystore.api import Capabilities, KeySpec, Needs, OpenOptions, PinPolicy, TokenInfo, TouchPolicy
 from meshhw.keystore.interaction import PinKind
-from meshhw.keystore.log import recorded, recorded_making
+from meshhw.keystore.log import in_place_of_key, recorded, recorded_making
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw_software import secret
 from meshhw_software.data import Drawer
@@ -139,7 +139,7 @@ class VaultToken:
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises DecryptionFailed."""
-        with self._lock:
+        with recorded(self.recorder, in_place_of_key(self._vault.uri), Operation.UNWRAP), self._lock:
             return self._drawer.unseal(blob, purpose)
 
     def needs_of_key(self, key: KeyURI) -> Needs:

@@ -11,7 +11,7 @@ from meshhw.errors import KeyNotFound, UsageError
 from meshhw.keystore.api import Capabilities, Key, KeySpec, Needs, OpenOptions, Protection, TokenInfo
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind
-from meshhw.keystore.log import recorded, recorded_making
+from meshhw.keystore.log import in_place_of_key, recorded, recorded_making
 from meshhw.keystore.tpm_public import parse_public
 from meshhw.keystore.uri import KeyURI
 from meshhw_tpm import admin, attesting, capabilities, endorsement, lockout, protection, sealing
@@ -134,7 +134,8 @@ class TpmToken:
 
     def unseal(self, blob: bytes, purpose: bytes) -> bytes:
         """The secret. Raises DecryptionFailed."""
-        return sealing.unseal(self._connection, blob, purpose)
+        with recorded(self._around.recorder, in_place_of_key(self._info.uri), Operation.UNWRAP):
+            return sealing.unseal(self._connection, blob, purpose)
 
     def needs_of_key(self, key: KeyURI) -> Needs:
         """The PIN of a key that has one, until it was given."""
@@ -146,7 +147,9 @@ class TpmToken:
 
     def attest(self, key: KeyURI) -> Attestation:
         """TPM2_Certify by the TPM's attestation key (`meshhw.keystore.attestation_tpm`)."""
-        return attesting.attest(self._connection, self._store, self._pins, self.key(key).source)
+        source = self.key(key).source
+        with recorded(self._around.recorder, key, Operation.ATTEST):
+            return attesting.attest(self._connection, self._store, self._pins, source)
 
     def attester(self) -> Identity:
         """The attestation and endorsement keys, for one who makes a challenge (`tpm_credential`)."""
@@ -154,7 +157,8 @@ class TpmToken:
 
     def answer_challenge(self, blob: bytes, seed: bytes) -> bytes:
         """Show that both of `attester`'s keys are in this TPM."""
-        return endorsement.answer(self._connection, blob, seed)
+        with recorded(self._around.recorder, in_place_of_key(self._info.uri), Operation.DECRYPT):
+            return endorsement.answer(self._connection, blob, seed)
 
     def protection(self, key: KeyURI) -> Protection:
         """The object's attributes, and the TPM's answer to TPM2_Duplicate."""

@@ -53,7 +53,7 @@ def recorded_making(
     try:
         made = make()
     except MeshError as error:
-        recorder.record(KeyURI(token.scheme, token.path), operation, type(error).__name__)
+        recorder.record(in_place_of_key(token), operation, type(error).__name__)
         raise
     try:
         recorder.record(made.uri, operation, "ok")
@@ -62,6 +62,11 @@ def recorded_making(
             undo(made.uri)
         raise
     return made
+
+
+def in_place_of_key(token: TokenURI) -> KeyURI:
+    """What the log calls something that a token did by itself, with no key that has a name."""
+    return KeyURI(token.scheme, token.path)
 
 
 @contextmanager

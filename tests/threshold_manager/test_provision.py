@@ -204,8 +204,11 @@ def test_a_signer_with_a_damaged_share_is_left_out(
     seal(PAYLOAD, Outline(signers=[signer]))
     assert any(line.startswith("holder 1 of team failed") for line in said)
     assert [(entry.operation, entry.key, entry.result) for entry, _ in entries(host.home / "uses.jsonl")] == [
+        ("unwrap", str(vaults[0]), "DecryptionFailed"),
         ("sign", str(vaults[0]), "ShareError"),
+        ("unwrap", str(vaults[1]), "ok"),
         ("sign", str(vaults[1]), "ok"),
+        ("unwrap", str(vaults[2]), "ok"),
         ("sign", str(vaults[2]), "ok"),
     ]
     store.save("signing-1-2", sealed)
