@@ -28,6 +28,12 @@ MORE = "raise the limit (`ulimit -n`) and repeat"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def is_named(word: str) -> bool:
+    """Whether a word that may be a file's name or another's is a file's: there is one, or it is spelled as a
+    path and nothing else."""
+    return word.startswith(("/", "./", "../")) or Path(word).is_file()
+
+
 def private_directory(path: Path) -> Path:
     """Make a directory (and its parents) that only its owner may enter, or check the one that is there.
 

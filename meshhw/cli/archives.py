@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def archive(
     *,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="What is archived.")
-    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What is archived.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The archive.")],
     encrypt: Recipients = None,
     sign: Signers = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from meshhw import files
 from meshhw.cli import archives, rewrap, sequences
 from meshhw.cli.common import context, verbs
 from meshhw.cli.envelopekeys import open_keys
@@ -249,7 +250,7 @@ def _signer(name: str) -> Sequence[PublicKey]:
     from meshhw.managers.account.names import signing_keys
     from meshhw.managers.host import Host
 
-    if Path(name).is_file() or name == "-":
+    if name == "-" or files.is_named(name):
         return [public_key_in(name)]
     cli = context()
     return signing_keys(Host(cli.home), name, cli.open_options)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -13,10 +14,26 @@ from typing import Any
 
 import click
 
+from meshhw import files
 from meshhw.cli.output import say
 from meshhw.errors import MeshError, UsageError
 
 INTERRUPTED = 130
+_CURES = {
+    errno.ENOENT: "check its spelling; a path without / in front begins in the directory of the command",
+    errno.ENOTDIR: "check its spelling: what should be a directory in it is a file",
+    errno.EISDIR: "name a file, not a directory",
+    errno.EACCES: "`ls -ld` on it and the directories above tells who may use it",
+    errno.EPERM: "`ls -ld` on it and the directories above tells who may use it",
+    errno.ELOOP: "links in it lead in a circle; name the file itself",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EROFS: "name a place on another disk: this one cannot be written",
+    errno.ENOSPC: "make room on the disk, and repeat the command",
+    errno.EDQUOT: "make room on the disk, and repeat the command",
+    errno.EMFILE: files.MORE,
+    errno.ENFILE: files.MORE,
+}
+"""What to do about what the operating system says."""
 
 
 def report(command: Callable[[], object]) -> int:
@@ -75,7 +92,12 @@ def of_system(error: OSError) -> MeshError:
     what = error.strerror or str(error) or type(error).__name__
     if isinstance(error, FileNotFoundError) and str(error.filename) == "-":
         return UsageError("this is not read from a pipe", hint="name a file")
-    return MeshError(f"{error.filename}: {what}" if error.filename else what)
+    cure = _CURES.get(error.errno or 0, "")
+    return MeshError(f"{_named(error)}: {what}" if error.filename else what, hint=cure)
+
+
+def _named(error: OSError) -> str:
+    return os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
 
 
 def of_text() -> UsageError:

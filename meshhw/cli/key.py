@@ -134,15 +134,16 @@ def attest(
     from meshhw.keystore.api import Attests
     from meshhw.keystore.attestation import verify
 
+    roots = [certificate(path) for path in root or []]
     with opened_key(key) as found:
         statement = having(found.token, Attests, "attest keys").attest(found.key.uri)
     value = _attestation(statement)
     told = {"format": statement.format, "certificates": len(statement.chain)}
-    if root:
-        value["facts"] = told = _facts(verify(statement, [certificate(path) for path in root]))
+    if roots:
+        value["facts"] = told = _facts(verify(statement, roots))
     if out is not None:
         write_file(out, json.dumps(value, indent=2).encode() + b"\n")
-    elif not root:
+    elif not roots:
         context().output.note("nothing was checked: --root FILE checks it, --out FILE keeps the statement")
     context().output.show(value, lambda: facts(told))
 

@@ -32,7 +32,10 @@ def _decoded(octets: bytes, name: str, what: str) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError:
-        raise UsageError(f"{name} is not the text of a {what}") from None  # its octets may be secret
+        hint = f"name the file that has the {what} as text"
+        raise UsageError(
+            f"{name} is not the text of a {what}", hint=hint
+        ) from None  # its octets may be secret
 
 
 def read_secrets(arguments: list[str], what: str = "secret") -> list[str]:

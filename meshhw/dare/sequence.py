@@ -116,8 +116,10 @@ class SequenceFile:
             self.torn_at: int | None = None
             self._adopt_positions()
             self.refresh()
-        except BaseException:
+        except BaseException as error:
             SequenceFile.close(self)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)  # reading by a descriptor, the system does not say
             raise
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import RecipientKey
@@ -27,14 +28,14 @@ ENCRYPTION_ROLE = "encryption"
 def recipient(name: str, home: Path, options: OpenOptions) -> RecipientKey:
     """The key that is encrypted to for this name; a token is opened only for a key that no file tells.
 
-    Raises KeyNotFound, FormatError, SignatureInvalid for a profile that is not signed by itself, Ambiguous.
+    Raises KeyNotFound, FormatError, SignatureInvalid for a profile that is not signed by itself, Ambiguous,
+    OSError for a file that cannot be read.
     """
     if prefixed := named.split(name):
         module, rest = prefixed
         return module.recipient(rest, home)
-    path = Path(name)
-    if path.is_file():
-        return _in_file(path)
+    if files.is_named(name):
+        return _in_file(Path(name))
     return _known(name, home, options)
 
 

@@ -62,8 +62,8 @@ def saved_profile(path: Path, recovered: RecoveredSeed) -> Saved:
 
     Raises KeyNotFound when there is none, IntegrityError when it is another account's, SignatureInvalid.
     """
-    places = [path / PROFILE, path / recovered.udf / PROFILE] if path.is_dir() else [path]
-    file = next((place for place in places if place.is_file()), None)
+    places = [path / PROFILE, path / recovered.udf / PROFILE]
+    file = next((place for place in places if place.is_file()), None) if path.is_dir() else path
     if file is None:
         raise KeyNotFound(
             f"{path} holds no account profile", hint=f"give a profile, or a directory with {PROFILE}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from meshhw import files
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
@@ -84,9 +85,9 @@ def device_named(name: str, host: Host) -> PublicKey:
 
     Raises KeyNotFound, Ambiguous; FormatError and SignatureInvalid for a file that holds no such profile.
     """
-    path = Path(name)
-    if not path.is_file():
+    if not files.is_named(name):
         return host.profile(name, "ProfileDevice").key("signature").public_key
+    path = Path(name)
     with path.open("rb") as file:
         octets = file.read(_LIMIT + 1)
     if len(octets) > _LIMIT:
