@@ -253,9 +253,11 @@ def test_silence_under_json_is_null(capsys) -> None:
     assert json.loads(capsys.readouterr().out) is None
 
 
-def test_a_missing_file_is_one_line(capsys, tmp_path) -> None:
+def test_a_missing_file_is_one_line_and_a_hint(capsys, tmp_path) -> None:
     assert call(lambda: (tmp_path / "absent").read_bytes() and None, "trial", "run") == 1
-    assert capsys.readouterr().err == f"meshhw: {tmp_path}/absent: No such file or directory\n"
+    line, hint = capsys.readouterr().err.splitlines()
+    assert line == f"meshhw: {tmp_path}/absent: No such file or directory"
+    assert hint.startswith("hint: check its spelling")
 
 
 def test_interruption_ends_with_130(capsys) -> None:
