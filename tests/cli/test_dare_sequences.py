@@ -16,9 +16,11 @@ import pytest
 from meshhw.algorithms import Algorithm, PrivateKey
 from meshhw.dare.archive import make_archive
 from meshhw.dare.exchange import RecipientKey
+from meshhw.dare.heads import head_of, prove_frame, sign_head
 from meshhw.dare.keys import private_to_jose, public_to_jose
 from meshhw.dare.local import LocalKey
 from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_write import SequenceWriter, create
 from meshhw.jsonbcd import to_json
 
 PUBLISHED = Path(__file__).parents[1] / "vectors" / "files"
@@ -153,6 +155,30 @@ def test_only_what_the_wanted_signer_has_signed_comes_out(meshhw: Any, files: Pa
     (files / "changed").write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :])
     assert extract("changed") == 0  # another file than the one that was asked for
     assert extract("changed", "signer") == 6
+
+
+def test_a_proof_is_checked_against_a_signed_head(meshhw: Any, files: Path) -> None:
+    signer, other = (LocalKey(PrivateKey(Algorithm.ED25519, bytes([n]) * 32)) for n in (1, 2))
+    for name, key in (("signer", signer), ("other", other)):
+        (files / name).write_bytes(to_json(public_to_jose(key.public)))
+    create(files / "log")
+    with SequenceWriter(files / "log") as writer:
+        for number in range(5):
+            if number == 3:
+                (files / "earlier").write_bytes(sign_head(head_of(writer), [signer]).octets())
+            writer.append(b"%d" % number)
+        (files / "head").write_bytes(sign_head(head_of(writer), [signer]).octets())
+        (files / "proof").write_bytes(prove_frame(writer, 2).octets())
+
+    def verify(head: str, *wanted: str) -> int:
+        named = [argument for name in wanted for argument in ("--signer", f"{files}/{name}")]
+        status: int = meshhw(
+            "dare", "verify", f"{files}/{head}", "--proof", f"{files}/proof", *named
+        ).returncode
+        return status
+
+    assert [verify("head"), verify("head", "signer"), verify("head", "other")] == [0, 0, 6]
+    assert verify("earlier", "signer") == 6  # it leads to another head than this one
 
 
 @pytest.mark.parametrize("verb", ["archive", "extract"])
