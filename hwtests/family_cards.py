@@ -124,10 +124,7 @@ class PivFamily(Family):
         self._own.faults.plan(Kind.DELAY, seconds, ins=AUTHENTICATE, times=1000)
 
     def put_back(self) -> None:
-        if self._virtual.card is self._own:
-            self._virtual.put_back()
-        else:
-            self._virtual.swap(self._own)
+        self._virtual.restore(self._own)
 
     def swap(self) -> None:
         self._virtual.swap(PivCard("5.7"))
@@ -243,10 +240,7 @@ class CtapFamily(Family):
         self._own.faults.plan(Kind.DELAY, seconds, ins=CTAP_MESSAGE, times=1000)
 
     def put_back(self) -> None:
-        if self._virtual.card is self._own:
-            self._virtual.put_back()
-        else:
-            self._virtual.swap(self._own)
+        self._virtual.restore(self._own)
 
     def swap(self) -> None:
         """Another one of the same model, whose owner chose the same PIN."""

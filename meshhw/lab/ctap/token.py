@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from dataclasses import dataclass, field
 
-from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions, Token
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
-from meshhw.lab.card_link import CardLink
 from meshhw.lab.ctap.card import CtapCard
 from meshhw.lab.ctap.state import CAPACITY, PIN_RETRIES
-from meshhw.lab.vpcd import PcscDaemon, VirtualReader
+from meshhw.lab.inserted import Inserted
 
 
 @dataclass(slots=True)
-class VirtualCtapToken:
+class VirtualCtapToken(Inserted[CtapCard]):
     """One card and its place in a reader of `daemon`."""
 
-    card: CtapCard
-    daemon: PcscDaemon
-    reader: VirtualReader
-    link: CardLink
     pin: str | None = field(default=None, repr=False)
     """What `set_pin` set; a fresh card has none."""
-
-    @classmethod
-    def insert(cls, card: CtapCard, daemon: PcscDaemon, reader: VirtualReader) -> VirtualCtapToken:
-        """Put a card into a reader and wait until PC/SC shows it. Raises OperationTimeout."""
-        token = cls(card, daemon, reader, CardLink(card, reader))
-        token.put_back()
-        return token
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What another process needs to see the card."""
-        return self.daemon.environment()
 
     @property
     def uri(self) -> TokenURI:
@@ -49,23 +30,6 @@ class VirtualCtapToken:
         """The token, opened by the installed driver, by default for a person who knows the PIN."""
         pins = {} if self.pin is None else {PinKind.USER: self.pin}
         return open_token(self.uri, options or OpenOptions(Scripted(pins)))
-
-    def pull(self) -> None:
-        """Take the card out."""
-        self.link.pull()
-
-    def put_back(self) -> None:
-        """Put it in (again) and wait for PC/SC to show it. Raises OperationTimeout."""
-        self.link.insert()
-        if not self.link.wait_powered():
-            raise OperationTimeout("the virtual reader does not take the card", hint="is its pcscd alive?")
-        time.sleep(0.02)  # pcscd publishes the reader's state just after it has asked for the ATR
-
-    def swap(self, other: CtapCard) -> None:
-        """Put another card in this one's place; from now on this object stands for it."""
-        self.pull()
-        self.card, self.link = other, CardLink(other, self.reader)
-        self.put_back()
 
     def set_pin(self, pin: str) -> None:
         """As its owner would have done."""

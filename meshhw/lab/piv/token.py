@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
-from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions, Token
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import TokenURI
-from meshhw.lab.card_link import CardLink
+from meshhw.lab.inserted import Inserted
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.state import CHUID_OBJECT, MEMORY
 from meshhw.lab.piv.tlv import fields
-from meshhw.lab.vpcd import PcscDaemon, VirtualReader
 
 PIN, PUK = "123456", "12345678"
 FACTORY = {PinKind.USER: PIN, PinKind.CONTEXT: PIN, PinKind.PUK: PUK}
@@ -22,25 +19,8 @@ GUID = 0x34
 
 
 @dataclass(slots=True)
-class VirtualPivToken:
+class VirtualPivToken(Inserted[PivCard]):
     """One card and its place in a reader of `daemon`."""
-
-    card: PivCard
-    daemon: PcscDaemon
-    reader: VirtualReader
-    link: CardLink
-
-    @classmethod
-    def insert(cls, card: PivCard, daemon: PcscDaemon, reader: VirtualReader) -> VirtualPivToken:
-        """Put a card into a reader and wait until PC/SC shows it. Raises OperationTimeout."""
-        token = cls(card, daemon, reader, CardLink(card, reader))
-        token.put_back()
-        return token
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What another process needs to see the card."""
-        return self.daemon.environment()
 
     @property
     def uri(self) -> TokenURI:
@@ -56,23 +36,6 @@ class VirtualPivToken:
     def open(self, options: OpenOptions | None = None) -> Token:
         """The token, opened by the installed driver; without options with the factory's PIN and PUK."""
         return open_token(self.uri, options or OpenOptions(Scripted(FACTORY)))
-
-    def pull(self) -> None:
-        """Take the card out."""
-        self.link.pull()
-
-    def put_back(self) -> None:
-        """Put it in (again) and wait for PC/SC to show it. Raises OperationTimeout."""
-        self.link.insert()
-        if not self.link.wait_powered():
-            raise OperationTimeout("the virtual reader does not take the card", hint="is its pcscd alive?")
-        time.sleep(0.02)  # pcscd publishes the reader's state just after it has asked for the ATR
-
-    def swap(self, other: PivCard) -> None:
-        """Put another card in this one's place; from now on this object stands for it."""
-        self.pull()
-        self.card, self.link = other, CardLink(other, self.reader)
-        self.put_back()
 
     def lock_pin(self) -> None:
         """As if someone else had tried wrong PINs."""
