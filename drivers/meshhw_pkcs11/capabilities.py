@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pkcs11 import KeyType, Mechanism
@@ -68,13 +67,18 @@ class Abilities:
         self.writable = not int(found.token.flags) & CKF_WRITE_PROTECTED
         self._slot: Slot = found.token.slot
         self._name = found.name
+        # Not `cached_property`: in Python 3.11 all tokens share its lock, and one that hangs would keep it.
+        self._listed: frozenset[int] | None = None
+        self._matrix: Capabilities | None = None
 
-    @cached_property
+    @property
     def _mechanisms(self) -> frozenset[int]:
-        try:
-            return frozenset(map(int, self._slot.get_mechanisms()))
-        except PKCS11Error as error:
-            raise fold(error, self._name) from error
+        if self._listed is None:
+            try:
+                self._listed = frozenset(map(int, self._slot.get_mechanisms()))
+            except PKCS11Error as error:
+                raise fold(error, self._name) from error
+        return self._listed
 
     def has(self, mechanism: int) -> bool:
         """Whether the token lists a mechanism."""
@@ -92,9 +96,13 @@ class Abilities:
             return None
         return form_for(algorithm, self.facts.x_key_type)
 
-    @cached_property
-    def matrix(self) -> Capabilities:
-        """The capability matrix."""
+    def matrix(self, within: Callable[[Callable[[], Capabilities]], Capabilities]) -> Capabilities:
+        """The capability matrix; the first time it is asked of the token, `within` its deadline."""
+        if self._matrix is None:
+            self._matrix = within(self._asked)
+        return self._matrix
+
+    def _asked(self) -> Capabilities:
         matrix = {pair: Tier.NATIVE for algorithm in Algorithm for pair in self._pairs(algorithm)}
         wraps = self.has(Mechanism.AES_KEY_WRAP) and self.has(Mechanism.AES_KEY_GEN)
         return Capabilities(

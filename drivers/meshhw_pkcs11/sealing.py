@@ -57,7 +57,7 @@ class SealsSecrets:
 
         if len(secret) > MAX_SECRET:
             raise NotSupported(f"a sealed secret has at most {MAX_SECRET} octets")
-        if not self._abilities.matrix.seals:
+        if not self._abilities.matrix(self.session.guarded).seals:
             raise NotSupported(f"{self.session.name} cannot seal")
         key, nonce = secrets.token_bytes(_KEY_BITS // 8), secrets.token_bytes(_NONCE)
         keeper = BY_WRAPPING if self._wraps() else BY_DATA_OBJECT

@@ -117,7 +117,7 @@ class Session:
     ) -> Result:
         if login and not self._login.done:
             self._login.perform(session)
-        return self._guarded(partial(work, session))
+        return self.guarded(partial(work, session))
 
     def flags(self) -> int:
         """CK_TOKEN_INFO's flags as they are now. Raises TokenMismatch when another token is there."""
@@ -163,7 +163,7 @@ class Session:
 
     def _new_session(self) -> pkcs11.Session:
         try:
-            return self._guarded(self._opened)
+            return self.guarded(self._opened)
         except FAULTS as error:
             raise fold(error, self.name) from error
 
@@ -251,7 +251,7 @@ class Session:
             self._drop(session)
         return fold(error, self.name)
 
-    def _guarded(self, step: Callable[[], Result]) -> Result:
+    def guarded(self, step: Callable[[], Result]) -> Result:
         """One step within the deadline; a module that hangs is left alone for good."""
         try:
             return self.limit.run(step)

@@ -65,7 +65,7 @@ class Pkcs11Token:
 
     def capabilities(self) -> Capabilities:
         """What this very token can do."""
-        return self._abilities.matrix
+        return self._abilities.matrix(self.session.guarded)
 
     def keys(self) -> Sequence[Pkcs11Key]:
         """Its private keys of the algorithms that this project knows. One whose public half is not there, nor
@@ -244,7 +244,7 @@ class GeneratesKeys(Pkcs11Token):
         return True
 
     def _check(self, spec: KeySpec, operation: Operation) -> None:
-        if not self._abilities.matrix.can(spec.algorithm, operation):
+        if not self.capabilities().can(spec.algorithm, operation):
             raise NotSupported(f"{self.session.name} cannot {operation} {spec.algorithm} keys")
         if spec.touch_policy not in (TouchPolicy.DEFAULT, TouchPolicy.NEVER):
             raise NotSupported(f"{self.session.name} has no touch policy")
