@@ -103,7 +103,7 @@ class OpenTokens:
             name, token = self._open.popitem()
             if self.owes(name):
                 with suppress(OperationTimeout):
-                    bounded(token.close, _A_MOMENT, name_of(token))
+                    bounded(token.close, _A_MOMENT, str(name))  # it could not be asked for its label
             else:
                 token.close()
 

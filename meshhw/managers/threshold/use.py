@@ -147,6 +147,15 @@ class ThresholdPrivateKey:
             self._say(line)
 
 
+def _needs(tokens: OpenTokens, key: KeyURI) -> Needs | None:
+    """What asking a holder will ask of a person; None when its token is not here. One that still owes an
+    answer to an earlier question, which asked nobody, is not spoken to before it must be.
+    """
+    if tokens.owes(key.token):
+        return Needs()
+    return key_needs(tokens, key) if tokens.present(key.token) else None
+
+
 def find_holders(
     key: ThresholdKey, among: Sequence[ThresholdHolder], tokens: OpenTokens
 ) -> tuple[list[TokenHolder], list[str]]:
@@ -157,7 +166,7 @@ def find_holders(
     for holder in among:
         uri = KeyURI.parse(holder.key or "")
         try:
-            needs = key_needs(tokens, uri) if tokens.present(uri.token) else None
+            needs = _needs(tokens, uri)
         except KeyNotFound:
             missing.append(absentee(holder.index, holder.token, "which no longer holds its share"))
             continue
