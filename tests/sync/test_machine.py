@@ -111,7 +111,9 @@ class Mesh(RuleBasedStateMachine):
         self.fresh = [copied(other, self.root / f"device{i}") for i, other in enumerate(others)]
         for one in roles:
             self._connect(self.laptop, one)
-        self._synchronise(self.laptop)
+        for place in self.places:
+            self._synchronise(place)
+        self.keep()
 
     @precondition(lambda self: self.fresh)
     @rule(data=st.data(), roles=st.sampled_from(ROLES))
