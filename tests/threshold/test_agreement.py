@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
-from threading import Barrier, Event, Timer
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -28,8 +28,8 @@ from meshhw.threshold.challenge import answers_challenge
 from meshhw.threshold.decrypt import ThresholdAgreement
 from meshhw.threshold.followup import blinded_follow_up, plain_follow_up
 from meshhw.threshold.holders import Fault, GivenHolder, Holder, KeyHolder, as_peer
-from meshhw.threshold.shares import Dealing, Share, deal, lagrange
-from tests.threshold.tokens import full, wrap_to, x_only
+from meshhw.threshold.shares import Dealing, Share, lagrange
+from tests.threshold.tokens import Other, fresh, full, wrap_to, x_only
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/crypto_token_xonly.json").read_text())
 PRINTED = json.loads((Path(__file__).parents[1] / "vectors/crypto_threshold_agreement.json").read_text())
@@ -37,10 +37,6 @@ SUITES = [curve_named(name) for name in ("X25519", "X448", "P-256", "P-384")]
 curves = pytest.mark.parametrize("curve", SUITES, ids=str)
 INFO, KEY = b"meshhw/kek/1", bytes(range(32))
 quorums = st.integers(1, 7).flatmap(lambda t: st.tuples(st.just(t), st.integers(t, 7)))
-
-
-def fresh(curve: Curve, threshold: int, count: int) -> Dealing:
-    return deal(curve, field_of(curve).random(), threshold, range(1, count + 1))
 
 
 def agreement(curve: Curve, threshold: int, holders: list[Holder]) -> tuple[ThresholdAgreement, list[Fault]]:
@@ -210,21 +206,6 @@ def test_bad_points_are_refused_before_any_token_is_asked(curve: Curve, octets: 
 
 
 @dataclass
-class Other:
-    """A holder that passes for an honest one."""
-
-    honest: KeyHolder
-
-    @property
-    def index(self) -> int:
-        return self.honest.index
-
-    @property
-    def share(self) -> Point:
-        return self.honest.share
-
-
-@dataclass
 class Liar(Other):
     """A token that works with another scalar, and adds the same error to every answer."""
 
@@ -323,54 +304,6 @@ def test_holders_are_asked_at_once_and_no_more_of_them_than_are_needed() -> None
     peer, wrapped = wrap_to(CURVE25519, dealing.commitments.public, INFO, KEY)
     assert agreement(CURVE25519, 3, holders)[0].unwrap(peer, INFO, wrapped) == KEY
     assert queries(honest) == [1, 1, 1, 0, 0]
-
-
-@dataclass
-class Slow(Other):
-    """A holder that needs no person, and does not answer before it is told to."""
-
-    told: Event
-    asked: Event
-    unattended: bool = True
-
-    def is_unattended(self) -> bool:
-        return self.unattended
-
-    def partial(self, point: Point) -> Partial:
-        self.asked.set()
-        assert self.told.wait(timeout=60)
-        return self.honest.partial(point)
-
-
-def slow(unattended: tuple[bool, bool, bool]) -> tuple[ThresholdAgreement, list[Slow], PublicKey, bytes]:
-    """A two-of-three key of holders of which the second and third answer at once."""
-    dealing = fresh(CURVE25519, 2, 3)
-    holders = [
-        Slow(x_only(CURVE25519, share), Event(), Event(), alone)
-        for share, alone in zip(dealing.shares, unattended, strict=True)
-    ]
-    for holder in holders[1:]:
-        holder.told.set()
-    peer, wrapped = wrap_to(CURVE25519, dealing.commitments.public, INFO, KEY)
-    return ThresholdAgreement(CURVE25519, 2, holders, patience=0.2), holders, peer, wrapped
-
-
-def test_a_spare_is_asked_beside_a_holder_that_hangs() -> None:
-    whole, holders, peer, wrapped = slow((True, True, True))
-    assert whole.unwrap(peer, INFO, wrapped) == KEY
-    assert holders[0].asked.is_set()
-    assert not holders[0].told.is_set()
-    holders[0].told.set()
-
-
-@pytest.mark.parametrize("unattended", [(True, True, False), (False, True, True)], ids=["spare", "awaited"])
-def test_no_spare_is_asked_where_a_person_has_a_part(unattended: tuple[bool, bool, bool]) -> None:
-    """A second prompt would be shown for nothing, and the first would be left standing."""
-    whole, holders, peer, wrapped = slow(unattended)
-    Timer(1.0, holders[0].told.set).start()
-    assert whole.unwrap(peer, INFO, wrapped) == KEY
-    assert holders[0].told.is_set()
-    assert not holders[2].asked.is_set()
 
 
 @curves

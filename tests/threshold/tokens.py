@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from meshhw.algorithms import Algorithm, PublicKey, Tier
 from meshhw.curves.multiply import base_multiple, multiply
 from meshhw.curves.point import Curve, Point
-from meshhw.curves.scalar import token_scalar
+from meshhw.curves.scalar import field_of, token_scalar
 from meshhw.errors import TokenRemoved
 from meshhw.keystore.api import Needs
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.pubkeys import to_cryptography
 from meshhw.threshold.holders import KeyHolder, as_peer
-from meshhw.threshold.shares import Share
+from meshhw.threshold.shares import Dealing, Share, deal
 
 
 @dataclass
@@ -101,6 +101,26 @@ def full(curve: Curve, share: Share) -> KeyHolder:
     """A holder that gives whole points."""
     key = FullKey(Algorithm(curve.name), b"", curve=curve, scalar=share.scalar)
     return KeyHolder(share.index, key, base_multiple(curve, share.scalar))
+
+
+@dataclass
+class Other:
+    """A holder that passes for an honest one."""
+
+    honest: KeyHolder
+
+    @property
+    def index(self) -> int:
+        return self.honest.index
+
+    @property
+    def share(self) -> Point:
+        return self.honest.share
+
+
+def fresh(curve: Curve, threshold: int, count: int) -> Dealing:
+    """A new key in shares."""
+    return deal(curve, field_of(curve).random(), threshold, range(1, count + 1))
 
 
 def wrap_to(curve: Curve, public: Point, info: bytes, key: bytes) -> tuple[PublicKey, bytes]:
