@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -179,6 +180,13 @@ def test_a_proof_is_checked_against_a_signed_head(meshhw: Any, files: Path) -> N
 
     assert [verify("head"), verify("head", "signer"), verify("head", "other")] == [0, 0, 6]
     assert verify("earlier", "signer") == 6  # it leads to another head than this one
+    assert verify("log") == 0
+    shutil.copy(files / "log", files / "diverged")
+    for name, text in (("log", b"one"), ("diverged", b"another")):
+        with SequenceWriter(files / name) as writer:
+            writer.append(text)
+            (files / "proof").write_bytes(prove_frame(writer, 2).octets())
+    assert verify("log") == 6  # of the same sequence, but of a head that it never had
 
 
 @pytest.mark.parametrize("verb", ["archive", "extract"])
