@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pkcs11 import Token
 
 LIST_SECONDS = 8.0
-MISSED = tuple(PAUSE_SECONDS * (1 + times / 16) for times in range(32))
-"""After how long, each time, a module that may have missed a token is asked again: on a busy machine every
-second look is in vain while others log in."""
+MISSED = tuple(PAUSE_SECONDS * (1 + times / 8) for times in range(10))
+"""After how long, each time, a module that may have missed a token is asked again: on a busy machine one look
+in five is in vain while others log in. Who misspells a token's name waits for all of them, some 0.4 s."""
 CKF_WRITE_PROTECTED = 0x2
 CKF_TOKEN_INITIALIZED = 0x400
 # Modules that show what another driver of this project serves natively, and the library that driver needs.
