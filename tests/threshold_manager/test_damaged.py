@@ -40,6 +40,24 @@ def test_a_damaged_file_is_named(home: Path, name: str, octets: bytes) -> None:
     assert store.load(name) == octets
 
 
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"{}",
+        b'{"doing":5}',
+        b'{"doing":"making new shares","use":"decryption"}',
+        b'{"doing":"making new shares","use":"decryption","generation":"2","algorithm":"X25519"}',
+        b'{"doing":"provision","shares":[["software:a","00"]]}',
+        b'{"doing":"provision","shares":[["software:a"]],"algorithm":"X25519"}',
+    ],
+)
+def test_a_journal_that_does_not_say_enough_is_damaged(home: Path, octets: bytes) -> None:
+    store = Store(home).at("team")
+    store.save("journal.json", octets)
+    with pytest.raises(FormatError, match=r"journal\.json is damaged"):
+        store.journal()
+
+
 def test_a_damaged_note_of_who_was_here_stops_no_decryption(machines: Machines) -> None:
     Store(machines.home).at("team").save("holders.json", b"{")
     kid = machines.envelope.header.recipients[0].kid

@@ -29,13 +29,13 @@ from meshhw.managers.threshold.lockstep import Lockstep
 from meshhw.managers.threshold.recovering import destroy_found, give_up, settle_strays, undoing
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.renewing import RenewOrder
-from meshhw.managers.threshold.store import DELETING, KeyStore
+from meshhw.managers.threshold.store import DELETING, MAKING, KeyStore
 from meshhw.managers.threshold.tokens import OpenTokens, absentee, having, name_of
 from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, silent
 from meshhw.managers.threshold.worker import Worker, run
 from meshhw.schema.threshold import RetiredShare, ThresholdDescriptor, ThresholdHolder, ThresholdKey
 
-_MAKING, _DESTROYING = "making new shares", "destroying old shares"
+_DESTROYING = "destroying old shares"
 
 
 USES = ("decryption", "signing")
@@ -74,10 +74,10 @@ def resume(store: KeyStore, host: Host, options: OpenOptions) -> bool:
         raise StateError(
             f"deleting {store.name} was begun", hint=f"`meshhw threshold delete {store.name}` goes on"
         )
-    if journal is None or journal.get("doing") not in (_MAKING, _DESTROYING):
+    if journal is None or journal.get("doing") not in (MAKING, _DESTROYING):
         return False
     loaded = descriptor.load(store, host)
-    if journal["doing"] == _MAKING and loaded.key(journal["use"]).generation < journal["generation"]:
+    if journal["doing"] == MAKING and loaded.key(journal["use"]).generation < journal["generation"]:
         give_up(store, journal, destroy_found(journal, options))
         store.discard(*_files(store, journal["use"], journal["generation"]))
         store.write_journal(None)
@@ -248,7 +248,7 @@ class _Renewal:
     def _run(self, orders: dict[int, RenewOrder]) -> dict[int, dict[str, Any]]:
         """All holders in lockstep. What goes wrong undoes the shares that were imported."""
         journal: dict[str, Any] = {
-            "doing": _MAKING,
+            "doing": MAKING,
             "use": self.use,
             "generation": self.key.generation + 1,
             "algorithm": self.key.algorithm,

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Required, TypedDict, TypeVar
 
 import msgspec
 
@@ -35,7 +35,7 @@ from meshhw.errors import FormatError, IntegrityError, InvalidName, KeyNotFound,
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIMIT = 1 << 20
 _NONCE_OCTETS = 32
-DELETING = "deleting"
+DELETING, MAKING = "deleting", "making new shares"
 T = TypeVar("T")
 
 
@@ -49,6 +49,17 @@ class Seen(msgspec.Struct, frozen=True):
     """Fingerprints of the keys that may sign the next: its devices' and its own signing key's."""
     keys: tuple[str, ...] = ()
     """Fingerprints of the group's keys, which no renewal changes."""
+
+
+class Journal(TypedDict, total=False):
+    """What is under way. The keys and shares that it may leave are named before they are made."""
+
+    doing: Required[str]
+    use: str
+    generation: int
+    algorithm: str
+    keys: Sequence[str]
+    shares: Sequence[tuple[str, str]]
 
 
 class Stray(TypedDict):
@@ -157,7 +168,15 @@ class KeyStore:
 
     def journal(self) -> dict[str, Any] | None:
         """What is under way. Raises FormatError when it is damaged."""
-        return self._decoded("journal.json", dict[str, Any])
+        journal = self._decoded("journal.json", Journal)
+        if journal is None:
+            return None
+        needed = {"use", "generation", "algorithm"} if journal["doing"] == MAKING else set()
+        if journal.get("shares"):
+            needed.add("algorithm")
+        if not needed <= journal.keys():
+            raise self._damaged("journal.json")
+        return dict(journal)
 
     def write_journal(self, members: dict[str, Any] | None) -> None:
         """Say what is under way, or with None that nothing is."""
@@ -233,7 +252,10 @@ class KeyStore:
         try:
             return msgspec.json.decode(self.load(name), type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise FormatError(f"{self.path / name} is damaged", hint=hint) from error
+            raise self._damaged(name, hint) from error
+
+    def _damaged(self, name: str, hint: str | None = None) -> FormatError:
+        return FormatError(f"{self.path / name} is damaged", hint=hint)
 
     def _check_order(self, last: Seen, found: Seen) -> None:
         if found.version <= last.version:
