@@ -16,8 +16,8 @@ from meshhw.keystore.holders import holder
 from meshhw.keystore.turns import Queue
 from meshhw.keystore.waiting import POLL_SECONDS, wait_for
 
-BUSY_SECONDS = 3.0
-"""How long another program's hold on the card is waited for."""
+BUSY_SECONDS, RESET_SECONDS = 3.0, 1.0
+"""How long another program's hold on the card is waited for, and that a card is reset."""
 _NO_CONNECTION_LEFT = (scard.SCARD_F_INTERNAL_ERROR, scard.SCARD_E_NO_MEMORY)
 _ANY = scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
 _HEADERS = {scard.SCARD_PROTOCOL_T0: scard.SCARD_PCI_T0, scard.SCARD_PROTOCOL_T1: scard.SCARD_PCI_T1}
@@ -52,11 +52,16 @@ class _Handle:
             raise
 
     def _connect(self, end: float) -> None:
+        start = time.monotonic()
         while True:
             code, self._card, self._protocol = scard.SCardConnect(
                 self._context, self._reader, scard.SCARD_SHARE_SHARED, _ANY
             )
-            if code & 0xFFFFFFFF != scard.SCARD_E_SHARING_VIOLATION or time.monotonic() > end:
+            if code & 0xFFFFFFFF == scard.SCARD_E_PROTO_MISMATCH:  # said of a card that is being reset
+                end = min(end, start + RESET_SECONDS)
+            elif code & 0xFFFFFFFF != scard.SCARD_E_SHARING_VIOLATION:
+                return _check(code)
+            if time.monotonic() > end:
                 return _check(code)
             time.sleep(POLL_SECONDS)
 

@@ -18,8 +18,8 @@ from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import CARD_GONE, RESET_CARD, SHARING_VIOLATION, PcscFault, name_of
 from meshhw_piv.instructions import AUTHENTICATE, GENERATE, GET_DATA
 
-BUSY_SECONDS = 3.0
-"""How long another program's hold on the card is waited for."""
+BUSY_SECONDS, RESET_SECONDS = 3.0, 1.0
+"""How long another program's hold on the card is waited for, and that a card is reset."""
 POLL_SECONDS = 0.05
 RESETS = 10
 """How often others may reset the card between this program's attempts to take it up."""
@@ -218,14 +218,19 @@ class Connection(SmartCardConnection):
         return int(scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1)
 
     def _connect(self) -> None:
-        """PC/SC refuses while another has the card alone, and blocks while another has a transaction."""
-        end = time.monotonic() + BUSY_SECONDS
+        """PC/SC refuses while another has the card alone, and blocks while another has a transaction. While it
+        resets a card, as when a program in a transaction ended, it knows no protocol of the card."""
+        start = time.monotonic()
+        patience = {
+            scard.SCARD_E_SHARING_VIOLATION: BUSY_SECONDS,
+            scard.SCARD_E_PROTO_MISMATCH: RESET_SECONDS,
+        }
         while True:
             result, card, self._protocol = scard.SCardConnect(
                 self._context.handle, self.reader, scard.SCARD_SHARE_SHARED, self._any_protocol
             )
-            busy = result & 0xFFFFFFFF == scard.SCARD_E_SHARING_VIOLATION
-            if not busy or time.monotonic() > end:
+            seconds = patience.get(result & 0xFFFFFFFF)
+            if seconds is None or time.monotonic() > start + seconds:
                 check(result)
                 self._card = card
                 return
