@@ -123,8 +123,8 @@ def take_update(
     if founder is not None:
         return founder.udf, _adopt(Founder(host, founder, options), offered, entry, signers)
     found = Membership(host, entry)
-    _require_listed(newest(found.profile, offered), signers)
     held = _held(host, found)
+    _require_listed(newest(held.profile, offered), signers)
     there, brought = held.entry.updated or now(), entry.updated or now()
     overtaken = (held.profile.version or 0) > (offered.version or 0)
     if there > brought or (overtaken and there == brought):
