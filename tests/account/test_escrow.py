@@ -136,6 +136,8 @@ def test_a_saved_profile_must_be_the_recovered_accounts(host: Host, tmp_path: Pa
     with pytest.raises(IntegrityError, match="the shares give"):
         saved_profile(directory, escrow.recovered_seed(OTHER[:2]))
     with pytest.raises(KeyNotFound):
+        saved_profile(tmp_path, found)
+    with pytest.raises(FileNotFoundError):
         saved_profile(tmp_path / "nothing", found)
 
 

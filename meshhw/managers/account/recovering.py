@@ -60,7 +60,8 @@ def saved_profile(path: Path, recovered: RecoveredSeed) -> Saved:
     """The profile in a file, in a copy of the account's directory, or in a synchronised directory, and the
     stores beside it. It must be the recovered account's.
 
-    Raises KeyNotFound when there is none, IntegrityError when it is another account's, SignatureInvalid.
+    Raises KeyNotFound when there is none, IntegrityError when it is another account's, SignatureInvalid, and
+    OSError when nothing is at the path.
     """
     places = [path / PROFILE, path / recovered.udf / PROFILE]
     file = next((place for place in places if place.is_file()), None) if path.is_dir() else path
