@@ -18,6 +18,7 @@ from tests.sync.people import (
     CREDENTIALS,
     OPTIONS,
     Machine,
+    connect,
     connected,
     disconnect,
     recovered,
@@ -136,3 +137,40 @@ def test_a_removed_administrator_changes_the_list_of_devices_no_more(
     assert laptop.passwords() == {"ftp": "still its role"}
     with opened_devices(laptop.host, OPTIONS, account=ALICE) as devices:
         assert devices.device(phone.host.profile(None, "ProfileDevice").udf)
+
+
+def test_a_device_that_is_connected_once_more_counts_by_its_later_connection(
+    laptop: Machine, phone: Machine, shared: Path, tmp_path: Path
+) -> None:
+    """With an EdDSA key it signs as before (`direct`), so that only the times tell."""
+    desk = connected(laptop, tmp_path / "desk", "web")
+    name = desk.author
+
+    def met(*machines: Machine) -> None:
+        for machine in (*machines, *machines):
+            report = machine.sync(shared)
+            assert report.problems == []
+
+    met(laptop, phone, desk)
+    disconnect(laptop, desk.host.profile(None, "ProfileDevice").udf)
+    met(laptop, phone)
+    connect(laptop, desk, "web")
+    assert desk.author == name
+    met(laptop, desk, phone, laptop)
+    desk.put("ftp", "at the desk")
+    met(desk, laptop, phone)
+    assert phone.passwords() == laptop.passwords() == {"ftp": "at the desk"}
+    other = connected(laptop, tmp_path / "other", "web")
+    disconnect(laptop, other.host.profile(None, "ProfileDevice").udf)  # names all that have left once more
+    met(laptop, desk, phone, laptop)
+    desk.put("www", "still here")
+    met(desk, laptop, phone)
+    assert phone.passwords() == {"ftp": "at the desk", "www": "still here"}
+    disconnect(laptop, desk.host.profile(None, "ProfileDevice").udf)
+    met(laptop, phone)
+    desk.put("ftp", "forged")
+    assert any(line.startswith("this device was disconnected") for line in desk.sync(shared).problems)
+    for machine in (laptop, phone):
+        [ignored] = [item for item in machine.sync(shared).authors if item.author == name]
+        assert "was disconnected" in (ignored.problem or "")
+        assert machine.passwords() == {"ftp": "at the desk", "www": "still here"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from meshhw.managers.account.listing import carries_on, octets_of, put_in_force,
 from meshhw.managers.account.listing import keys_of as threshold_keys
 from meshhw.managers.account.names import Names
 from meshhw.managers.account.pins import pins_of
-from meshhw.managers.account.rekeying import needed
+from meshhw.managers.account.rekeying import left, needed
 from meshhw.managers.account.request import Request
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.roles import STORES
@@ -75,6 +76,8 @@ class Grant:
     name: str | None = None
     statements: Sequence[Envelope] = ()
     descriptors: Sequence[Enveloped[ThresholdDescriptor]] = ()
+    left: datetime | None = None
+    """When a device that signs by this key was disconnected: the connection is later, whatever clocks say."""
 
 
 class Connector:
@@ -215,8 +218,9 @@ class Connector:
                 profile = signed_by_root(authority, added, root_on)
         device = profile_of_request(request)
         said = needed(authority.directory.statements())
+        gone = left(authority.directory).get(fingerprint(keys.signature))
         grant = Grant(
-            authority.udf, profile, request.device, device, rights, activation, keys, name, said, shared
+            authority.udf, profile, request.device, device, rights, activation, keys, name, said, shared, gone
         )
         with authority.administrator() as admin:
             entry = cataloged(grant, common, admin)
@@ -274,7 +278,7 @@ def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> Cataloge
     )
     full = ConnectionDevice(
         profile_udf=grant.account,
-        updated=now(),
+        updated=max(now(), grant.left + timedelta(seconds=1)) if grant.left else now(),
         subject=name,
         authority=fingerprint(admin.public),
         roles=grant.rights.roles,

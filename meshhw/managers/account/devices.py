@@ -86,11 +86,17 @@ def is_called(entry: CatalogedDevice, name: str) -> bool:
 
 def is_gone(entry: CatalogedDevice, gone: Mapping[str, datetime]) -> bool:
     """Whether a device left after it was connected, by the times at which devices did."""
-    when, found = gone.get(entry.signature_udf or ""), entry.enveloped_connection_device
-    if when is None or found is None:
+    when = gone.get(entry.signature_udf or "")
+    if when is None or entry.enveloped_connection_device is None:
         return False
-    connected = decode(Envelope.from_array(found.array).body, ConnectionDevice).updated
+    connected = connected_when(entry)
     return connected is None or connected <= when
+
+
+def connected_when(entry: CatalogedDevice) -> datetime | None:
+    """When an administrator signed the connection of an entry, where it has one."""
+    found = entry.enveloped_connection_device
+    return decode(Envelope.from_array(found.array).body, ConnectionDevice).updated if found else None
 
 
 def roles_in(entry: CatalogedDevice) -> tuple[str, ...]:

@@ -20,12 +20,12 @@ from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account.administrators import administrators, signed_by_root, without
 from meshhw.managers.account.authority import Authority, opened_catalog
 from meshhw.managers.account.devices import STORE as DEVICES
-from meshhw.managers.account.devices import DeviceCatalog, is_gone
+from meshhw.managers.account.devices import DeviceCatalog, connected_when, is_gone
 from meshhw.managers.account.exposure import Exposed, exposed
 from meshhw.managers.account.granted import merged
 from meshhw.managers.account.journal import Journal
 from meshhw.managers.account.listing import descriptors_for, device_key, listing, without_device
-from meshhw.managers.account.rekeying import left_before, left_when, needed, new_keys, rotated, statement
+from meshhw.managers.account.rekeying import left, left_before, needed, new_keys, rotated, statement
 from meshhw.managers.account.removed import is_provable, proof_of, removal, signers_for
 from meshhw.managers.account.rights import Rights, rights_of
 from meshhw.managers.account.updates import Given, refreshed, update_for
@@ -179,7 +179,7 @@ def rekey(
 def remaining(found: Authority, devices: DeviceCatalog) -> Iterator[CatalogedDevice]:
     """The connected devices, without those that an administrator has disconnected: their entries may be back,
     where another one has changed them without knowing that."""
-    gone = left_when(found.directory)
+    gone = left(found.directory)
     for entry in devices.devices():
         if entry.device_udf != found.founder_udf and not is_gone(entry, gone):
             yield entry
@@ -198,8 +198,12 @@ def changing(
         profile = _new_profile(found, change, keys, devices, root_on)
         with found.administrator() as admin:
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")
-            gone = [*left_before(found.directory), *([lost.signature_udf or ""] if lost is not None else [])]
-            said = statement(keys, found.udf, escrow, admin, gone)
+            connected = {entry.signature_udf or "" for entry in remaining(found, devices)}
+            gone = left_before(found.directory, connected)
+            if lost is not None:
+                gone.append(lost.signature_udf or "")
+            since = connected_when(lost) if lost is not None else None
+            said = statement(keys, found.udf, escrow, admin, gone, after=since)
             made = Given(
                 profile,
                 after,

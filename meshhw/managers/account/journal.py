@@ -16,7 +16,7 @@ from meshhw.managers.account.devices import is_gone
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.listing import settle
 from meshhw.managers.account.names import APPLICATIONS, Names
-from meshhw.managers.account.rekeying import left_when, take_statements
+from meshhw.managers.account.rekeying import left, take_statements
 from meshhw.managers.account.replacing import take_common
 from meshhw.managers.account.standing import standing
 from meshhw.managers.account.stores import store_in, store_path
@@ -108,7 +108,7 @@ def _change_catalog(found: Authority, keys: ActivationCommon, journal: Journal) 
         for entry in journal.cataloged():
             if before.get(entry.device_udf) != entry:
                 devices.put(entry)
-        gone = left_when(found.directory)
+        gone = left(found.directory)
         for udf, entry in before.items():
             if (
                 is_gone(entry, gone) and udf != journal.removed

@@ -8,8 +8,8 @@ account's escrow key. It stands in every store that it is about, as the frame wi
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -33,6 +33,8 @@ from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import key_data, public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import Seed, Specifier
+
+_FOR_EVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def random_key(algorithm: Algorithm) -> PrivateKey:
@@ -70,12 +72,19 @@ def rotated(profile: ProfileUser, keys: ActivationCommon) -> ProfileUser:
 
 
 def statement(
-    keys: ActivationCommon, account: str, escrow: PublicKey, admin: Signer, removed: Sequence[str] = ()
+    keys: ActivationCommon,
+    account: str,
+    escrow: PublicKey,
+    admin: Signer,
+    removed: Sequence[str] = (),
+    *,
+    after: datetime | None = None,
 ) -> Envelope:
-    """What an administrator says of new keys, and of the devices that left; two signatures."""
+    """What an administrator says of new keys, and of the devices that left; two signatures. It is no earlier
+    than the connection of the last one, made `after` all by the clock of another administrator."""
     epoch = max(item.epoch or 0 for item in keys.entries)
     said = StoreEpochs(
-        updated=now(),
+        updated=max(now(), after or now()),
         account_udf=account,
         epoch=epoch,
         entries=tuple(_public(item) for item in keys.entries),
@@ -115,21 +124,25 @@ def needed(said: Sequence[Envelope]) -> list[Envelope]:
     ]
 
 
-def left_before(directory: AccountDirectory) -> list[str]:
-    """The devices that left by what was said until now; the newest statement names all of them, since who
-    comes later gets it alone."""
+def left_before(directory: AccountDirectory, still: Collection[str]) -> list[str]:
+    """The devices that left by what was said until now, but for those that are connected `still` or anew. The
+    newest statement names all of them, since who comes later gets it alone."""
     said = (decode(statement.body, StoreEpochs).removed for statement in directory.statements())
-    return list(dict.fromkeys(name for names in said for name in names))
+    return list(dict.fromkeys(name for names in said for name in names if name not in still))
 
 
-def left_when(directory: AccountDirectory) -> dict[str, datetime]:
-    """When each of them was first said to have left: a connection made later counts."""
+def left_when(said: Iterable[StoreEpochs]) -> dict[str, datetime]:
+    """When each device was said last to have left: a connection made later counts."""
     found: dict[str, datetime] = {}
-    for statement in directory.statements():
-        said = decode(statement.body, StoreEpochs)
-        if said.updated is not None:
-            found |= {name: min(said.updated, found.get(name, said.updated)) for name in said.removed}
+    for one in said:
+        when = one.updated or _FOR_EVER
+        found |= {name: max(when, found.get(name, when)) for name in one.removed if name}
     return found
+
+
+def left(directory: AccountDirectory) -> dict[str, datetime]:
+    """The same, by the statements that are kept here."""
+    return left_when(decode(statement.body, StoreEpochs) for statement in directory.statements())
 
 
 def _begin(path: Path, public: PublicKey, said: Envelope) -> None:

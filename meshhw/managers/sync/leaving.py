@@ -12,25 +12,31 @@ from pathlib import Path
 from meshhw.algorithms import PublicKey
 from meshhw.errors import MeshError
 from meshhw.managers.account.administrators import administrators
-from meshhw.managers.account.rekeying import statements_in
+from meshhw.managers.account.rekeying import left_when, statements_in
 from meshhw.managers.account.standing import Standing
 from meshhw.schema.activation import StoreEpochs
 from meshhw.schema.assertion import open_assertion
+from meshhw.schema.codec import decode
+from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.keydata import public_key
 from meshhw.schema.profile import ProfileUser
 from meshhw.udf import fingerprint
 
 
-def left(found: Standing, peers: Path) -> set[str]:
-    """The authors that administrators have removed, by what their stores say, the ones here and the copies of
-    others'. A statement counts in the store of an administrator, by one of today or of before."""
-    return {name for said in _said(found, peers) for name in said.removed if name} - {found.author}
+def left(found: Standing, peers: Path) -> dict[str, datetime]:
+    """The authors that administrators have removed and when they said so last, by what their stores say, the
+    ones here and the copies of others'. A statement counts in the store of an administrator, by one of today
+    or of before; a connection made later counts again."""
+    return left_when(_said(found, peers))
 
 
 def own_removal(found: Standing, peers: Path) -> datetime | None:
     """When an administrator disconnected this very device, if it has come to see that; a lost one may."""
-    times = (said.updated for said in _said(found, peers) if found.author in said.removed)
-    return min((when for when in times if when is not None), default=None)
+    when = left(found, peers).get(found.author)
+    if when is None or found.connection is None:
+        return when
+    connected = decode(found.connection.body, ConnectionDevice).updated
+    return when if connected is None or connected <= when else None
 
 
 def _said(found: Standing, peers: Path) -> Iterator[StoreEpochs]:

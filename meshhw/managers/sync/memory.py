@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -41,8 +42,8 @@ class Memory(msgspec.Struct, kw_only=True):
     authors: dict[str, Author] = {}
     updates: list[bytes] = []
     """The digests of administrators' updates that were installed or found to be older."""
-    removed: list[str] = []
-    """The authors that have left the account."""
+    left: dict[str, datetime] = {}
+    """The authors that have left the account, and when."""
 
     def author(self, name: str) -> Author:
         """What was seen of this author, to be changed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
@@ -50,6 +51,8 @@ class Statement:
     number: int
     heads: Mapping[str, SequenceHead]
     """Those of stores that the author's roles grant."""
+    connected: datetime | None
+    """When an administrator signed the author's connection; None for the machine that made the account."""
 
 
 def sign_statement(
@@ -87,7 +90,7 @@ def read_statement(octets: bytes, author: str, found: Standing) -> Statement:
     claimed = decode(envelope.body, StoreHeads)
     if claimed.profile_udf != found.udf:
         raise IntegrityError("the statement is of another account")
-    keys, stores = _authority(claimed, author, found)
+    keys, stores, connected = _authority(claimed, author, found)
     opened = open_envelope(envelope, KeyRing(), known=keys)
     if not set(keys) <= set(opened.signers):
         raise SignatureInvalid("the statement is not signed by its author")
@@ -95,17 +98,29 @@ def read_statement(octets: bytes, author: str, found: Standing) -> Statement:
     if statement.author != author or fingerprint(keys[0]) != author:
         raise IntegrityError(f"the statement of {author} is signed by another device")
     heads = {head.store or "": _head(head) for head in statement.heads if head.store in stores}
-    return Statement(author, statement.number or 0, heads)
+    return Statement(author, statement.number or 0, heads, connected)
 
 
 def _authority(
     claimed: StoreHeads, author: str, found: Standing
-) -> tuple[Sequence[PublicKey], frozenset[str]]:
-    """The author's keys, all of which sign, and the stores that it may write."""
-    listed = administrators(found.profile)
-    for key in listed:
-        if fingerprint(key) == author:
-            return [key], frozenset(STORES)
+) -> tuple[Sequence[PublicKey], frozenset[str], datetime | None]:
+    """The author's keys, all of which sign, the stores that it may write, and when it was connected."""
+    listed = [key for key in administrators(found.profile) if fingerprint(key) == author]
+    if listed and claimed.enveloped_connection_device is None:
+        return listed, frozenset(STORES), None
+    try:
+        connection = _connection(claimed, author, found)
+    except Stranger:
+        if listed:  # the profile lists it whoever has connected it
+            return listed, frozenset(STORES), None
+        raise
+    if listed:
+        return listed, frozenset(STORES), connection.updated
+    return signature_keys(connection.signature, "Signature"), _granted(connection), connection.updated
+
+
+def _connection(claimed: StoreHeads, author: str, found: Standing) -> ConnectionDevice:
+    """The connection that the author shows, verified."""
     if claimed.enveloped_connection_device is None:
         raise Stranger(f"{author} is no administrator of the account, and shows no connection to it")
     envelope = Envelope.from_array(claimed.enveloped_connection_device.array)
@@ -116,7 +131,7 @@ def _authority(
         raise Stranger(f"no administrator has connected {author}: {error.message}") from error
     if connection.profile_udf != found.udf:
         raise Stranger(f"{author} is connected to another account")
-    return signature_keys(connection.signature, "Signature"), _granted(connection)
+    return connection
 
 
 def _granted(connection: ConnectionDevice) -> frozenset[str]:

@@ -158,9 +158,8 @@ class Synchroniser:
             return
         report = AuthorReport(author, State.SAME)
         try:
-            self._require_connected(author, memory)
             octets = self._folder.read(name, LIMIT) or b""
-            statement = read_statement(octets, author, self._found)
+            statement = self._read(octets, author, memory)
             seen = memory.author(author)
             self._require_newer(statement, octets, seen)
             report.state = self._take_stores(statement, keys, seen, report)
@@ -173,10 +172,21 @@ class Synchroniser:
         if author != self._found.author or report.problem:
             self._report.authors.append(report)
 
-    def _require_connected(self, author: str, memory: Memory) -> None:
-        memory.removed = sorted({*memory.removed, *left(self._found, self._peers)})
-        if author in memory.removed:
-            raise Stranger(f"{author} was disconnected: nothing that it writes counts any more")
+    def _read(self, octets: bytes, author: str, memory: Memory) -> Statement:
+        """The author's statement. Raises Stranger for one that left after it was connected."""
+        for name, said in left(self._found, self._peers).items():
+            memory.left[name] = max(said, memory.left.get(name, said))
+        when = memory.left.get(author) if author != self._found.author else None
+        gone = Stranger(f"{author} was disconnected: nothing that it writes counts any more")
+        try:
+            statement = read_statement(octets, author, self._found)
+        except MeshError:
+            if when is not None:
+                raise gone from None
+            raise
+        if when is not None and (statement.connected is None or statement.connected <= when):
+            raise gone
+        return statement
 
     def _require_newer(self, statement: Statement, octets: bytes, seen: Author) -> None:
         if statement.number < seen.number and not self._older:
