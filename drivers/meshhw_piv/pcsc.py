@@ -218,8 +218,8 @@ class Connection(SmartCardConnection):
         return int(scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1)
 
     def _connect(self) -> None:
-        """PC/SC refuses while another has the card alone, and blocks while another has a transaction. While it
-        resets a card, as when a program in a transaction ended, it knows no protocol of the card."""
+        """PC/SC refuses while another has the card alone, and blocks while another has a transaction. While
+        it resets a card, as when a program in a transaction ended, it knows no protocol of the card."""
         start = time.monotonic()
         patience = {
             scard.SCARD_E_SHARING_VIOLATION: BUSY_SECONDS,
