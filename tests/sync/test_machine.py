@@ -337,7 +337,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(5, 8), pytest.param(LONG, 40, marks=pytest.mark.fuzz)], ids=["short", "long"]
+    ("examples", "steps"), [(3, 8), pytest.param(LONG, 40, marks=pytest.mark.fuzz)], ids=["short", "long"]
 )
 def test_devices_in_any_order(examples: int, steps: int) -> None:
     run_state_machine_as_test(

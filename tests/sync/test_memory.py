@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 
 from meshhw.errors import FormatError
+from meshhw.managers.host import now
 from meshhw.managers.sync.memory import remember, remembering
 
 
 @pytest.mark.parametrize(
-    "octets", [b"\xff\xfe", b'{"version":1,"removed":["\xff"]}', b"{", b"[]", b'{"version":"\xed\xa0\x80"}']
+    "octets",
+    [
+        b"\xff\xfe",
+        b'{"version":1,"left":{"\xff":"2026-01-01T00:00:00Z"}}',
+        b"{",
+        b"[]",
+        b'{"version":"\xed\xa0\x80"}',
+    ],
 )
 def test_a_damaged_memory_is_told_and_may_be_removed(tmp_path: Path, octets: bytes) -> None:
     path = tmp_path / "sync.json"
@@ -24,7 +32,7 @@ def test_a_damaged_memory_is_told_and_may_be_removed(tmp_path: Path, octets: byt
     assert path.read_bytes() == octets
     path.unlink()
     with remembering(tmp_path) as (memory, found):
-        memory.removed.append("alice")
+        memory.left["alice"] = now()
         remember(memory, found)
     with remembering(tmp_path) as (memory, _):
-        assert memory.removed == ["alice"]
+        assert list(memory.left) == ["alice"]
