@@ -10,31 +10,26 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ed25519
 from meshhw_piv.keys import NistKey
 from meshhw_piv.pcsc import Context
 from meshhw_piv.token import PivToken
 
 from meshhw.algorithms import Algorithm
+from meshhw.conformance import independent
 from meshhw.keystore.api import Key, KeySpec, OpenOptions, Signs, TouchPolicy
 from meshhw.keystore.interaction import Scripted
 from meshhw.lab.ctap.token import VirtualCtapToken
+from meshhw.lab.piv.keys import SlotKey
 from meshhw.lab.piv.token import FACTORY, VirtualPivToken
-from meshhw.pubkeys import to_cryptography
 
 AUTHENTICATE, VERIFY = 0x87, 0x20
 SOON = 2.0
 LONG = b"a message of more than thirty-two octets, as most messages are"
 
 
-def verified(key: Signs, message: bytes) -> bool:
-    """Whether it signs rightly, by the library's own check."""
-    public = to_cryptography(key.public)
-    signature = key.sign(message)
-    if isinstance(public, ed25519.Ed25519PublicKey):
-        public.verify(signature, message)
-        return True
-    return len(signature) == 2 * key.algorithm.field_length
+def check_signs(key: Signs, message: bytes) -> None:
+    """Sign, and let `cryptography` verify it. Raises Broken."""
+    independent.check_signature(key.public, message, key.sign(message))
 
 
 def held(token: PivToken) -> Sequence[Key]:
@@ -136,3 +131,13 @@ def shown(virtual: VirtualPivToken | VirtualCtapToken, home: Path) -> dict[str, 
     )
     lines = (line.partition(" ") for line in done.stdout.splitlines())
     return {name: fact.strip() for name, _, fact in lines}
+
+
+def check_keeps_foreign_key(virtual: VirtualPivToken, theirs: SlotKey) -> None:
+    """What stands in a slot and cannot be told what it is: no key of ours, and left alone."""
+    virtual.card.lasting.keys[0x82] = theirs
+    token = opened(virtual, Scripted(FACTORY, confirms=False))
+    assert token.keys() == []
+    assert token.generate(KeySpec(Algorithm.P256)).uri.get("slot") == "83"
+    assert virtual.card.lasting.keys[0x82] is theirs
+    token.close()

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from hwtests.piv_cards import LONG, held, opened, signing, verified
+from hwtests.piv_cards import LONG, check_keeps_foreign_key, check_signs, held, opened, signing
 from meshhw.algorithms import Algorithm, Operation, PrivateKey
 from meshhw.conformance.run import check_token
 from meshhw.errors import NotSupported
@@ -32,21 +32,16 @@ def test_a_key_that_the_card_fails_to_describe_is_found_used_and_removed(insert_
     token = opened(virtual)
     (found,) = held(token)
     assert (found.uri, found.public) == (imported.uri, imported.public)
-    assert verified(signing(found), LONG)
+    check_signs(signing(found), LONG)
     token.delete(found.uri)
     assert token.keys() == []
     token.close()
 
 
 def test_a_foreign_key_that_the_card_fails_to_describe_is_not_overwritten(insert_card: InsertCard) -> None:
-    virtual = insert_card("applet")
-    theirs = SlotKey(P256, lab_keys.generate(P256), lab_keys.IMPORTED, 2, 1)
-    virtual.card.lasting.keys[0x82] = theirs
-    token = opened(virtual, Scripted(FACTORY, confirms=False))
-    assert token.keys() == []
-    assert token.generate(KeySpec(Algorithm.P256)).uri.get("slot") == "83"
-    assert virtual.card.lasting.keys[0x82] is theirs
-    token.close()
+    check_keeps_foreign_key(
+        insert_card("applet"), SlotKey(P256, lab_keys.generate(P256), lab_keys.IMPORTED, 2, 1)
+    )
 
 
 def test_a_new_key_does_not_take_over_what_the_one_before_asked(insert_card: InsertCard) -> None:
@@ -64,7 +59,7 @@ def test_a_new_key_does_not_take_over_what_the_one_before_asked(insert_card: Ins
     token.close()
     asking = Scripted(FACTORY)
     later = opened(virtual, asking)
-    assert verified(signing(later.key(imported.uri)), LONG)
+    check_signs(signing(later.key(imported.uri)), LONG)
     assert PinKind.USER in [request.kind for request in asking.asked]
     later.close()
 
@@ -78,7 +73,7 @@ def test_a_slot_is_found_that_takes_a_signing_key(
     token.delete(token.generate(KeySpec(algorithm, place="9d")).uri)  # which shows to be free since then
     key = token.generate(KeySpec(algorithm, uses=frozenset({Operation.SIGN})))
     assert key.uri.get("slot") == taken
-    assert verified(signing(key), LONG)
+    check_signs(signing(key), LONG)
     token.close()
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from meshhw_piv.slots import CERTIFICATES
 
-from hwtests.piv_cards import LONG, held, opened, signing, verified
+from hwtests.piv_cards import LONG, check_keeps_foreign_key, check_signs, held, opened, signing
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey
 from meshhw.conformance.run import check_token
 from meshhw.errors import KeyNotFound, NotSupported, PinIncorrect, TokenFull
@@ -57,7 +57,7 @@ def test_every_card_signs_agrees_keeps_and_forgets(insert_card: InsertCard, pers
         key = token.generate(KeySpec(algorithm))
         assert isinstance(key, Signs)
         assert isinstance(key, Agrees)
-        assert verified(key, LONG)
+        check_signs(key, LONG)
         ours = ec.generate_private_key(curve)
         theirs = ec.EllipticCurvePublicKey.from_encoded_point(curve, key.public.octets)
         assert key.agree(from_cryptography(ours.public_key())) == ours.exchange(ec.ECDH(), theirs)
@@ -84,7 +84,7 @@ def test_what_a_card_made_another_session_finds(insert_card: InsertCard, persona
     found = again.key(made.uri)
     assert found.public == made.public
     assert isinstance(found, Signs)
-    assert verified(found, LONG)
+    check_signs(found, LONG)
     again.close()
 
 
@@ -117,7 +117,7 @@ def test_a_management_key_that_is_another_is_told(insert_card: InsertCard, perso
         token.generate(KeySpec(Algorithm.P256))
     token.close()
     knowing = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: "11" * 24}))
-    assert verified(signing(knowing.generate(KeySpec(Algorithm.P256))), LONG)
+    check_signs(signing(knowing.generate(KeySpec(Algorithm.P256))), LONG)
     knowing.close()
 
 
@@ -135,7 +135,7 @@ def test_a_management_key_is_proven_to_a_card_that_proves_nothing(
         wrong.generate(KeySpec(Algorithm.P256))
     wrong.close()
     token = opened(virtual, Scripted(FACTORY | {PinKind.MANAGEMENT: key.hex()}))
-    assert verified(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
+    check_signs(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
     token.close()
 
 
@@ -151,7 +151,7 @@ def test_a_card_without_a_management_key_says_so_and_is_used(insert_card: Insert
     assert refused.value.hint
     assert [request.kind for request in person.asked] == []
     (key,) = held(token)
-    assert verified(signing(key), LONG)
+    check_signs(signing(key), LONG)
     token.close()
 
 
@@ -202,14 +202,9 @@ def test_slots_that_a_card_has_not_got_are_passed_over(insert_card: InsertCard) 
 
 
 def test_a_key_of_an_unknown_algorithm_is_not_overwritten(insert_card: InsertCard) -> None:
-    virtual = insert_card("applet")
-    theirs = SlotKey(RSA1024, lab_keys.generate(RSA1024), lab_keys.GENERATED, 2, 1)
-    virtual.card.lasting.keys[0x82] = theirs
-    token = opened(virtual, Scripted(FACTORY, confirms=False))
-    assert token.keys() == []
-    assert token.generate(KeySpec(Algorithm.P256)).uri.get("slot") == "83"
-    assert virtual.card.lasting.keys[0x82] is theirs
-    token.close()
+    check_keeps_foreign_key(
+        insert_card("applet"), SlotKey(RSA1024, lab_keys.generate(RSA1024), lab_keys.GENERATED, 2, 1)
+    )
 
 
 def test_a_card_that_asks_for_the_pin_first_keeps_foreign_keys(insert_card: InsertCard) -> None:
@@ -228,7 +223,7 @@ def test_eddsa_of_short_messages_alone_is_told(insert_card: InsertCard, personal
     token = opened(insert_card(personality))
     assert not token.capabilities().can(Algorithm.ED25519, Operation.SIGN)
     key = signing(token.generate(KeySpec(Algorithm.ED25519)))
-    assert verified(key, b"\x05" * 32)
+    check_signs(key, b"\x05" * 32)
     with pytest.raises(NotSupported, match="at most 32 octets"):
         key.sign(LONG)
     assert not token.capabilities().can(Algorithm.ED25519, Operation.SIGN)
@@ -240,7 +235,7 @@ def test_a_card_that_signs_any_message_is_told_after_one(insert_card: InsertCard
     token = opened(virtual)
     assert not token.capabilities().can(Algorithm.ED25519, Operation.SIGN)
     key = signing(token.generate(KeySpec(Algorithm.ED25519)))
-    assert verified(key, LONG)
+    check_signs(key, LONG)
     assert token.capabilities().can(Algorithm.ED25519, Operation.SIGN)
     token.close()
 
@@ -268,7 +263,7 @@ def test_an_algorithm_that_is_claimed_and_refused_is_not_claimed_again(insert_ca
     with pytest.raises(NotSupported):
         token.generate(KeySpec(Algorithm.ED25519))
     assert not token.capabilities().can(Algorithm.ED25519, Operation.GENERATE)
-    assert verified(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
+    check_signs(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
     token.close()
 
 
@@ -295,7 +290,7 @@ def test_metadata_are_refused_in_any_words(insert_card: InsertCard, word: int) -
     virtual.card.faults.plan(Kind.STATUS, word, ins=0xF7, times=1 << 30)
     token = opened(virtual)
     (key,) = held(token)
-    assert verified(signing(key), LONG)
+    check_signs(signing(key), LONG)
     made = token.generate(KeySpec(Algorithm.P256))
     assert {one.uri for one in held(token)} == {key.uri, made.uri}
     token.close()
@@ -308,7 +303,7 @@ def test_certificates_are_read_in_every_form(insert_card: InsertCard, shape: str
     token = opened(virtual)
     (key,) = token.keys()
     assert key.public == public
-    assert verified(signing(key), LONG)
+    check_signs(signing(key), LONG)
     token.close()
 
 
@@ -326,7 +321,7 @@ def test_a_pin_of_all_applications_is_sent_as_one(insert_card: InsertCard) -> No
     virtual = insert_card("odd")
     virtual.card.lasting.pin.value = b"4711\xff\xff\xff\xff"
     token = opened(virtual, Scripted(lambda _: "4711"))
-    assert verified(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
+    check_signs(signing(token.generate(KeySpec(Algorithm.P256))), LONG)
     token.close()
 
 
