@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import PublicKey, Suite
-from meshhw.cli.main import run
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.prepare import Outline
@@ -310,30 +311,27 @@ def test_a_disconnection_that_was_killed_takes_it_out(office: Office) -> None:
     assert listing(office.host, key_of(other)) == ["crew"]
 
 
-def test_at_the_command_line(
-    office: Office, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_at_the_command_line(office: Office) -> None:
     phone = phone_of(office)
     pins = office.path / "pins"
     pins.write_text("a passphrase\n")
     pins.chmod(0o600)
-    monkeypatch.setenv("MESHHW_PIN_SOURCE", f"file:{pins}")
     ask, answer = office.path / "ask", office.path / "answer"
     ask.write_bytes(phone.ask().octets())
 
-    def meshhw(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["meshhw", "--home", str(office.host.home), *arguments])
-        with pytest.raises(SystemExit) as done:
-            run()
-        return int(done.value.code or 0)
+    def meshhw(*arguments: str) -> subprocess.CompletedProcess[str]:
+        common = ["--home", str(office.host.home), "--pin-source", f"file:{pins}"]
+        command = [sys.executable, "-m", "meshhw", *common, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     connect = ["account", "connect", str(ask), "--out", str(answer), "--name", "phone", "--yes"]
-    assert meshhw(*connect, "--roles", "web", "--threshold", "crew") == UsageError.exit_status
+    assert meshhw(*connect, "--roles", "web", "--threshold", "crew").returncode == UsageError.exit_status
     assert not answer.exists()
-    assert meshhw(*connect, "--roles", "threshold", "--threshold", "threshold:crew") == 0
+    done = meshhw(*connect, "--roles", "threshold", "--threshold", "threshold:crew")
+    assert done.returncode == 0, done.stderr
     phone.complete(answer.read_bytes())
     assert listing(phone.host, key_of(phone)) == ["crew"]
-    capsys.readouterr()
-    assert meshhw("account", "disconnect", "phone", "--yes") == 0
-    assert "taken out of the threshold keys that list it: crew" in capsys.readouterr().err
+    done = meshhw("account", "disconnect", "phone", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "taken out of the threshold keys that list it: crew" in done.stderr
     assert listing(office.host, key_of(phone)) == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from io import BytesIO, StringIO, TextIOWrapper
+from io import StringIO
 from itertools import product
 from pathlib import Path
 
@@ -204,16 +206,15 @@ def test_a_directory_that_cannot_be_archived(
 @pytest.mark.parametrize(
     "words", ["udf split @binary -t 2 -n 3", "udf recover @binary", "udf split - -t 2 -n 3"]
 )
-def test_a_secret_that_is_no_text(
-    words: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (place / "binary").write_bytes(b"\xf5secret\xff")
-    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"\xf5secret\xff")))
-    assert call(words.split()) == 2
-    told = capsys.readouterr()
+def test_a_secret_that_is_no_text(words: str, place: Path) -> None:
+    secret = b"\xf5secret\xff"
+    (place / "binary").write_bytes(secret)
+    command = [sys.executable, "-m", "meshhw", *words.split()]
+    told = subprocess.run(command, cwd=place, input=secret, capture_output=True, check=False)
+    assert told.returncode == 2
     name, what = "stdin" if " - " in words else "binary", "share" if "recover" in words else "secret"
-    assert told.err.startswith(f"meshhw: {name} is not the text of a {what}\nhint: ")
-    assert "secret\xff" not in told.out + told.err
+    assert told.stderr.decode().startswith(f"meshhw: {name} is not the text of a {what}\nhint: ")
+    assert b"secret\xff" not in told.stdout + told.stderr
 
 
 def test_every_file_that_a_command_reads_is_among_them() -> None:
