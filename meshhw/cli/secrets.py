@@ -33,9 +33,8 @@ def _decoded(octets: bytes, name: str, what: str) -> str:
         return octets.decode()
     except UnicodeDecodeError:
         hint = f"name the file that has the {what} as text"
-        raise UsageError(
-            f"{name} is not the text of a {what}", hint=hint
-        ) from None  # its octets may be secret
+        told = UsageError(f"{name} is not the text of a {what}", hint=hint)
+        raise told from None  # the cause would hold its octets, which may be secret
 
 
 def read_secrets(arguments: list[str], what: str = "secret") -> list[str]:

@@ -73,9 +73,8 @@ class UDF:
         if len(text) > _MAX_TEXT:
             raise InvalidName(f"a UDF has at most {_MAX_TEXT} characters")
         letters = text.replace("-", "").replace(" ", "")
-        letters = (
-            letters.upper() if letters.isascii() else ""
-        )  # some other scripts' letters have A to Z above
+        # Some letters of other scripts become A to Z when they are made capital.
+        letters = letters.upper() if letters.isascii() else ""
         if len(letters) < _MIN_LETTERS or not set(letters) <= set(ALPHABET):
             raise InvalidName("this is not a UDF", hint="a UDF is letters A to Z and digits 2 to 7 in groups")
         octets = decode_base32(letters)

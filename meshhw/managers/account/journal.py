@@ -110,9 +110,8 @@ def _change_catalog(found: Authority, keys: ActivationCommon, journal: Journal) 
                 devices.put(entry)
         gone = left(found.directory)
         for udf, entry in before.items():
-            if (
-                is_gone(entry, gone) and udf != journal.removed
-            ):  # another administrator's work, undone unknowingly
+            # Another administrator's work, undone unknowingly.
+            if is_gone(entry, gone) and udf != journal.removed:
                 devices.remove(udf or "")
         lost = before.get(journal.removed) if journal.removed else None
         if lost is not None:
@@ -120,9 +119,8 @@ def _change_catalog(found: Authority, keys: ActivationCommon, journal: Journal) 
             if store_path(found.directory.path, APPLICATIONS).exists():
                 rings = {APPLICATIONS: store_ring(keys, APPLICATIONS)}
                 Names(standing(found.host, found.udf), rings).withdraw(journal.removed)
-            devices.remove(
-                journal.removed
-            )  # last: whoever goes on after a crash sees by it what is left to do
+            # Last: whoever goes on after a crash sees by it what is left to do.
+            devices.remove(journal.removed)
         devices.store.catalog.flush(sync=True)
 
 
