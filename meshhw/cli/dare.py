@@ -101,11 +101,11 @@ def decode(
     from meshhw.dare.read import read_stream
 
     cli = context()
-    sequences.require_index(Path(file), index)
     if out == "-" and cli.output.json:
         from meshhw.errors import UsageError
 
         raise UsageError("--json and data cannot both go to stdout", hint="name a file to write")
+    sequences.require_index(Path(file), index)
     with open_keys(key or [], response or []) as keys:
         if index is not None:
             opened = sequences.decode_frame(Path(file), index, keys, out, sync=sync, older=older)
