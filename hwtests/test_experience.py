@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import transcript
+from tests.account.vaults import homes_with_cheap_vaults
 
 STORY = Path(__file__).with_name("experience.md")
 
@@ -45,6 +46,7 @@ def test_story(tmp_path: Path, name: str, suite: str, order: str, needs: str) ->
         text = text.replace(f"@{word}@", value)
     page = tmp_path / "experience.md"
     page.write_text(text)
+    homes_with_cheap_vaults(text, tmp_path)
     try:
         transcript.run(page, tmp_path)
     finally:

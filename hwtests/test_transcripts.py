@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import transcript
+from tests.account.vaults import homes_with_cheap_vaults
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -23,6 +24,7 @@ PAGES = [
 def test_page(page: Path, tmp_path: Path) -> None:
     if shutil.which("softhsm2-util") is None:
         pytest.skip("SoftHSM is not installed (package softhsm2)")
+    homes_with_cheap_vaults(page.read_text(), tmp_path)
     try:
         transcript.run(page, tmp_path)
     finally:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests import transcript
+from tests.account.vaults import homes_with_cheap_vaults
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.md")), ids=lambda path: path.stem)
 def test_transcript(path: Path, tmp_path: Path) -> None:
+    homes_with_cheap_vaults(path.read_text(), tmp_path)
     transcript.run(path, tmp_path)
 
 
