@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from meshhw.dare import cbc, eds, segments
+from meshhw.dare.digests import SHA512
 from meshhw.dare.exchange import Readers, wrap_seed
 from meshhw.dare.header import (
     MAX_RECIPIENTS,
@@ -85,6 +86,8 @@ class Outline:
     annotations: Sequence[bytes] = ()
     envelope_id: str | None = None
     compat: bool = False
+    dig: str = SHA512
+    """The digest of the body where it is signed; of `compat` the one that there is."""
     extra: Mapping[str, Value] = field(default_factory=dict)
     """Further header members, covered like all others."""
 
@@ -170,7 +173,7 @@ def _common(outline: Outline) -> Members:
         return {}
     common = Header(
         envelope_id=outline.envelope_id,
-        dig="S512" if outline.signers else None,
+        dig=outline.dig if outline.signers else None,
         signers=() if outline.compat else tuple(fingerprint(signer.public) for signer in outline.signers),
     )
     return to_members(common)

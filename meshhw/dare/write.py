@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from typing import BinaryIO
 
 from meshhw.dare.background import KEEP, BackgroundDigest, BackgroundWriter
+from meshhw.dare.digests import digest_for, hash_name
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.prepare import Exchange, Outline, Prepared, prepare
 from meshhw.dare.stream import file_end, file_start, write_body
@@ -30,13 +32,16 @@ def finish(payload: bytes, prepared: Prepared) -> Envelope:
 def write_stream(source: BinaryIO, target: BinaryIO, outline: Outline, *, length: int | None = None) -> None:
     """Write an envelope file of everything that `source` gives, in constant memory.
 
-    With the `length` of the source the body is one binary, else it goes in chunks. The caller sees to it that
-    an unfinished target does not stay (`meshhw.dare.output.replacing`). Raises StateError when the source is
-    not of that length, and what the keys raise.
+    With the `length` of the source the body is one binary, else it goes in chunks; a long one has the digest
+    that is made quickly (`digest_for`). The caller sees to it that an unfinished target does not stay
+    (`meshhw.dare.output.replacing`). Raises StateError when the source is not of that length, and what the
+    keys raise.
     """
+    if not outline.compat:
+        outline = replace(outline, dig=digest_for(length, (signer.public for signer in outline.signers)))
     prepared = prepare(outline)
     target.write(file_start(prepared.members))
-    with BackgroundDigest() as digest, BackgroundWriter(target) as writer:
+    with BackgroundDigest(hash_name(outline.dig)) as digest, BackgroundWriter(target) as writer:
         body = prepared.body(source, keep=KEEP)
         pieces = digest.through(body) if outline.signers else body
         write_body(writer, pieces, prepared.body_length(length))

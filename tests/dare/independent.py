@@ -162,7 +162,7 @@ def write(case: dict[str, Any]) -> bytes:
         header["annotations"] = hidden
     signers = [(s["crv"], bytes.fromhex(s["private"])) for s in case.get("signers", [])]
     if signers:
-        header["dig"] = "S512"
+        header["dig"] = case.get("dig", "S512")
         header["signers"] = [fingerprint(crv, public_octets(crv, private)) for crv, private in signers]
     covered = canonical(header)
     mac_key = derive(seed, salt, b"meshhw/header/1", 64)
@@ -170,7 +170,7 @@ def write(case: dict[str, Any]) -> bytes:
     body = segments(derive(seed, salt, b"meshhw/body/1", 32), payload)
     trailer = b""
     if signers:
-        digest = hashlib.sha512(body).digest()
+        digest = {"S512": hashlib.sha512, "S256": hashlib.sha256}[header["dig"]](body).digest()
         entries = []
         for crv, private in signers:
             public = public_octets(crv, private)
@@ -248,6 +248,13 @@ def cases() -> list[dict[str, Any]]:
         case("one segment", bytes(65536), readers=[reader("X25519")], digest_only=True),
         case("two segments", bytes(65537), readers=[reader("X25519")], digest_only=True),
         case("signed", text, readers=[reader("X448")], signers=[signer("Ed448")]),
+        case(
+            "signed, as long ones are",
+            text,
+            readers=[reader("X25519")],
+            signers=[signer("Ed25519")],
+            dig="S256",
+        ),
         case(
             "everything",
             text,
