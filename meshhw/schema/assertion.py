@@ -65,8 +65,8 @@ def sign_assertion(
 
 
 def enclose(value: MeshObject, signer: Signer | Sequence[Signer], reader: PublicKey, name: str) -> Envelope:
-    """The envelope of an object for one reader alone: encrypted in the secure form, and signed by one key or
-    by all of several.
+    """The envelope of an object for one reader alone: encrypted in the secure form, and signed by one key, by
+    all of several, or by none where something else tells whose it is.
 
     Raises InvalidPublicKey for a bad reader's key, and what the signers' keys raise.
     """
@@ -84,13 +84,20 @@ def open_assertion(
     Raises SignatureInvalid, FormatError for another class, IntegrityError for a MessageType that lies,
     KeyNotFound and DecryptionFailed.
     """
-    choices = [choice if isinstance(choice, tuple) else (choice,) for choice in signers]
-    opened = open_envelope(envelope, keys or KeyRing(), known=[key for choice in choices for key in choice])
+    opened = open_envelope(envelope, keys or KeyRing(), known=_keys_of(signers))
     value = _read(opened, expected)
-    for choice in choices:
-        if choice and set(choice) <= set(opened.signers):
-            return Verified(value, choice[0], opened.findings)
-    raise SignatureInvalid(f"the {expected.__name__} is not signed by a key that may sign it")
+    return Verified(value, _signed(opened, expected, signers), opened.findings)
+
+
+def open_bound(envelope: Envelope, expected: type[T], signers: Sequence[Signatories], keys: KeyFinder) -> T:
+    """The object in an envelope for one of `keys` that nobody need have signed, since the caller compares
+    what it gives with something that is signed. Raises as `open_assertion`; of one that is signed, too.
+    """
+    opened = open_envelope(envelope, keys, known=_keys_of(signers))
+    value = _read(opened, expected)
+    if opened.signatures:
+        _signed(opened, expected, signers)
+    return value
 
 
 def open_profile(envelope: Envelope, expected: type[P]) -> Verified[P]:
@@ -159,3 +166,16 @@ def _read(opened: Opened, expected: type[T]) -> T:
             hint="do not rely on it: it was put together to deceive",
         )
     return value
+
+
+def _keys_of(signers: Sequence[Signatories]) -> list[PublicKey]:
+    return [key for item in signers for key in (item if isinstance(item, tuple) else (item,))]
+
+
+def _signed(opened: Opened, expected: type[MeshObject], signers: Sequence[Signatories]) -> PublicKey:
+    """The first key of those `signers` that have signed. Raises SignatureInvalid when none have."""
+    for item in signers:
+        choice = item if isinstance(item, tuple) else (item,)
+        if choice and set(choice) <= set(opened.signers):
+            return choice[0]
+    raise SignatureInvalid(f"the {expected.__name__} is not signed by a key that may sign it")

@@ -53,8 +53,9 @@ from meshhw.udf.message import response_id
 
 M = TypeVar("M", bound=MeshObject)
 ACCEPT, REJECT = "Accept", "Reject"
-SIGNATURES = 5
-"""Of the administrator's key for one device: two connections, two activations, the answer."""
+SIGNATURES = 4
+"""Of the administrator's key for one device: two connections, the account's keys, the answer. The activation
+needs none: what it gives must be the keys of the connection."""
 OPENINGS = 2
 """Of what holds the account's keys, at most: where it was made the keys and the seed, else the keys that were
 granted and, for a `tweaked` signature, the activation."""
@@ -270,7 +271,8 @@ def _answer(request: Request, result: str, admin: Signer, entry: CatalogedDevice
 
 
 def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> CatalogedDevice:
-    """Everything that the device needs to work, each part signed by the administrator."""
+    """Everything that the device needs to work, each part signed by the administrator, but for the
+    activation: the device takes none that does not give the connection's keys."""
     device, keys, name = grant.device, grant.keys, profile_udf(grant.device)
     activation = ActivationAccount(activation_key=grant.activation.text, account_udf=grant.account)
     service = ConnectionService(
@@ -297,7 +299,7 @@ def cataloged(grant: Grant, common: ActivationCommon, admin: Signer) -> Cataloge
         enveloped_profile_device=grant.device_envelope,
         enveloped_connection_service=enveloped(sign_assertion(service, admin, name, binary=True)),
         enveloped_connection_device=enveloped(sign_assertion(full, admin, name, binary=True)),
-        enveloped_activation_account=enveloped(enclose(activation, admin, base, name)),
+        enveloped_activation_account=enveloped(enclose(activation, [], base, name)),
         enveloped_activation_common=enveloped(enclose(common, admin, keys.encryption, name)),
         enveloped_store_epochs=tuple(enveloped(said) for said in grant.statements),
         enveloped_threshold_descriptors=tuple(grant.descriptors),

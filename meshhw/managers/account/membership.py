@@ -30,7 +30,7 @@ from meshhw.managers.account.succession import is_meant, succeeded_here
 from meshhw.managers.host import Host, ProfileRecord
 from meshhw.managers.keys import opened
 from meshhw.schema.activation import ActivationAccount, ActivationCommon
-from meshhw.schema.assertion import enclose, open_assertion, open_profile, profile_udf
+from meshhw.schema.assertion import enclose, open_assertion, open_bound, open_profile, profile_udf
 from meshhw.schema.codec import decode, encode
 from meshhw.schema.connection import ConnectionDevice
 from meshhw.schema.core import Enveloped, MeshObject
@@ -182,8 +182,10 @@ class Membership:
         return self._seed
 
     def _opened_activation(self, ring: KeyRing) -> Seed:
+        """Whoever made it: only the seed that the connection's keys were made with gives them, and they are
+        signed. A signature, as others write one, must be an administrator's nevertheless."""
         envelope = _envelope(self.entry.enveloped_activation_account, "activation")
-        found = open_assertion(envelope, ActivationAccount, self._signers(envelope), ring).value
+        found = open_bound(envelope, ActivationAccount, self._signers(envelope), ring)
         if found.account_udf != self.udf or not found.activation_key:
             raise IntegrityError("the activation is of another account")
         seed = Seed.parse(found.activation_key)
