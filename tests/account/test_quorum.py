@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ from meshhw.managers.profilemaking import ROOT, ProfileRequest
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.signer import public_of
 from meshhw.managers.threshold.store import Store
+from meshhw.managers.uselog import UseLog, entries
 from meshhw.schema.assertion import open_profile
 from meshhw.schema.profile import ConnectionPolicy, ProfileUser
 from meshhw.udf import fingerprint
@@ -205,3 +207,19 @@ def test_an_account_whose_seed_was_lost_is_succeeded_by_one_of_a_quorum(tmp_path
     request = read_request(make_request(fresh.host, fresh.device, ALICE, OPTIONS).octets())
     answer = Connector(stays.host, there, OPTIONS).connect(request, rights_of(["web"]))
     assert complete(fresh.host, answer.octets(), OPTIONS).udf == new.udf
+
+
+def test_connecting_a_device_asks_each_holder_once(tmp_path: Path) -> None:
+    """Root and administrator are one quorum, which signs five times."""
+    board = Board(tmp_path, Suite.S25519)
+    board.account(Suite.S25519, ROOT, ADMINISTRATOR)
+    log = tmp_path / "uses.jsonl"
+    options = replace(OPTIONS, recorder=UseLog(log, "test"))
+    phone = Phone(tmp_path / "phone")
+    request = read_request(make_request(phone.host, phone.device, ALICE, OPTIONS).octets())
+    founder = Founder(board.host, board.host.profile(ALICE), options)
+    Connector(board.host, founder, options).connect(request, rights_of(["admin", "web"]))
+    holders = {str(token) for token in board.tokens}
+    heard = [item for item, _ in entries(log) if item.key in holders]
+    assert [item.operation for item in heard].count("unwrap") == 2
+    assert [item.operation for item in heard].count("sign") == 2 * 5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from meshhw.dare.archive import make_archive
 from meshhw.dare.heads import sealed_head
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_check import check_sequence
+from meshhw.dare.signing import verify
 from meshhw.errors import KeyNotFound, MeshError, NotSupported, ShareError, TokenNotFound
 from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
@@ -23,8 +26,10 @@ from meshhw.managers.threshold.descriptor import Loaded
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.signer import open_signer, public_of
+from meshhw.managers.threshold.signing import ThresholdSigner
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.worker import Worker
+from meshhw.managers.uselog import UseLog, entries
 from meshhw.schema.assertion import open_profile, profile_udf, sign_assertion
 from meshhw.schema.keydata import key_data
 from meshhw.schema.profile import ProfileUser
@@ -140,14 +145,14 @@ def test_a_cosigner_answers_only_where_its_own_entry_is_as_it_made_it(board: Boa
         assert first != second  # fresh nonces each time
         one.answer({"message": b"m", "commitments": [other]})
         with pytest.raises(ShareError, match="another commitment of signer 1") as caught:
-            one.result()
+            one.told()
         assert caught.value.holder == "1"
         again.answer({"message": b"m", "commitments": [first, other]})
         with pytest.raises(ShareError, match="another commitment of signer 1"):
-            again.result()
+            again.told()
         two.answer({"message": b"m", "commitments": [other, first]})  # not in rising order
         with pytest.raises(MeshError):
-            two.result()
+            two.told()
 
 
 def test_a_share_is_unsealed_in_round_two_only(board: Board) -> None:
@@ -158,7 +163,7 @@ def test_a_share_is_unsealed_in_round_two_only(board: Board) -> None:
         commitments = [one.told(), two.told()]
         assert not person.asked
         one.answer({"message": b"m", "commitments": commitments})
-        one.result()
+        one.told()
         assert [Path(asked.token.get("vault") or "").name for asked in person.asked] == ["one"]
 
 
@@ -166,19 +171,22 @@ def test_nonces_sign_once_and_end_with_their_process(board: Board) -> None:
     with board.cosigner(1) as one, board.cosigner(2) as two:
         commitments = [one.told(), two.told()]
         one.answer({"message": b"m", "commitments": commitments})
-        one.result()
-        with pytest.raises((MeshError, OSError)):
-            ask(one, {"message": b"other", "commitments": commitments})  # finds nobody
+        one.told()
+        one.answer({"message": b"other", "commitments": commitments})
+        assert one.told() not in commitments  # new ones, and no answer
+        one.answer({"message": b"other", "commitments": commitments})
+        with pytest.raises(ShareError, match="another commitment of signer 1"):
+            one.told()
+        two.answer(None)  # the round was given up
+        assert two.told() not in commitments
+        two.answer({"message": b"m", "commitments": commitments})
+        with pytest.raises(ShareError, match="another commitment of signer 2"):
+            two.told()
     with board.cosigner(2) as later:
         later.told()
         later.answer({"message": b"m", "commitments": commitments})  # a list from before a crash
         with pytest.raises(ShareError, match="another commitment of signer 2"):
-            later.result()
-
-
-def ask(cosigner: Worker, asked: dict[str, object]) -> None:
-    cosigner.answer(asked)
-    cosigner.result()
+            later.told()
 
 
 def test_signing_leaves_nothing_on_disk(board: Board, host: Host) -> None:
@@ -194,3 +202,76 @@ def test_signing_leaves_nothing_on_disk(board: Board, host: Host) -> None:
 
 def files_below(home: Path) -> dict[str, bytes]:
     return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def cosigners_running() -> list[int]:
+    """The processes that this one has started and that still run."""
+    tasks = Path("/proc/self/task")
+    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+
+@dataclass
+class Ceremony:
+    """A quorum of two of three that signs several times, what the use log hears, and what it says."""
+
+    signer: ThresholdSigner
+    log: Path
+    said: list[str]
+
+    def heard(self, operation: str) -> list[tuple[str, str]]:
+        return [(item.key, item.result) for item, _ in entries(self.log) if item.operation == operation]
+
+    def verified(self, *messages: bytes) -> None:
+        for message in messages:
+            verify(self.signer.public, message, self.signer.sign(message))
+
+
+@pytest.fixture
+def ceremony(board: Board, host: Host) -> Ceremony:
+    said: list[str] = []
+    log = host.home / "uses.jsonl"
+    options = replace(board.options, recorder=UseLog(log, "test"))
+    return Ceremony(ThresholdSigner(board.loaded, board.store, options, said.append), log, said)
+
+
+def test_in_one_ceremony_each_holder_opens_its_share_once(ceremony: Ceremony, vaults: list[TokenURI]) -> None:
+    before = cosigners_running()
+    with ceremony.signer.held(), ceremony.signer.held():
+        ceremony.verified(b"one", b"two", b"two", b"three")
+        running = set(cosigners_running()) - set(before)
+        assert len(running) == 2
+    assert running.isdisjoint(cosigners_running())
+    asked = [(str(vault), "ok") for vault in vaults[:2]]
+    assert ceremony.heard("unwrap") == asked
+    assert ceremony.heard("sign") == 4 * asked
+    assert [line for line in ceremony.said if "to sign" in line] == [ceremony.said[0]]
+    ceremony.verified(b"after")
+    assert ceremony.heard("unwrap") == 2 * asked
+
+
+def test_who_fails_in_a_ceremony_is_replaced_and_the_others_are_not_asked_again(
+    ceremony: Ceremony, vaults: list[TokenURI]
+) -> None:
+    before = cosigners_running()
+    with ceremony.signer.held():
+        ceremony.verified(b"one")
+        killed = next(pid for pid in cosigners_running() if pid not in before)
+        os.kill(killed, signal.SIGKILL)
+        ceremony.verified(b"two", b"three")
+    failed = [index for index in (1, 2) if f"holder {index} of board failed" in "\n".join(ceremony.said)]
+    assert len(failed) == 1
+    assert ceremony.heard("unwrap") == [(str(vault), "ok") for vault in vaults]
+    signed = [key for key, result in ceremony.heard("sign") if result == "ok"]
+    assert [signed.count(str(vault)) for vault in vaults][2] == 2
+    assert set(cosigners_running()) <= set(before)
+
+
+def test_with_nobody_in_its_place_the_ceremony_ends(ceremony: Ceremony, vaults: list[TokenURI]) -> None:
+    shutil.rmtree(Path(vaults[2].get("vault") or ""))
+    before = cosigners_running()
+    with ceremony.signer.held():
+        ceremony.verified(b"one")
+        os.kill(next(pid for pid in cosigners_running() if pid not in before), signal.SIGKILL)
+        with pytest.raises(ShareError, match="died"):
+            ceremony.signer.sign(b"two")
+    assert set(cosigners_running()) <= set(before)

@@ -27,6 +27,7 @@ from meshhw.managers.account.directory import AccountDirectory
 from meshhw.managers.account.granted import merged, private_data, store_ring
 from meshhw.managers.account.membership import Membership, install, membership
 from meshhw.managers.account.profiles import require_newer
+from meshhw.managers.account.quorums import Quorums
 from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
 from meshhw.managers.account.rooting import root_handles
 from meshhw.managers.account.stores import store_in
@@ -56,6 +57,30 @@ class Authority(ABC):
         self.udf = udf
         self.options = options
         self.directory = AccountDirectory(host.home, udf)
+        self._quorums: Quorums | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One ceremony: until its end a quorum that signs as root, as administrator or as both has its shares
+        open, so that each of its holders is asked once."""
+        if self._quorums is not None:
+            yield
+            return
+        try:
+            with Quorums(self.host.home, self.options) as self._quorums:
+                yield
+        finally:
+            self._quorums = None
+
+    @contextmanager
+    def _signing(self, handle: KeyHandle) -> Iterator[Signer]:
+        """The key of a handle, in its token or as a quorum."""
+        with self.together():
+            if handle.is_shared and self._quorums is not None:
+                yield self._quorums.signer(handle.uri)
+                return
+            with signing(handle, self.host.home, self.options) as signer:
+                yield signer
 
     @property
     @abstractmethod
@@ -183,7 +208,7 @@ class Founder(Authority):
         """The administrator's key of this machine. Raises NotSupported when it was removed."""
         if self.administrator_key not in administrators(self.profile):
             raise NotSupported("this machine's administrator key was removed from the account")
-        with signing(self.record.key(ADMINISTRATOR), self.host.home, self.options) as signer:
+        with self._signing(self.record.key(ADMINISTRATOR)) as signer:
             yield signer
 
     def held(self, *, common: bool = True) -> ActivationCommon:
@@ -232,7 +257,7 @@ class Founder(Authority):
             with _on_token(token, self.profile, self.options) as signer:
                 yield signer
             return
-        with signing(self._root_here(), self.host.home, self.options) as signer:
+        with self._signing(self._root_here()) as signer:
             yield signer
 
     def _root_here(self) -> KeyHandle:

@@ -120,7 +120,8 @@ class Connector:
                 require(request.device, self._authority.profile.connection_policy, granted.roles)
                 free = self._names(held).require_free(name) if name else None
                 shared = self._shared(request, held, holders_of) if granted.shares else []
-                begun = self._made(request, granted, held, free, root_on=root_on, shared=shared)
+                with self._authority.together():
+                    begun = self._made(request, granted, held, free, root_on=root_on, shared=shared)
                 if pin is not None:
                     begun = replace(begun, pin_id=pin.message_id or "")
                 self._answers.begin(begun)

@@ -194,7 +194,7 @@ def changing(
     unlisted, still = without_device(found.host, lost, found.options) if lost is not None else ([], {})
     keys = new_keys(held, change.stores | {DEVICES}, found.suite, common=change.common)
     after = merged(held, keys)
-    with opened_catalog(found, held) as devices:
+    with opened_catalog(found, held) as devices, found.together():
         profile = _new_profile(found, change, keys, devices, root_on)
         with found.administrator() as admin:
             escrow = public_key(found.profile.escrow_encryption, "EscrowEncryption")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from meshhw.managers.account.devices import DeviceCatalog
 from meshhw.managers.account.directory import AccountDirectory, sweep
 from meshhw.managers.account.founding import founder_entry, founder_roles
 from meshhw.managers.account.granted import store_ring
-from meshhw.managers.account.quorums import quorum, words
+from meshhw.managers.account.quorums import Quorums, quorum, words
 from meshhw.managers.account.recovering import Saved, recovered_keys, restore_stores
 from meshhw.managers.account.roles import (
     ADMINISTRATOR,
@@ -49,7 +49,6 @@ from meshhw.managers.account.stores import store_in
 from meshhw.managers.account.succession import made_on
 from meshhw.managers.host import Host, KeyHandle, ProfileRecord, now
 from meshhw.managers.keymaking import Derive, KeyMaker, MadeKey
-from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT, VAULT, ProfileRequest, deriving, plan_profile, signer_of
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import open_profile, sign_assertion
@@ -197,7 +196,7 @@ class AccountManager:
         if new.predecessor is not None:
             with self._next_root(new) as root:
                 new.predecessor.state(root)
-        with self._maker.making(new.plan, _derive(new), label) as made, ExitStack() as signers:
+        with self._maker.making(new.plan, _derive(new), label) as made, self._quorums() as quorums:
             names = {item.place.role.name: item for item in made}
             sign = {
                 name: signer_of(item)
@@ -205,7 +204,7 @@ class AccountManager:
                 if name == ADMINISTRATOR or is_root(name)
             }
             for handle in new.shared:
-                sign[handle.role] = signers.enter_context(signing(handle, self._host.home, self._options))
+                sign[handle.role] = quorums.signer(handle.uri)
             record = _signed_record(made, new, sign)
             directory = AccountDirectory(self._host.home, record.udf)
             self._refuse_twin(record.udf)
@@ -236,6 +235,9 @@ class AccountManager:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _quorums(self) -> Quorums:
+        return Quorums(self._host.home, self._options)
+
     @contextmanager
     def _next_root(self, new: NewAccount) -> Iterator[Signer]:
         """The root key of an account that succeeds another: the seed's, or a quorum that is there already.
@@ -245,8 +247,8 @@ class AccountManager:
         """
         quorums = [handle for handle in new.shared if handle.role == ROOT]
         if quorums:
-            with signing(quorums[0], self._host.home, self._options) as signer:
-                yield signer
+            with self._quorums() as opened:
+                yield opened.signer(quorums[0].uri)
         elif new.request.seed is not None:
             yield LocalKey(new.request.seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT]))
         else:

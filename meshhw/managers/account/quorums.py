@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from meshhw.algorithms import Tier
+from meshhw.dare.signing import Signer
+from meshhw.keystore.api import OpenOptions
 from meshhw.managers.host import SHARED, KeyHandle
 from meshhw.managers.profilemaking import ROOT
-from meshhw.managers.threshold.signer import public_of, told_of
+from meshhw.managers.threshold.signer import open_signer, public_of, told_of
 from meshhw.udf import fingerprint
+
+
+class Quorums:
+    """The quorums that sign in one ceremony, each with its shares open until the end."""
+
+    def __init__(self, home: Path, options: OpenOptions) -> None:
+        self._home = home
+        self._options = options
+        self._open: dict[str, Signer] = {}
+        self._stack = ExitStack()
+
+    def signer(self, name: str) -> Signer:
+        """The quorum of that name, the same one each time. Raises KeyNotFound, NotSupported."""
+        if name not in self._open:
+            signer = open_signer(name, self._home, self._options)
+            self._open[name] = self._stack.enter_context(signer.held())
+        return self._open[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.clear()
+        self._stack.close()
 
 
 def quorum(role: str, name: str, home: Path) -> KeyHandle:

@@ -28,13 +28,14 @@ def remove_administrator(found: Authority, udf: str, root_on: TokenURI | None = 
     """
     before = found.profile
     held = found.held(common=False)
-    with opened_catalog(found, held) as devices:
-        profile = signed_by_root(found, removing(before, udf, devices), root_on)
-        entries = _proven(before, udf, profile, devices)
     updates = {}
-    if not same_name(udf, fingerprint(found.administrator_key)):
-        with found.administrator() as admin:
-            updates = {item.device_udf or "": update_for(item, admin).octets() for item in entries}
+    with found.together():
+        with opened_catalog(found, held) as devices:
+            profile = signed_by_root(found, removing(before, udf, devices), root_on)
+            entries = _proven(before, udf, profile, devices)
+        if not same_name(udf, fingerprint(found.administrator_key)):
+            with found.administrator() as admin:
+                updates = {item.device_udf or "": update_for(item, admin).octets() for item in entries}
     journal = Journal(
         account=found.udf,
         profile=profile.octets(),

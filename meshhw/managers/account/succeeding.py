@@ -106,7 +106,7 @@ class Succession:
         """Make the statement, before the new keys' tokens are held: the earlier root and this administrator
         may be on the same ones. Raises what these tokens raise."""
         found = self._found
-        with found.root(self._root_on) as old_root, found.administrator() as admin:
+        with found.together(), found.root(self._root_on) as old_root, found.administrator() as admin:
             self._said = statement(found.profile, old_root, root, admin)
 
     def profile(self, made: ProfileUser) -> ProfileUser:

@@ -6,7 +6,7 @@
 | `store`, `descriptor` | what this machine keeps of a key, and the signed descriptor |
 | `use`, `tokens` | decryption by the holders that are here |
 | `signer` | a quorum as one signer, opened by its name |
-| `signing`, `cosigning` | threshold signatures, each share in a process of its own |
+| `signing`, `cosigners`, `cosigning` | threshold signatures, each share in a process of its own |
 | `asking`, `answering` | requests to holders on other machines, and their answers |
 | `renew`, `renewing`, `lockstep` | refreshing shares and replacing a lost one |
 | `succession`, `rewrapping` | a new key in the place of one that cannot be renewed, and its envelopes |

@@ -6,7 +6,8 @@
 Whatever takes a `Signer` takes one of these: `sign_assertion(profile, signer, ...)` makes a profile whose
 root or administrator is a quorum. The signature is an ordinary Ed25519 or Ed448 signature of `public`, and
 was verified before `sign` returns; each `sign` is a session of its own with fresh nonces, and every holder is
-shown the whole message. Nothing needs to be closed: tokens are open while `sign` runs, and no longer. PINs
+shown the whole message. Nothing needs to be closed: shares are open while `sign` runs, and no longer, or with
+`signer.held()` until the end of its block: each token is then asked once for all that is signed there. PINs
 are asked once for each token, however often the signer signs. `require` fails early, before anything else of
 a ceremony was done, when too few holders are here.
 """

@@ -1,16 +1,19 @@
-"""Threshold signatures: each signer in a process of its own; wrong ones are named and left out."""
+"""Threshold signatures: each signer in a process of its own; wrong ones are named and left out.
+
+A ceremony that signs several times keeps the signers' processes until its end (`held`): each opens its share
+once, and signs each message with nonces of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 from meshhw.algorithms import Algorithm, Operation, PublicKey
 from meshhw.errors import (
     Cancelled,
     DecryptionFailed,
-    MeshError,
     ShareError,
     TokenError,
     TokenNotFound,
@@ -19,6 +22,7 @@ from meshhw.errors import (
 from meshhw.keystore.api import Needs, OpenOptions
 from meshhw.keystore.log import recorded
 from meshhw.keystore.uri import KeyURI
+from meshhw.managers.threshold.cosigners import Cosigners
 from meshhw.managers.threshold.demand import Demand, unseal_needs
 from meshhw.managers.threshold.descriptor import Loaded, group_point, share_point
 from meshhw.managers.threshold.store import KeyStore
@@ -44,6 +48,7 @@ class ThresholdSigner:
         self._say = say
         self._needs: dict[int, Needs] = {}
         self._given: set[str] = set()
+        self._held: Cosigners | None = None
 
     @property
     def public(self) -> PublicKey:
@@ -59,6 +64,19 @@ class ThresholdSigner:
         """Raise TokenNotFound, naming who is missing, unless enough holders are here. Asks for no PIN."""
         self._present()
 
+    @contextmanager
+    def held(self) -> Iterator[Self]:
+        """One ceremony: until its end each holder that signs has its share open, in its own process, and its
+        token is asked once, however much is signed."""
+        if self._held is not None:
+            yield self
+            return
+        try:
+            with Cosigners(self._start) as self._held:
+                yield self
+        finally:
+            self._held = None
+
     def sign(self, message: bytes) -> bytes:
         """An RFC 8032 signature by a quorum of the holders that are here, verified.
 
@@ -67,33 +85,41 @@ class ThresholdSigner:
         """
         if len(message) > MAX_MESSAGE:
             raise UsageError(f"a quorum signs at most {MAX_MESSAGE} octets", hint="sign a digest of it")
-        present = self._present()
+        if self._held is not None:
+            return self._signed(self._held, message)
+        with Cosigners(self._start) as cosigners:
+            return self._signed(cosigners, message)
+
+    def _signed(self, cosigners: Cosigners, message: bytes) -> bytes:
+        present = self._ready(cosigners)
         while True:
             quorum = sorted(present[: self._key.threshold], key=lambda holder: holder.index)
-            self._announce(quorum)
+            self._announce([holder for holder in quorum if holder.index not in cosigners])
             try:
-                return self._try(quorum, message)
+                return self._try(cosigners, quorum, message)
             except Cancelled:
                 raise
             except ShareError as error:
-                present = self._without(present, error)
+                present = self._without(cosigners, present, error)
 
-    def _answer(self, holder: ThresholdHolder, worker: Worker) -> bytes:
-        """A signer's answer. A sealed share is no key of its token, so the use log is told here, by the
-        token's name.
-        """
-        with recorded(self._options.recorder, KeyURI.parse(holder.token), Operation.SIGN):
-            answer: bytes = _named(holder.index, worker.result)
-            return answer
+    def _ready(self, cosigners: Cosigners) -> list[ThresholdHolder]:
+        """Those whose shares are open first; where they are enough, no token is looked at."""
+        ready = [holder for holder in self._key.holders if holder.index in cosigners]
+        if len(ready) >= self._key.threshold:
+            return ready
+        others = (holder for holder in self._present() if holder not in ready)
+        return [*ready, *(holder for holder in others if holder.index not in cosigners.failed)]
 
-    def _announce(self, quorum: Sequence[ThresholdHolder]) -> None:
-        """A PIN that was given for one signature is not asked for the next."""
+    def _announce(self, asked: Sequence[ThresholdHolder]) -> None:
+        """Whose tokens open a share now, if any do. A PIN that was given once is not asked again."""
+        if not asked:
+            return
         demand = Demand(given=self._given)
         with OpenTokens(self._options) as tokens:
-            for holder in quorum:
+            for holder in asked:
                 demand.add(tokens, holder.token, self._needs[holder.index])
         self._say(
-            demand.text(f"{self._loaded.value.name} asks {len(quorum)} of {len(self._key.holders)} to sign")
+            demand.text(f"{self._loaded.value.name} asks {len(asked)} of {len(self._key.holders)} to sign")
         )
         self._given |= demand.pins
 
@@ -130,29 +156,45 @@ class ThresholdSigner:
             return ""  # it went this very moment
         return None
 
-    def _without(self, present: list[ThresholdHolder], error: ShareError) -> list[ThresholdHolder]:
-        left = [holder for holder in present if str(holder.index) != error.holder]
-        if len(left) == len(present) or len(left) < self._key.threshold:
+    def _without(
+        self, cosigners: Cosigners, present: Sequence[ThresholdHolder], error: ShareError
+    ) -> list[ThresholdHolder]:
+        """Who is left, a spare in the place of the one that failed. Raises the error when too few are."""
+        failed = [holder for holder in present if str(holder.index) == error.holder]
+        if not failed:
             raise error
+        cosigners.leave_out(failed[0].index)
+        left = [holder for holder in present if holder not in failed]
+        if len(left) < self._key.threshold:
+            left = self._spares(cosigners, error)
         self._say(f"holder {error.holder} of {self._loaded.value.name} failed: {error.message}")
         return left
 
-    def _try(self, quorum: Sequence[ThresholdHolder], message: bytes) -> bytes:
+    def _spares(self, cosigners: Cosigners, error: ShareError) -> list[ThresholdHolder]:
+        """The same where the tokens of the others were not looked at yet."""
+        try:
+            left = self._ready(cosigners)
+        except TokenNotFound:
+            raise error from None
+        if len(left) < self._key.threshold:
+            raise error
+        return left
+
+    def _try(self, cosigners: Cosigners, quorum: Sequence[ThresholdHolder], message: bytes) -> bytes:
         suite = suite_of(self._key.algorithm)
-        with ExitStack() as running:
-            workers = {
-                holder.index: running.enter_context(Worker("sign", self._order(holder), self._options))
-                for holder in quorum
-            }
-            commitments = [_named(index, worker.told) for index, worker in workers.items()]
-            answers = {}
-            for holder in quorum:
-                worker = workers[holder.index]
-                worker.answer({"message": message, "commitments": commitments})
-                answers[holder.index] = suite.decode_scalar(self._answer(holder, worker))
+        commitments = cosigners.commitments([holder.index for holder in quorum])
+        answers = {}
+        for holder in quorum:
+            # a sealed share is no key of its token, so the use log is told here, by the token's name
+            with recorded(self._options.recorder, KeyURI.parse(holder.token), Operation.SIGN):
+                octets = cosigners.answer(holder.index, message, commitments)
+            answers[holder.index] = suite.decode_scalar(octets)
         listed = tuple(decode_commitment(suite, octets) for octets in commitments)
         session = Session(suite, group_point(self._key), message, listed)
         return aggregate(session, answers, {index: share_point(self._key, index) for index in answers})
+
+    def _start(self, index: int) -> Worker:
+        return Worker("sign", self._order(self._key.holder(index)), self._options)
 
     def _order(self, holder: ThresholdHolder) -> dict[str, object]:
         return {
@@ -166,14 +208,3 @@ class ThresholdSigner:
             "sealed": self._sealed(holder),
             "nonce_key": self._store.nonce_key(holder.index),
         }
-
-
-def _named(index: int, step: Callable[[], Any]) -> Any:
-    """One step of a signer; what its token raises is that holder's fault."""
-    try:
-        return step()
-    except (Cancelled, ShareError):
-        raise
-    except MeshError as error:
-        fault = ShareError(f"holder {index}: {error.message}", holder=str(index), hint=error.hint)
-        raise fault from error

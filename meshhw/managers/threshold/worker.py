@@ -45,8 +45,11 @@ class Worker:
         return value
 
     def answer(self, value: Any = None) -> None:
-        """Answer what it said."""
-        self._channel.send("answer", value)
+        """Answer what it said. Raises MeshError when the process died."""
+        try:
+            self._channel.send("answer", value)
+        except BrokenPipeError as error:
+            raise self._dead() from error
 
     def result(self) -> Any:
         """The task's result. Raises as `told`."""
@@ -84,11 +87,14 @@ class Worker:
                     raise error_from(message.value)
                 self._serve(message.kind, message.value)
         except (EOFError, BrokenPipeError) as error:
-            self.died = True
-            raise MeshError(
-                "the process that handles the shares died",
-                hint="repeat the command; it rolls back or resumes what was begun",
-            ) from error
+            raise self._dead() from error
+
+    def _dead(self) -> MeshError:
+        self.died = True
+        return MeshError(
+            "the process that handles the shares died",
+            hint="repeat the command; it rolls back or resumes what was begun",
+        )
 
     def _serve(self, kind: str, value: Any) -> None:
         try:
