@@ -16,7 +16,17 @@ from hwtests.test_pkcs11_keys import same_id
 from hwtests.threshold_lab import Lab
 from meshhw.algorithms import Algorithm, Operation, Suite
 from meshhw.errors import DecryptionFailed, KeyNotFound, MeshError, StateError
-from meshhw.keystore.api import Attests, Deletes, Generates, Key, KeySpec, OpenOptions, Seals, Token
+from meshhw.keystore.api import (
+    Administers,
+    Attests,
+    Deletes,
+    Generates,
+    Key,
+    KeySpec,
+    OpenOptions,
+    Seals,
+    Token,
+)
 from meshhw.keystore.registry import open_token
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.threshold import renew
@@ -260,3 +270,27 @@ def test_finding_out_which_key_is_whose_is_recorded(pkcs11_token: Pkcs11Token) -
         assert len(token.keys()) == 2
     assert set(log.of("sign")) == {(name, "ok")}
     assert len(log.lines) == 4  # each of two keys against each of two public ones
+
+
+RESETTABLE = ("software", "swtpm", "piv")
+
+
+@pytest.mark.parametrize("family", RESETTABLE, indirect=True)
+def test_the_end_of_all_keys_of_a_token_is_recorded(family: Family) -> None:
+    with closing(family.open()) as token:
+        family.make_key(token)
+    log = Log()
+    ends_all_keys(family.open(recorder=log), log)
+
+
+def test_the_end_of_all_keys_of_a_module_token_is_recorded(softhsm_token: Pkcs11Token) -> None:
+    log = Log()
+    ends_all_keys(softhsm_token.open(recorder=log), log)
+
+
+def ends_all_keys(token: Token, log: Log) -> None:
+    name = str(token.info().uri).partition("?")[0]
+    assert isinstance(token, Administers)
+    token.reset()
+    token.close()
+    assert log.lines == [(name, "delete", "ok")]

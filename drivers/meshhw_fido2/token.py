@@ -191,7 +191,8 @@ class Fido2Token:
 
     def reset(self) -> None:
         """Erase every credential and the PIN. Wants a touch, within seconds after it was plugged in."""
-        self._connection.run(lambda ctap: administration.reset(ctap, self._asker))
+        with recorded(self._recorder, in_place_of_key(self._info.uri), Operation.DELETE):
+            self._connection.run(lambda ctap: administration.reset(ctap, self._asker))
         self._pins.forget()
 
     def _keys(self, ctap: Ctap2) -> list[PresenceKey]:

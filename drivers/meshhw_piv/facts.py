@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -10,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from yubikit.core import Tlv
 from yubikit.core.smartcard import ApduError
 
-from meshhw.algorithms import Algorithm, Family, PublicKey
-from meshhw.errors import InvalidPublicKey
+from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
+from meshhw.errors import InvalidPublicKey, NotSupported
 from meshhw.keystore.api import PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import policies
 from meshhw.pubkeys import from_cryptography
@@ -170,18 +171,29 @@ def _from_certificate(session: CardSession, slot: int, *, own: bool = False) -> 
     if told is None and own:
         return None
     if told is None and session.identity.yubikey:
-        told = _attested_policies(session, slot)
+        told = _attested_policies(session, slot, public)
     if told is None:
         return KeyFacts(slot, public, slots.usual_pin_policy(slot))
     return KeyFacts(slot, public, PinPolicy(told[0]), TouchPolicy(told[1]))
 
 
-def _attested_policies(session: CardSession, slot: int) -> tuple[str, str] | None:
-    """Firmware before 5.3 tells a generated key's policies only in its attestation."""
-    try:
-        return policies(session.send(ATTEST, slot, 0))
-    except (ApduError, ValueError):
-        return None
+def _attested_policies(session: CardSession, slot: int, public: PublicKey) -> tuple[str, str] | None:
+    """Firmware before 5.3 tells a generated key's policies only in its attestation, which is a use of the
+    attestation key, and asked for once."""
+    key = (slot, public)
+    if key not in session.attested:
+        uri = session.identity.uri.key(slot=slots.name(slot))
+        try:
+            statement = session.send(ATTEST, slot, 0)
+        except ApduError as error:
+            session.options.recorder.record(uri, Operation.ATTEST, NotSupported.__name__)
+            if error.sw not in LOST_SELECTION:
+                session.attested[key] = None
+            return None
+        session.options.recorder.record(uri, Operation.ATTEST, "ok")
+        with suppress(ValueError):
+            session.attested[key] = policies(statement)
+    return session.attested.get(key)
 
 
 def _inflated(compressed: bytes) -> bytes:

@@ -82,6 +82,8 @@ class CardSession:
         """Whether Ed25519 signs messages of more than 32 octets; None while nobody has seen it."""
         self.metadata: bool | None = None
         """Whether the card answers GET METADATA; None while it was not asked."""
+        self.attested: dict[tuple[int, PublicKey], tuple[str, str] | None] = {}
+        """PIN and touch policy of keys that tell them by an attestation alone; None where there is none."""
         self.pin_reference: int | None = None
         """The PIN's reference: the application's own, or the one that all applications of the card share."""
         self._limit = Limit(identity.label, options.deadline)
@@ -332,6 +334,7 @@ class CardSession:
             self.pin = None
             raise TokenMismatch(f"{identity.label} sits where {self.identity.label} was")
         self.identity = identity
+        self.attested.clear()
         self._fresh = True
 
     def _end(self) -> None:

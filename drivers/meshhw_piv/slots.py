@@ -12,6 +12,8 @@ STANDARD = (AUTHENTICATION, SIGNATURE, KEY_MANAGEMENT, CARD_AUTHENTICATION)
 RETIRED = tuple(range(0x82, 0x96))
 SLOTS = (*STANDARD, *RETIRED)
 ATTESTATION = 0xF9
+NONE = 0x00
+"""No card has it: to ask whether an instruction is known, and to use no key."""
 
 CERTIFICATES = {
     AUTHENTICATION: 0x5FC105,

@@ -218,7 +218,10 @@ class PivToken:
 
     def reset(self) -> None:
         """Erase the PIV application. Raises NotSupported for cards that know no reset."""
-        self._run("be reset", self._admin.reset)
+        with recorded(
+            self._session.options.recorder, in_place_of_key(self._session.identity.uri), Operation.DELETE
+        ):
+            self._run("be reset", self._admin.reset)
 
     def _run(self, doing: str, work: Callable[[], Result]) -> Result:
         return self._session.run(doing, lambda: self._session.steady(work))

@@ -3,7 +3,8 @@
 Cards with metadata are asked. On others a key shows by its certificate, or by a use: without the PIN a slot
 that holds a key asks for it, and an empty one says that nothing is there. Cards are known that ask for the
 PIN before they look; there a use with the PIN tells. What is signed then is a digest of zeros, which is no
-message's, so the signature is worth nothing.
+message's, so the signature is worth nothing; the use log has it. The private key 1, which everybody knows,
+is nobody's, and not in the log.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterator
 from yubikit.core import Tlv
 from yubikit.core.smartcard import ApduError
 
-from meshhw.algorithms import Algorithm, Family
+from meshhw.algorithms import Algorithm, Family, Operation
 from meshhw.keystore.api import KeySpec
+from meshhw.keystore.uri import KeyURI
 from meshhw_piv import facts, objects, slots, tlv
 from meshhw_piv.codes import SECURITY_NOT_SATISFIED
 from meshhw_piv.instructions import AUTHENTICATE
@@ -77,8 +79,16 @@ def _seems_used(session: CardSession, slot: int, login: Login | None) -> bool:
             if error.sw == SECURITY_NOT_SATISFIED:
                 return True
         else:
-            return code != slots.CODES[Algorithm.P256] or not _is_emptied(session, slot)
+            if code == slots.CODES[Algorithm.P256] and _is_emptied(session, slot):
+                return False
+            used = Operation.AGREE if tag == EXPONENTIATION else Operation.SIGN
+            session.options.recorder.record(_uri(session, slot), used, "ok")
+            return True
     return False
+
+
+def _uri(session: CardSession, slot: int) -> KeyURI:
+    return session.identity.uri.key(slot=slots.name(slot))
 
 
 def _uses() -> Iterator[tuple[int, int, bytes]]:
@@ -91,14 +101,17 @@ def _uses() -> Iterator[tuple[int, int, bytes]]:
 
 
 def _is_emptied(session: CardSession, slot: int) -> bool:
-    """Whether the key is the private key 1, which returns what it is given."""
+    """Whether the key is the private key 1, which returns what it is given; another one's use is recorded."""
     code = slots.CODES[Algorithm.P256]
     try:
         answer = _exchange(session, slot, code, EXPONENTIATION, facts.GENERATOR_P256)
         result = tlv.unwrap(RESPONSE, tlv.unwrap(DYNAMIC, answer))
     except (ApduError, ValueError):
         return False
-    return result == facts.GENERATOR_P256[1:33]
+    if result == facts.GENERATOR_P256[1:33]:
+        return True
+    session.options.recorder.record(_uri(session, slot), Operation.AGREE, "ok")
+    return False
 
 
 def _exchange(session: CardSession, slot: int, code: int, tag: int, data: bytes) -> bytes:

@@ -43,9 +43,10 @@ class YubiKeyToken(PivToken):
         return (*super()._extensions(), *((Operation.ATTEST,) if asked else ()))
 
     def _can_attest(self) -> bool:
+        """Asked of no slot, so that the attestation key signs nothing whose use the log would not show."""
         self._session.settle()
         try:
-            self._session.send(ATTEST, slots.AUTHENTICATION, 0)
+            self._session.send(ATTEST, slots.NONE, 0)
         except ApduError as error:
             return error.sw not in UNKNOWN
         return True

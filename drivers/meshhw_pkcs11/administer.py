@@ -6,8 +6,11 @@ import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from meshhw.algorithms import Operation
 from meshhw.errors import NotSupported, PinIncorrect
+from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind
+from meshhw.keystore.log import in_place_of_key, recorded
 from meshhw_pkcs11.cryptoki import CKU_SO, CryptokiError
 from meshhw_pkcs11.errors import fold
 from meshhw_pkcs11.login import CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED, handle_of
@@ -24,6 +27,7 @@ class AdministersToken:
     """Tokens whose PINs can be managed. All of a process's sessions with the token are logged out by it."""
 
     session: Session
+    _options: OpenOptions
 
     def change_pin(self, kind: PinKind) -> None:
         """Change the user's or the security officer's PIN (C_SetPIN). Raises PinIncorrect, NotSupported."""
@@ -69,10 +73,11 @@ class AdministersToken:
         slot = ctypes.c_ulong(token.slot.slot_id)
         self.session.close()
         module = self.session.found.library.module
-        try:
-            self.session.limit.run(lambda: module.call("C_InitToken", slot, *_counted(officer), label))
-        except CryptokiError as error:
-            raise fold(error, self.session.name) from error
+        with recorded(self._options.recorder, in_place_of_key(self.session.found.uri), Operation.DELETE):
+            try:
+                self.session.limit.run(lambda: module.call("C_InitToken", slot, *_counted(officer), label))
+            except CryptokiError as error:
+                raise fold(error, self.session.name) from error
 
     def _administer(self, work: Callable[[pkcs11.Session], None]) -> None:
         try:

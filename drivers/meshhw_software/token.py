@@ -188,7 +188,7 @@ class VaultToken:
 
     def reset(self) -> None:
         """Remove the vault with all its keys."""
-        with self._lock:
+        with recorded(self.recorder, in_place_of_key(self._vault.uri), Operation.DELETE), self._lock:
             self.close()
             if self._vault.exists:
                 self._vault.erase()

@@ -181,13 +181,14 @@ class TpmToken:
 
     def reset(self) -> None:
         """Destroy this home's keys and PIN. The TPM itself is not cleared: others' keys live there too."""
-        for handle in self._store.noted_handles():
-            if self._is_own(handle):
-                self._evict(handle)
-            else:
-                self._store.forget(handle)
-        for name in self._store.names():
-            self._store.remove(name)
+        with recorded(self._around.recorder, in_place_of_key(self._info.uri), Operation.DELETE):
+            for handle in self._store.noted_handles():
+                if self._is_own(handle):
+                    self._evict(handle)
+                else:
+                    self._store.forget(handle)
+            for name in self._store.names():
+                self._store.remove(name)
         self._pins.forget()
         self._store.remove_pin()
 

@@ -40,7 +40,7 @@ def open_keys(files: Sequence[Path] = (), responses: Sequence[Path] = ()) -> Ite
     from meshhw.managers.openers import Keys
 
     cli = context()
-    local = [LocalKey(private_key_in(path)) for path in files]
+    local = [LocalKey(private_key_in(path), cli.use_log) for path in files]
     with _answered(responses) as shared, Keys(cli.home, cli.open_options, [*shared, *local]) as keys:
         yield keys
 

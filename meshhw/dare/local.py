@@ -6,17 +6,21 @@ agreement on a signature key's curve.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from meshhw.algorithms import Algorithm, Family, PrivateKey, PublicKey, SecretForm
+from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey, PublicKey, SecretForm
 from meshhw.curves.check import decode_checked
 from meshhw.curves.eddsa import edwards_curve, expand, from_scalar, sign
 from meshhw.curves.multiply import multiply
 from meshhw.curves.named import curve_named
 from meshhw.errors import NotSupported
+from meshhw.keystore.log import NULL_RECORDER, UseRecorder, in_memory, recorded
 from meshhw.privkeys import public_key_of, scalar_of
+from meshhw.udf import fingerprint
 
 NIST = {
     Algorithm.P256: (ec.SECP256R1(), hashes.SHA256(), curve_named("P-256").order),
@@ -25,10 +29,11 @@ NIST = {
 
 
 class LocalKey:
-    """A private key that lies in memory for as long as this object does."""
+    """A private key that lies in memory for as long as this object does; `recorder` is told of its uses."""
 
-    def __init__(self, private: PrivateKey) -> None:
+    def __init__(self, private: PrivateKey, recorder: UseRecorder = NULL_RECORDER) -> None:
         self._private = private
+        self._recorder = recorder
         self.public: PublicKey = public_key_of(private)
 
     def __repr__(self) -> str:
@@ -37,14 +42,25 @@ class LocalKey:
     def agree(self, peer: PublicKey) -> bytes:
         """The raw coordinate; on an Edwards curve the encoded point (the drafts' examples). Raises
         InvalidPublicKey, NotSupported."""
+        with self._recorded(Operation.AGREE):
+            return self._agreed(peer)
+
+    def sign(self, message: bytes) -> bytes:
+        """Pure EdDSA, or ECDSA as r || s with s low. Raises NotSupported."""
+        with self._recorded(Operation.SIGN):
+            return self._signature(message)
+
+    def _recorded(self, operation: Operation) -> AbstractContextManager[None]:
+        return recorded(self._recorder, in_memory(fingerprint(self.public)), operation)
+
+    def _agreed(self, peer: PublicKey) -> bytes:
         if peer.algorithm is not self.public.algorithm:
             raise NotSupported(f"a key of {self.public.algorithm} cannot agree with one of {peer.algorithm}")
         point = decode_checked(curve_named(peer.algorithm), peer.octets)
         result = multiply(point, scalar_of(self._private))
         return result.encode() if peer.algorithm.family is Family.EDWARDS else result.x_octets()
 
-    def sign(self, message: bytes) -> bytes:
-        """Pure EdDSA, or ECDSA as r || s with s low. Raises NotSupported."""
+    def _signature(self, message: bytes) -> bytes:
         algorithm = self.public.algorithm
         if algorithm.family is Family.EDWARDS:
             curve = edwards_curve(algorithm)

@@ -69,6 +69,12 @@ def in_place_of_key(token: TokenURI) -> KeyURI:
     return KeyURI(token.scheme, token.path)
 
 
+def in_memory(udf: str) -> KeyURI:
+    """What the log calls a private key that a program holds in its memory and no token has, by the key's
+    fingerprint: one from a key file, say, or of a seed. No driver has this scheme, so it opens nothing."""
+    return KeyURI("memory", (("udf", udf.encode()),))
+
+
 @contextmanager
 def recorded(recorder: UseRecorder, key: KeyURI, operation: Operation) -> Iterator[None]:
     """Tell the recorder how the operation in the block ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.threshold import ThresholdRequest
 from tests.threshold_manager.conftest import PASSPHRASE, NewVault
 from tests.threshold_manager.machines import PAYLOAD, Machines, hide, show, two_machines
+from tests.uses import Log
 
 
 @pytest.fixture
@@ -61,6 +63,14 @@ def test_answers_alone_decrypt(machines: Machines) -> None:
     hide(machines.vaults[1])
     hide(machines.vaults[2])
     assert machines.decrypt(answer) == PAYLOAD
+
+
+def test_the_key_that_opens_an_answer_stands_in_the_log(machines: Machines) -> None:
+    answer = machines.respond(machines.request())
+    log = Log()
+    machines.options = replace(machines.options, recorder=log)
+    assert machines.decrypt(answer) == PAYLOAD
+    assert [told for _, *told in log.lines] == [["agree", "ok"]]
 
 
 def test_the_holder_sees_what_is_asked_and_may_decline(machines: Machines) -> None:

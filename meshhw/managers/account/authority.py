@@ -352,7 +352,7 @@ class ConnectedAdministrator(Authority):
                 "the account's root key is not on this device",
                 hint="name the token that holds it with --root-on, or recover the account from its sheets",
             )
-        yield LocalKey(Seed.parse(text).derive(self.suite.signature, SEED_NAMES[ROOT]))
+        yield LocalKey(Seed.parse(text).derive(self.suite.signature, SEED_NAMES[ROOT]), self.options.recorder)
 
 
 def authority(host: Host, account: str | None, options: OpenOptions) -> Authority:

@@ -171,7 +171,7 @@ def _account_signer(host: Host, account: str | None, options: OpenOptions) -> It
     found = standing(host, account)
     handle = found.record.key("signature") if found.record else None
     if handle is None or handle.public_key != public_key(found.profile.common_signature, "CommonSignature"):
-        yield private_key(found.keys(options).signature, "signature")
+        yield private_key(found.keys(options).signature, "signature", options.recorder)
         return
     with opened(handle.uri, host.home, options) as key:
         if not isinstance(key.key, Signs):

@@ -15,6 +15,7 @@ from meshhw.algorithms import PrivateKey
 from meshhw.dare.keys import SeedKey, private_from_jose, private_to_jose
 from meshhw.dare.local import LocalKey
 from meshhw.errors import FormatError, KeyNotFound, NotSupported
+from meshhw.keystore.log import NULL_RECORDER, UseRecorder
 from meshhw.managers.account.rights import Rights
 from meshhw.privkeys import public_key_of
 from meshhw.schema.activation import ActivationCommon, ActivationEntry
@@ -29,9 +30,10 @@ def private_data(private: PrivateKey) -> KeyData:
     return KeyData(udf=fingerprint(public), private_parameters=from_tagged(private_to_jose(private), Key))
 
 
-def private_key(data: KeyData | None, what: str) -> LocalKey:
-    """The private key that a role has granted, to be used. Raises as `private_of`."""
-    return LocalKey(private_of(data, what))
+def private_key(data: KeyData | None, what: str, recorder: UseRecorder = NULL_RECORDER) -> LocalKey:
+    """The private key that a role has granted, to be used, which `recorder` is told of. Raises as
+    `private_of`."""
+    return LocalKey(private_of(data, what), recorder)
 
 
 def private_of(data: KeyData | None, what: str) -> PrivateKey:

@@ -214,7 +214,7 @@ class AccountManager:
                     directory.write_seed(sealer, seed)
                 drawn = seed or Seed.generate(Specifier.PROFILE_ACCOUNT)
                 algorithm = new.plan.suite.agreement
-                keys = recovered_keys(drawn, algorithm, new.saved or Saved())
+                keys = recovered_keys(drawn, algorithm, new.saved or Saved(), self._options.recorder)
                 if new.saved is not None:
                     restore_stores(directory, new.saved, keys)
                 directory.write_keys(sealer, keys)
@@ -250,7 +250,9 @@ class AccountManager:
             with self._quorums() as opened:
                 yield opened.signer(quorums[0].uri)
         elif new.request.seed is not None:
-            yield LocalKey(new.request.seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT]))
+            yield LocalKey(
+                new.request.seed.derive(new.plan.suite.signature, SEED_NAMES[ROOT]), self._options.recorder
+            )
         else:
             raise NotSupported(
                 "a successor's root comes from its seed, or is a threshold key",

@@ -126,7 +126,7 @@ class Membership:
                 raise NotSupported("the device's signature key does not sign")
             elif mode == DUAL:
                 seed = self._seed or self.activation(options)
-                yield (found.key, LocalKey(second_key(seed, handle.algorithm)))
+                yield (found.key, LocalKey(second_key(seed, handle.algorithm), options.recorder))
             else:
                 yield (found.key,)
 

@@ -34,7 +34,7 @@ def keys(kid: str, home: Path, options: OpenOptions) -> Iterator[HasPublic]:
         if _opens(found, kid):
             common = found.keys(options)
             held = (common.encryption, *common.previous_encryptions)
-            ring = [private_key(data, "encryption") for data in held if data is not None]
+            ring = [private_key(data, "encryption", options.recorder) for data in held if data is not None]
             yield from (key for key in ring if is_named(key.public, kid))
         member = found.member
         if member is not None and is_named(public_key(member.connection.encryption, "Encryption"), kid):
@@ -57,4 +57,4 @@ def signer(name: str, home: Path, options: OpenOptions) -> Signer:
         raise KeyNotFound(
             f"this device was not granted the signature key of {name}", hint="sign with the device's own key"
         )
-    return private_key(granted, "signature")
+    return private_key(granted, "signature", options.recorder)

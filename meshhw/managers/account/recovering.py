@@ -20,6 +20,7 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_check import check_sequence
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.errors import IntegrityError, KeyNotFound, MeshError
+from meshhw.keystore.log import UseRecorder
 from meshhw.managers.account.directory import PROFILE, AccountDirectory
 from meshhw.managers.account.escrow import RecoveredSeed
 from meshhw.managers.account.granted import entry, store_ring
@@ -84,14 +85,14 @@ def derived_keys(seed: Seed, algorithm: Algorithm) -> ActivationCommon:
     )
 
 
-def recovered_keys(seed: Seed, algorithm: Algorithm, saved: Saved) -> ActivationCommon:
+def recovered_keys(seed: Seed, algorithm: Algorithm, saved: Saved, recorder: UseRecorder) -> ActivationCommon:
     """All keys of the account's stores, and its common keys where they were changed: the seed's, and those
-    that the saved stores hold for the escrow key. A statement that is not an administrator's is left out, and
-    told."""
+    that the saved stores hold for the escrow key, of whose use `recorder` is told. A statement that is not an
+    administrator's is left out, and told."""
     keys = derived_keys(seed, algorithm)
     if saved.profile is None:
         return keys
-    ring = KeyRing([LocalKey(seed.derive(algorithm, SEED_NAMES[ESCROW]))])
+    ring = KeyRing([LocalKey(seed.derive(algorithm, SEED_NAMES[ESCROW]), recorder)])
     counting, refused = vouched(statements_of_stores(saved), saved.profile, saved.stores)
     for said in counting:
         try:

@@ -28,6 +28,7 @@ from meshhw.dare.stream import EnvelopeStream
 from meshhw.errors import FormatError, IntegrityError, KeyNotFound, ShareError, StateError
 from meshhw.jsonbcd import canonical
 from meshhw.keystore.api import OpenOptions
+from meshhw.keystore.log import UseRecorder
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.demand import Demand, unseal_needs
@@ -120,7 +121,7 @@ def answered_keys(
     """
     with OpenTokens(options) as tokens:
         say = saying(options)
-        answers = [_answer(path, home, tokens, say) for path in files]
+        answers = [_answer(path, home, tokens, options.recorder, say) for path in files]
         keys = []
         for name in dict.fromkeys(answer.store.name for answer in answers):
             own = [answer for answer in answers if answer.store.name == name]
@@ -139,10 +140,10 @@ class _Answer:
     holders: list[GivenHolder]
 
 
-def _answer(path: Path, home: Path, tokens: OpenTokens, say: Say) -> _Answer:
+def _answer(path: Path, home: Path, tokens: OpenTokens, recorder: UseRecorder, say: Say) -> _Answer:
     """The answer in a file. What is malformed in it is told with the file's name."""
     try:
-        return _read(_octets(path), home, tokens, say)
+        return _read(_octets(path), home, tokens, recorder, say)
     except FormatError as error:
         error.message = f"{path} is no answer: {error.message}"
         raise
@@ -156,7 +157,7 @@ def _octets(path: Path) -> bytes:
     return octets
 
 
-def _read(octets: bytes, home: Path, tokens: OpenTokens, say: Say) -> _Answer:
+def _read(octets: bytes, home: Path, tokens: OpenTokens, recorder: UseRecorder, say: Say) -> _Answer:
     envelope = Envelope.parse(octets)
     store, name, pending = _pending(envelope.header, home)
     loaded = descriptor.load(store, Host(home))
@@ -166,7 +167,7 @@ def _read(octets: bytes, home: Path, tokens: OpenTokens, say: Say) -> _Answer:
         say(demand.text(f"{store.name}: a device opens its request"))
     purpose = _SEAL + bytes.fromhex(name.partition("-")[2])
     kept = msgspec.msgpack.decode(tokens.sealer(pending.token).unseal(pending.sealed, purpose), type=_Secrets)
-    ring = KeyRing([LocalKey(PrivateKey(Algorithm.X25519, kept.response_key))])
+    ring = KeyRing([LocalKey(PrivateKey(Algorithm.X25519, kept.response_key), recorder)])
     response, _, _ = descriptor.open_object(octets, ThresholdResponse, ring)
     key = loaded.key("decryption")
     if response.id.hex() != name.partition("-")[2] or response.generation != key.generation:
