@@ -74,7 +74,10 @@ def from_members(value: Any, expected: type[T]) -> T:
         found = value.get(member.name, value.get(older.get(member.name, member.name)))
         if found is not None:
             known[member.attribute] = _read(expected, member, found)
-    return expected(**known)
+    try:
+        return expected(**known)
+    except TypeError as error:  # a class of this project's own that does without no member
+        raise FormatError(f"the {expected.__name__} is not whole: {error}") from error
 
 
 def to_members(value: MeshObject) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from meshhw.errors import FormatError
-from meshhw.schema.core import MeshObject
+from meshhw.schema.core import Enveloped, MeshObject
 from meshhw.schema.key import KeyData
 
 FORMAT = 1
 MAX_HOLDERS = 15
+MAX_CHANGES = 64
+"""Descriptors under one signature."""
 
 
 class ThresholdHolder(MeshObject):
@@ -76,6 +78,21 @@ class ThresholdDescriptor(MeshObject):
     decryption: ThresholdKey | None = None
     signing: ThresholdKey | None = None
     retired: tuple[RetiredShare, ...] = ()
+
+
+class ThresholdChanges(MeshObject):
+    """Descriptors that a device changes together: what it signs in their place."""
+
+    digests: tuple[bytes, ...] = ()
+    """H of each one's octets."""
+
+
+class ThresholdChanged(MeshObject):
+    """One of them. Nobody signs this itself."""
+
+    descriptor: bytes
+    """The octets of the tagged ThresholdDescriptor."""
+    enveloped_changes: Enveloped[ThresholdChanges]
 
 
 class ThresholdRequest(MeshObject):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from meshhw.dare.prepare import Outline
 from meshhw.dare.read import open_envelope
 from meshhw.dare.write import seal
 from meshhw.errors import IntegrityError, KeyNotFound, Replayed, SignatureInvalid, UsageError
+from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.uri import TokenURI
 from meshhw.managers.account.authority import Authority, authority
 from meshhw.managers.account.complete import receive
@@ -44,6 +45,7 @@ from meshhw.managers.threshold.authority import Setting
 from meshhw.managers.threshold.devices import change_devices
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.store import KeyStore, Store
+from meshhw.managers.uselog import UseLog, entries
 from tests.account.killing import killed_before, killed_everywhere, some_or_all
 from tests.account.people import ALICE, OPTIONS, Phone
 from tests.account.vaults import cheap_vault
@@ -62,10 +64,11 @@ class Office:
     vaults: list[TokenURI]
     desk: Path
     path: Path
+    options: OpenOptions = OPTIONS
 
     @property
     def here(self) -> Authority:
-        return authority(self.host, ALICE, OPTIONS)
+        return authority(self.host, ALICE, self.options)
 
     @property
     def crew(self) -> KeyStore:
@@ -81,7 +84,7 @@ class Office:
     def join(self, phone: Phone, name: str, *keys: str) -> Membership:
         asked = self.asked(phone)
         rights = rights_of(["threshold"])
-        connector = Connector(self.host, self.here, OPTIONS)
+        connector = Connector(self.host, self.here, self.options)
         return phone.complete(connector.connect(asked, rights, name=name, holders_of=keys).octets())
 
     def leave(self, name: str) -> Journal:
@@ -207,6 +210,29 @@ def test_without_a_name_the_accounts_own_keys_are_meant(office: Office) -> None:
     groups.create(groups.plan("board@example.com", "board"))
     office.join(phone, "phone")
     assert listing(phone.host, key_of(phone)) == ["board"]
+
+
+def test_several_keys_take_one_signature_to_join_and_one_to_leave(office: Office) -> None:
+    """Of the machine's device; the holders elsewhere take what it has signed as they take one alone."""
+    others = ("board", "team")
+    for name in others:
+        new = Request(1, office.vaults[:1], Suite.S25519, signs=False)
+        provision(Store(office.host.home).at(name), office.host, OPTIONS, new)
+    desk = str(office.host.profiles("ProfileDevice")[0].key("signature").key_uri)
+    log = office.path / "uses.jsonl"
+    office.options = replace(OPTIONS, recorder=UseLog(log, "test"))
+
+    def signatures() -> int:
+        return sum((item.key, item.operation) == (desk, "sign") for item, _ in entries(log))
+
+    phone = phone_of(office)
+    office.join(phone, "phone", "crew", *others)
+    assert signatures() == 1
+    assert listing(phone.host, key_of(phone)) == ["board", "crew", "team"]
+    assert office.opened(phone) == SECRET
+    assert office.leave("phone").still_listed == {}
+    assert signatures() == 2
+    assert listing(office.host, key_of(phone)) == []
 
 
 def test_another_key_of_that_name_is_not_displaced(office: Office) -> None:

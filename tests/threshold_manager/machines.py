@@ -21,6 +21,7 @@ from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.answering import respond
 from meshhw.managers.threshold.asking import answered_keys, request
 from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.signed import sign_object
 from meshhw.managers.threshold.store import Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.threshold import ThresholdRequest
@@ -57,7 +58,7 @@ class Machines:
 
     def signed(self, asked: ThresholdRequest, home: Path) -> bytes:
         with OpenTokens(self.options) as tokens, descriptor.device_signer(Host(home), tokens) as signer:
-            return descriptor.sign_object(asked, signer).octets()
+            return sign_object(asked, signer).octets()
 
 
 def two_machines(host: Host, options: OpenOptions, new_vault: NewVault, tmp_path: Path) -> Machines:

@@ -30,6 +30,7 @@ from meshhw.keystore.api import OpenOptions
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
+from meshhw.managers.threshold.signed import open_object, sign_object
 from meshhw.managers.threshold.store import Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import find_holders
@@ -45,7 +46,7 @@ def machines(host: Host, options: OpenOptions, new_vault: NewVault, tmp_path: Pa
 
 
 def asked(machines: Machines, octets: bytes) -> ThresholdRequest:
-    return descriptor.open_object(octets, ThresholdRequest)[0]
+    return open_object(octets, ThresholdRequest)[0]
 
 
 def response(
@@ -60,7 +61,7 @@ def response(
     value = ThresholdResponse(id=identifier or told.id, generation=generation, answers=answers)
     reader = PublicKey(Algorithm.X25519, told.response_key)
     with OpenTokens(machines.options) as tokens, descriptor.device_signer(Host(machines.away), tokens) as own:
-        return descriptor.sign_object(value, own, readers=[reader]).octets()
+        return sign_object(value, own, readers=[reader]).octets()
 
 
 def wrong(machines: Machines, index: int, other: int) -> ThresholdAnswer:

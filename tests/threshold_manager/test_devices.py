@@ -32,6 +32,7 @@ from meshhw.managers.threshold.authority import Setting
 from meshhw.managers.threshold.devices import change_devices, device_named
 from meshhw.managers.threshold.provision import Request, provision
 from meshhw.managers.threshold.renew import refresh, replace
+from meshhw.managers.threshold.signed import sign_object
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.keydata import key_data
@@ -165,7 +166,7 @@ def test_a_descriptor_by_a_device_that_was_not_listed_is_refused(place: Place) -
     thief = place.new_device(away, "thief")
     taken = msgspec.structs.replace(value, version=value.version + 1, devices=(key_data(thief),))
     with place.signer(away) as signer:
-        octets = descriptor.sign_object(taken, signer).octets()
+        octets = sign_object(taken, signer).octets()
     with pytest.raises(SignatureInvalid, match="not known here"):
         descriptor.read(octets, place.store, descriptor.local_devices(place.host))
     place.store.save_descriptor(octets)

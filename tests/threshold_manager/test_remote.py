@@ -31,6 +31,7 @@ from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.asking import request
 from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.signed import open_object
 from meshhw.managers.threshold.store import Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.schema.threshold import ThresholdRequest
@@ -102,7 +103,7 @@ def test_no_holder_here(machines: Machines) -> None:
 
 
 def opened(octets: bytes) -> ThresholdRequest:
-    return descriptor.open_object(octets, ThresholdRequest)[0]
+    return open_object(octets, ThresholdRequest)[0]
 
 
 def test_requests_that_are_refused(machines: Machines) -> None:

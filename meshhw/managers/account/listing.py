@@ -7,18 +7,19 @@ be signed here. Signing comes first and changes nothing; what was signed is put 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
-from meshhw.errors import IntegrityError, KeyNotFound, MeshError, NotSupported, TokenNotFound, UsageError
+from meshhw.errors import IntegrityError, MeshError, UsageError
 from meshhw.keystore.api import OpenOptions
 from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.authority import Setting
-from meshhw.managers.threshold.descriptor import Loaded, open_object
-from meshhw.managers.threshold.devices import change_devices, signed_change
+from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.devices import CANNOT, change_devices, signed_changes
 from meshhw.managers.threshold.remembering import remembering
+from meshhw.managers.threshold.signed import open_descriptor
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.use import saying
 from meshhw.schema.assertion import open_profile
@@ -28,9 +29,6 @@ from meshhw.schema.keydata import public_key
 from meshhw.schema.profile import ProfileDevice
 from meshhw.schema.threshold import ThresholdDescriptor
 from meshhw.udf import fingerprint
-
-_CANNOT = (TokenNotFound, KeyNotFound, NotSupported, UsageError)
-"""Why a descriptor cannot be signed here: found out before any PIN is asked."""
 
 
 def keys_of(host: Host, publics: Collection[PublicKey]) -> list[str]:
@@ -56,20 +54,21 @@ def with_device(
 ) -> list[Enveloped[ThresholdDescriptor]]:
     """The descriptors of these keys with the device, signed where it is not listed yet, and not in force.
 
-    Raises UsageError without a key, KeyNotFound for one that is not here, and as `signed_change`.
+    Raises UsageError without a key, KeyNotFound for one that is not here, and as `signed_changes`.
     """
     if not names:
         raise UsageError(
             "the account has no threshold key on this machine, whose holders the device could ask",
             hint="name one with --threshold NAME; `meshhw threshold list` shows them",
         )
-    made = []
-    for name in dict.fromkeys(names):
-        at = _setting(host, name, options)
-        loaded = descriptor.load(at.store, host)
-        listed = device in descriptor.devices_of(loaded.value)
-        made.append(enveloped(at.store.descriptor() if listed else signed_change(at, [device], [])))
-    return made
+    settings = _settings(host, dict.fromkeys(names), options)
+    made = {
+        at.store.name: at.store.descriptor()
+        for at in settings
+        if device in descriptor.devices_of(descriptor.load(at.store, host).value)
+    }
+    made |= signed_changes([at for at in settings if at.store.name not in made], [device], [])
+    return [enveloped(made[at.store.name]) for at in settings]
 
 
 def enveloped(octets: bytes) -> Enveloped[ThresholdDescriptor]:
@@ -94,7 +93,7 @@ def put_in_force(host: Host, descriptors: Sequence[bytes]) -> None:
 def carries_on(host: Host, descriptors: Sequence[bytes]) -> bool:
     """Whether nobody has changed these keys since the descriptors were signed."""
     for octets in descriptors:
-        value, _, _ = open_object(octets, ThresholdDescriptor)
+        value, _, _ = open_descriptor(octets)
         here = _load(_store_of(host, octets), host)
         if here is None or here.value.version > value.version:
             return False
@@ -111,16 +110,12 @@ def without_device(
     device = device_key(entry)
     if device is None:
         return [], {}
-    names, made = listing(host, device), []
-    granted = [open_object(octets, ThresholdDescriptor)[0].name for octets in octets_of(entry)]
+    granted = [open_descriptor(octets)[0].name for octets in octets_of(entry)]
     here = Store(host.home).names() if granted else []
     left = {name: "it is not on this machine" for name in granted if name not in here}
-    for name in names:
-        try:
-            made.append(signed_change(_setting(host, name, options), [], [fingerprint(device)]))
-        except _CANNOT as error:
-            left[name] = error.message
-    return made, left
+    settings = _settings(host, listing(host, device), options)
+    made = signed_changes(settings, [], [fingerprint(device)], left)
+    return list(made.values()), left
 
 
 def settle(host: Host, device: str, descriptors: Sequence[bytes], options: OpenOptions) -> None:
@@ -132,8 +127,9 @@ def settle(host: Host, device: str, descriptors: Sequence[bytes], options: OpenO
             put_in_force(host, [octets])
         except IntegrityError:
             try:
-                change_devices(_setting(host, store.name, options), [], [device])
-            except _CANNOT as error:
+                [at] = _settings(host, [store.name], options)
+                change_devices(at, [], [device])
+            except CANNOT as error:
                 saying(options)(f"the threshold key {store.name} was changed meanwhile: {error.message}")
 
 
@@ -153,7 +149,7 @@ def descriptors_for(
     own = device_key(entry)
     newest = {loaded.value.name: (loaded.value, store.descriptor()) for store, loaded in _all(host)}
     for octets in changed:
-        value, _, _ = open_object(octets, ThresholdDescriptor)
+        value, _, _ = open_descriptor(octets)
         newest[value.name] = value, octets
     return [enveloped(octets) for value, octets in newest.values() if own in descriptor.devices_of(value)]
 
@@ -169,7 +165,7 @@ def device_key(entry: CatalogedDevice) -> PublicKey | None:
 def require_takeable(host: Host, entry: CatalogedDevice) -> None:
     """Raise IntegrityError when another threshold key has the name of one that an entry brings."""
     for octets in octets_of(entry):
-        value, _, _ = open_object(octets, ThresholdDescriptor)
+        value, _, _ = open_descriptor(octets)
         here = _load(_store_of(host, octets), host)
         if here is not None and here.value.identifier != value.identifier:
             raise IntegrityError(
@@ -185,7 +181,7 @@ def take_brought(host: Host, entry: CatalogedDevice, options: OpenOptions) -> No
     that the one before lists, whoever brings it.
     """
     for octets in octets_of(entry):
-        value, signer, _ = open_object(octets, ThresholdDescriptor)
+        value, signer, _ = open_descriptor(octets)
         store = _store_of(host, octets)
         trusted = [] if store.was_seen(value.identifier) else [signer]
         try:
@@ -211,9 +207,11 @@ def _load(store: KeyStore, host: Host) -> Loaded | None:
 
 
 def _store_of(host: Host, octets: bytes) -> KeyStore:
-    value, _, _ = open_object(octets, ThresholdDescriptor)
+    value, _, _ = open_descriptor(octets)
     return Store(host.home).at(value.name)
 
 
-def _setting(host: Host, name: str, options: OpenOptions) -> Setting:
-    return Setting(Store(host.home).at(name), host, remembering(options), saying(options))
+def _settings(host: Host, names: Iterable[str], options: OpenOptions) -> list[Setting]:
+    """Of several threshold keys; a token's PIN is asked once for all of them."""
+    options = remembering(options)
+    return [Setting(Store(host.home).at(name), host, options, saying(options)) for name in names]

@@ -34,13 +34,13 @@ from meshhw.managers.host import Host
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.asking import DECRYPT, epk_in
 from meshhw.managers.threshold.demand import Demand
-from meshhw.managers.threshold.descriptor import Loaded, open_object, sign_object
+from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.signed import open_descriptor, open_object, sign_object
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import Say, TokenHolder, find_holders, saying
 from meshhw.schema.threshold import (
     ThresholdAnswer,
-    ThresholdDescriptor,
     ThresholdKey,
     ThresholdRequest,
     ThresholdResponse,
@@ -99,7 +99,7 @@ def _trusted(asked: ThresholdRequest, store: KeyStore, host: Host, confirm: Conf
     device.
     """
     known = descriptor.local_devices(host)
-    value, device, _ = open_object(asked.descriptor, ThresholdDescriptor)
+    value, device, _ = open_descriptor(asked.descriptor)
     mine = _known(store, host)
     if mine is not None and mine.value.identifier != value.identifier:
         raise IntegrityError(

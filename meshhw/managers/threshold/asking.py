@@ -32,7 +32,8 @@ from meshhw.keystore.log import UseRecorder
 from meshhw.managers.host import Host, now
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.demand import Demand, unseal_needs
-from meshhw.managers.threshold.descriptor import Loaded, sign_object
+from meshhw.managers.threshold.descriptor import Loaded
+from meshhw.managers.threshold.signed import open_object, sign_object
 from meshhw.managers.threshold.store import KeyStore, Store
 from meshhw.managers.threshold.tokens import OpenTokens
 from meshhw.managers.threshold.use import Say, ThresholdPrivateKey, saying
@@ -168,7 +169,7 @@ def _read(octets: bytes, home: Path, tokens: OpenTokens, recorder: UseRecorder, 
     purpose = _SEAL + bytes.fromhex(name.partition("-")[2])
     kept = msgspec.msgpack.decode(tokens.sealer(pending.token).unseal(pending.sealed, purpose), type=_Secrets)
     ring = KeyRing([LocalKey(PrivateKey(Algorithm.X25519, kept.response_key), recorder)])
-    response, _, _ = descriptor.open_object(octets, ThresholdResponse, ring)
+    response, _, _ = open_object(octets, ThresholdResponse, ring)
     key = loaded.key("decryption")
     if response.id.hex() != name.partition("-")[2] or response.generation != key.generation:
         raise IntegrityError("the answer is to another request, or of another generation of the key")

@@ -6,20 +6,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from meshhw.algorithms import Algorithm, PublicKey
 from meshhw.curves.check import decode_checked
 from meshhw.curves.named import curve_named
 from meshhw.curves.point import Point
-from meshhw.dare.envelope import Envelope
-from meshhw.dare.exchange import KeyRing, RecipientKey
-from meshhw.dare.findings import Finding
-from meshhw.dare.header import ContentMeta
-from meshhw.dare.prepare import Outline
-from meshhw.dare.read import open_envelope
 from meshhw.dare.signing import Signer
-from meshhw.dare.write import seal
 from meshhw.errors import (
     FormatError,
     IntegrityError,
@@ -30,16 +22,13 @@ from meshhw.errors import (
 )
 from meshhw.keystore.api import Signs
 from meshhw.managers.host import Host, KeyHandle
+from meshhw.managers.threshold.signed import open_descriptor, sign_object
 from meshhw.managers.threshold.store import KeyStore, Seen
 from meshhw.managers.threshold.tokens import OpenTokens
-from meshhw.schema.codec import decode, encode
-from meshhw.schema.core import MeshObject
 from meshhw.schema.keydata import public_key
 from meshhw.schema.threshold import FORMAT, MAX_HOLDERS, ThresholdDescriptor, ThresholdKey
 from meshhw.threshold.shares import Commitments
 from meshhw.udf import fingerprint
-
-T = TypeVar("T", bound=MeshObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +48,6 @@ class Loaded:
         return found
 
 
-def sign_object(value: MeshObject, signer: Signer, *, readers: Sequence[PublicKey] = ()) -> Envelope:
-    """An S512H envelope of an object, encrypted if there are readers. Raises what the key raises."""
-    content = ContentMeta(message_type=type(value).__name__, content_type="application/mmm/object")
-    outline = Outline(readers=[RecipientKey(reader) for reader in readers], signers=[signer], content=content)
-    return seal(encode(value), outline)
-
-
-def open_object(octets: bytes, expected: type[T], ring: KeyRing | None = None) -> tuple[T, PublicKey, bytes]:
-    """The object of a signed envelope, its signer, whoever that is, and the body's octets.
-
-    Raises FormatError, SignatureInvalid, and what decryption raises.
-    """
-    envelope = Envelope.parse(octets)
-    if ring is None and envelope.header.recipients:
-        raise FormatError(f"this is no {expected.__name__}, which is not encrypted")
-    opened = open_envelope(envelope, ring)
-    if Finding.SIGNATURE_COVERS_BODY_ONLY in opened.findings:
-        raise SignatureInvalid(f"a {expected.__name__} is signed with its header (S512H)")
-    if len(opened.signers) != 1:
-        raise SignatureInvalid(f"a {expected.__name__} is signed by one key")
-    return decode(opened.payload, expected), opened.signers[0], opened.payload
-
-
 def load(store: KeyStore, host: Host) -> Loaded:
     """The descriptor of a key of this home. Raises KeyNotFound, and as `read`."""
     return read(store.descriptor(), store, local_devices(host))
@@ -99,7 +65,7 @@ def read(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey], *, rememb
     device that the one before listed, or by the group's own signing key. Without `remember` it is checked and
     still not what was seen. Raises FormatError, SignatureInvalid, IntegrityError.
     """
-    value, signer, body = open_object(octets, ThresholdDescriptor)
+    value, signer, body = open_descriptor(octets)
     if value.format != FORMAT:
         raise FormatError(f"a descriptor of format {value.format} is not known here", hint="upgrade meshhw")
     if value.name != store.name:
@@ -141,7 +107,7 @@ def keep(octets: bytes, store: KeyStore, trusted: Sequence[PublicKey]) -> Loaded
     since it is accepted by what the one before lists; a first one is remembered before, since who vouches for
     it now is not there at the next look.
     """
-    value, _, _ = open_object(octets, ThresholdDescriptor)
+    value, _, _ = open_descriptor(octets)
     read(octets, store, trusted, remember=not store.was_seen(value.identifier))
     store.save_descriptor(octets)
     return read(octets, store, trusted)
