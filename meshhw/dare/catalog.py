@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder, RecipientKey
-from meshhw.dare.header import ContentMeta, KeyValue, Members, parse_content_meta
-from meshhw.dare.heads import HEAD_TYPE, head_of, sign_head
+from meshhw.dare.header import ContentMeta, KeyValue, Members
+from meshhw.dare.heads import SequenceProof
 from meshhw.dare.kdf import hkdf_sha512
 from meshhw.dare.key_index import KeyIndex, Place
+from meshhw.dare.links import beginning, continue_from
 from meshhw.dare.policy import (
     EPOCH_TYPE,
     begin_epoch,
@@ -180,18 +180,18 @@ class Catalog:
         """How many frames hold events that no longer count: what `compact` would leave out."""
         kept = sum(1 for _ in self._lasting())
         epochs = sum(1 for _ in epoch_frames(self._sequence))
-        return len(self._sequence) - 1 - epochs - (linked_head(self._sequence) is not None) - kept
+        return len(self._sequence) - 1 - beginning(self._sequence) - epochs - kept
 
-    def compact(self, target: Path, signers: Sequence[Signer] = ()) -> None:
+    def compact(
+        self, target: Path, signers: Sequence[Signer] = (), proofs: Sequence[SequenceProof] = ()
+    ) -> None:
         """Write the last event of every key into a new catalog: live entries, and deletions that have
-        attributes; before them its epochs, whose statements hold what others know of its keys. Its first
-        frame is the old one's head, signed: who trusts the signer knows what the new catalog stands for.
-        Raises StateError when `target` exists."""
+        attributes; before them its epochs, whose statements hold what others know of its keys. It begins with
+        the old one's head, signed: who trusts the signer knows what the new catalog stands for; and with the
+        `proofs` that shall outlast the old one. Raises StateError when `target` exists."""
         create_catalog(target, readers_of(self._sequence))
         with SequenceWriter(target, self.current_readers()) as writer:
-            link = sign_head(head_of(self._sequence), signers)
-            content = ContentMeta(content_type=HEAD_TYPE)
-            writer.append(link.octets(), Outline(content=content), in_clear=True)
+            continue_from(writer, self._sequence, signers, proofs)
             for frame in reversed(list(epoch_frames(self._sequence))):
                 begin_epoch(writer, policy_of(frame), b"".join(self._sequence.body(frame)))
             for entry in self._lasting():
@@ -304,13 +304,3 @@ class Catalog:
             return SequenceWriter(path, readers)
         with SequenceFile(path) as existing:
             return SequenceWriter(path, current_readers(existing))
-
-
-def linked_head(sequence: SequenceFile) -> Envelope | None:
-    """The signed head of the catalog that this one continues, if it does."""
-    if len(sequence) < 2:
-        return None
-    frame = sequence.frame(1)
-    if parse_content_meta(frame.header.content_meta).content_type != HEAD_TYPE:
-        return None
-    return Envelope.parse(b"".join(sequence.body(frame)))

@@ -170,6 +170,11 @@ def verify_head(envelope: Envelope, trusted: Sequence[PublicKey]) -> SequenceHea
     ours = (check for check in opened.signatures if check.form is SignatureForm.HEADER_AND_BODY)
     if not any(check.public in trusted for check in ours):
         raise SignatureInvalid("the head is not signed by a key that is trusted here")
+    return claimed_head(envelope)
+
+
+def claimed_head(envelope: Envelope) -> SequenceHead:
+    """The head in an envelope, whoever has signed it. Raises FormatError."""
     wire = view(_tagged(envelope.body, "SequenceHead"), _HeadWire)
     return SequenceHead(wire.sequence_id, merkle.Head(wire.index, wire.tree_digest))
 

@@ -1,6 +1,7 @@
 """Keeping copies of a sequence alike: what is new since an index, and whether two copies agree.
 
-A copy holds the same octets as the original, so every position, pointer and digest is the same in both.
+A copy holds the same octets as the original, so every position, pointer and digest is the same in both. A
+sequence that was compacted is another one: who has a copy of the old one takes it by its signed link.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from meshhw.algorithms import PublicKey
+from meshhw.dare.envelope import Envelope
 from meshhw.dare.frame import read_fully
-from meshhw.dare.heads import SequenceHead, check_extension, head_of
+from meshhw.dare.heads import SequenceHead, check_extension, head_of, verify_head
+from meshhw.dare.links import link_to
 from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_check import check_sequence
 from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.errors import FormatError, IntegrityError
 
@@ -72,6 +77,45 @@ def accept_frames(local: Path, octets: bytes, expected: SequenceHead | None = No
             raise IntegrityError("the head that was promised is of another sequence")
         writer.append_frames(octets, expected.head if expected else None)
         return len(writer)
+
+
+def check_successor(
+    successor: SequenceFile,
+    signed: Envelope,
+    seen: SequenceHead,
+    trusted: Sequence[PublicKey],
+    proof: Sequence[bytes] | None = None,
+) -> SequenceHead:
+    """Check that a sequence takes the place of the one whose head was `seen`, in one compaction or several;
+    its own head, as far as it is `signed`.
+
+    Both signatures are by keys that are `trusted`: that of the new head, which covers the link, and that of
+    the link to the old sequence. What was written there between the head that was seen and the linked one
+    is as its signer says; who still has the old sequence shows it with a `proof` (`heads.prove_extension`).
+
+    Raises SignatureInvalid for another signer, IntegrityError for a sequence that does not continue what was
+    seen, or was compacted without its last frames, FormatError.
+    """
+    head = verify_head(signed, trusted)
+    if head.sequence_id != successor.sequence_id or head.head.index >= len(successor):
+        raise IntegrityError("the signed head is of another sequence, or of more than there is of it")
+    check_sequence(successor)
+    if successor.frame(head.head.index).tree_digest != head.head.digest:
+        raise IntegrityError("the sequence is not the one that was signed")
+    found = link_to(successor, seen.sequence_id)
+    if found is None or found[0] > head.head.index:
+        raise IntegrityError("the sequence does not say that it continues the one that was seen")
+    linked = verify_head(found[1], trusted).head
+    if linked.index < seen.head.index:
+        raise IntegrityError(
+            f"the sequence was compacted at frame {linked.index}; frame {seen.head.index} was seen",
+            hint="get what is missing from the older copy, and have it compacted again",
+        )
+    if linked.index == seen.head.index:
+        proof = ()
+    if proof is not None:
+        check_extension(successor, seen.head, linked, proof)
+    return head
 
 
 def _end(sequence: SequenceFile, index: int) -> int:

@@ -29,7 +29,7 @@ POINTS = [
     ("keys.sealed", 1, DECIDED),
     ("profile.dare", 1, DECIDED),
     ("epochs/*", 1, DECIDED),
-    ("stores/MMM_Device.dcat", 4, DECIDED),  # read twice (open for both) and begun a new epoch in
+    ("stores/MMM_Device.dcat", 5, DECIDED),  # read twice and held once (open for both), a new epoch begun in
     ("updates/*.dare", 1, DECIDED),
     (NAME, 2, DECIDED),  # only this is left to be removed
 ]

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.catalog import DIGESTS, Catalog, create_catalog, linked_head
+from meshhw.dare.catalog import DIGESTS, Catalog, create_catalog
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import KeyValue
 from meshhw.dare.heads import head_of, prove_frame, verify_head
+from meshhw.dare.links import linked_head
 from meshhw.dare.local import LocalKey
 from meshhw.dare.policy import epoch_frames, policy_of
 from meshhw.dare.sequence import SequenceFile

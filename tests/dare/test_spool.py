@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from meshhw.algorithms import Algorithm, PrivateKey
-from meshhw.dare.catalog import linked_head
 from meshhw.dare.exchange import KeyRing, RecipientKey
-from meshhw.dare.heads import head_of, prove_extension, verify_head
+from meshhw.dare.heads import head_of, prove_extension
 from meshhw.dare.local import LocalKey
 from meshhw.dare.policy import readers_of
 from meshhw.dare.prepare import Outline
@@ -22,7 +21,6 @@ from meshhw.dare.sequence_write import SequenceWriter, create
 from meshhw.dare.spool import (
     MessageState,
     append_message,
-    compact_spool,
     complete,
     create_spool,
     messages,
@@ -69,32 +67,6 @@ def test_the_newest_completion_counts(tmp_path: Path) -> None:
             names[3],
             names[2],
         ]
-
-
-def test_compaction_keeps_what_is_not_closed_and_links_to_the_old_head(tmp_path: Path) -> None:
-    path, target = tmp_path / "inbound", tmp_path / "compact"
-    readers = [RecipientKey(KEY.public)]
-    create_spool(path, readers)
-    names = [nonce().text for _ in range(4)]
-    with SequenceWriter(path, readers) as spool:
-        for name in names:
-            append_message(spool, name, "MessageContact", b"body of " + name.encode())
-        complete(spool, {names[0]: MessageState.CLOSED, names[1]: MessageState.READ}, "the answer")
-        complete(spool, {names[2]: MessageState.READ})
-    with SequenceFile(path) as spool:
-        reader, head = SequenceReader(spool, KeyRing([KEY])), head_of(spool)
-        before = [(m.message_id, m.state, m.payload, m.answered_by) for m in messages(reader)]
-        created = reader.open(4).content.created
-        compact_spool(reader, target, [SIGNER])
-    with SequenceFile(target) as spool:
-        check_sequence(spool)
-        reader = SequenceReader(spool, KeyRing([KEY]))
-        after = [(m.message_id, m.state, m.payload, m.answered_by) for m in messages(reader)]
-        assert after == [found for found in before if found[0] != names[0]]
-        assert reader.open(4).content.created == created
-        link = linked_head(spool)
-        assert link
-        assert verify_head(link, [SIGNER.public]) == head
 
 
 def grow(path: Path, count: int, text: bytes = b"entry") -> None:

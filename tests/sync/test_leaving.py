@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from meshhw.dare.catalog import linked_head
+from meshhw.dare.links import linked_head
 from meshhw.dare.sequence import SequenceFile
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.devices import opened_devices

@@ -66,13 +66,13 @@ class Answers:
 
     def begun(self, request: str) -> Begun | None:
         """The answer that was begun and not finished. Raises FormatError, InvalidName."""
-        path = self._path(request)
-        data = files.read_private(path, _LIMIT)
-        try:
-            found = msgspec.json.decode(data, type=Begun) if data is not None else None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise FormatError(f"{path} is damaged: {error}", hint="remove it, and connect again") from error
+        found = self._read(self._path(request))
         return found if found is not None and found.request == request else None
+
+    def pins(self) -> set[str]:
+        """The PINs of answers that were begun and not finished. Raises FormatError."""
+        found = [self._read(self._directory / name) for name in files.names(self._directory, "*.json")]
+        return {begun.pin_id for begun in found if begun is not None and begun.pin_id}
 
     def begin(self, begun: Begun) -> None:
         """Write down what is going to be done."""
@@ -96,6 +96,13 @@ class Answers:
                 "the device's connection was begun and interrupted",
                 hint="finish it with `meshhw account connect`, then disconnect the device",
             )
+
+    def _read(self, path: Path) -> Begun | None:
+        data = files.read_private(path, _LIMIT)
+        try:
+            return msgspec.json.decode(data, type=Begun) if data is not None else None
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise FormatError(f"{path} is damaged: {error}", hint="remove it, and connect again") from error
 
     def _path(self, request: str) -> Path:
         return self._directory / f"{response_id(request)}.json"

@@ -10,21 +10,26 @@ import msgspec
 
 from meshhw import files
 from meshhw.dare.envelope import Envelope
-from meshhw.errors import FormatError
+from meshhw.dare.heads import SequenceHead
+from meshhw.dare.sequence_write import SequenceWriter
+from meshhw.errors import FormatError, StateError
 from meshhw.managers.account.authority import Authority, opened_catalog
+from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import is_gone
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.listing import settle
 from meshhw.managers.account.names import APPLICATIONS, Names
 from meshhw.managers.account.rekeying import left, take_statements
+from meshhw.managers.account.removed import head_in
 from meshhw.managers.account.replacing import take_common
-from meshhw.managers.account.standing import standing
+from meshhw.managers.account.standing import Standing, standing
 from meshhw.managers.account.stores import store_in, store_path
 from meshhw.managers.account.updates import update_path
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.capability import Capability, CryptographicCapability
 from meshhw.schema.codec import decode
 from meshhw.schema.entry import CatalogedAccess, CatalogedDevice
+from meshhw.schema.profile import ProfileUser
 from meshhw.udf import fingerprint
 
 NAME = "disconnecting.json"
@@ -58,11 +63,26 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def commit(found: Authority, journal: Journal) -> None:
-    """Write it down: from here on the disconnection counts."""
-    files.replace(found.directory.path / NAME, msgspec.json.encode(journal))
+    """Write it down: from here on the disconnection counts. Raises StateError when the device catalog was
+    compacted meanwhile: what is proven under the head that the profile names could not be proven any more."""
+    with SequenceWriter(store_path(found.directory.path, DEVICES)) as catalog:
+        for head in _new_heads(found.profile, journal):
+            if head.sequence_id != catalog.sequence_id:
+                raise StateError("the device catalog was compacted meanwhile", hint="repeat")
+        files.replace(found.directory.path / NAME, msgspec.json.encode(journal))
 
 
-def left_over(found: Authority) -> Journal | None:
+def _new_heads(before: ProfileUser, journal: Journal) -> list[SequenceHead]:
+    after = profile_in(journal).removed_administrators
+    return [head_in(item) for item in after if item not in before.removed_administrators]
+
+
+def profile_in(journal: Journal) -> ProfileUser:
+    """The profile that a disconnection makes the newest. Raises FormatError."""
+    return decode(Envelope.parse(journal.profile).body, ProfileUser)
+
+
+def left_over(found: Authority | Standing) -> Journal | None:
     """A disconnection that was not carried out to its end. Raises FormatError."""
     path = found.directory.path / NAME
     data = files.read_private(path, _LIMIT)

@@ -18,7 +18,7 @@ from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.local import LocalKey
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import SequenceWriter
-from meshhw.dare.spool import MessageState, append_message, complete, create_spool, messages
+from meshhw.dare.spool import Contents, MessageState, append_message, complete, contents, create_spool
 from meshhw.errors import (
     Expired,
     FormatError,
@@ -90,12 +90,7 @@ class PinSpool:
 
     def all(self) -> list[KnownPin]:
         """Every PIN that was issued, the newest first."""
-        reader = SequenceReader(self._spool, self._ring)
-        return [
-            KnownPin(decode(found.payload, MessagePin), found.state, found.answered_by)
-            for found in messages(reader)
-            if found.message_type == "MessagePin"
-        ]
+        return _pins(self._contents())
 
     def valid_for(self, request: Request) -> MessagePin:
         """The PIN that a request proves to know, if it is still good, or was closed by this very request.
@@ -103,17 +98,17 @@ class PinSpool:
         Raises WitnessMismatch for one that was never issued or is not proved, Replayed for one that was used
         or taken back, Expired.
         """
-        message = request.message
-        known = next((pin for pin in self.all() if pin.pin_id == message.pin_id), None)
+        message, found = request.message, self._contents()
+        known = next((pin for pin in _pins(found) if pin.pin_id == message.pin_id), None)
+        if known is None and message.pin_id in found.gone:
+            raise _used_up()
         if known is None:
             raise WitnessMismatch(
                 "the request's PIN is none of this account", hint="make one with `meshhw account pin`"
             )
         _require_witness(known.message, message, request)
         if known.state is MessageState.CLOSED and known.used_by != response_id(request.message_id):
-            raise Replayed(
-                "the PIN was used already, or taken back", hint="a PIN is good once: `meshhw account pin`"
-            )
+            raise _used_up()
         if is_over(known.message, now()):
             raise Expired("the PIN has expired", hint="make a new one: `meshhw account pin`")
         return known.message
@@ -123,13 +118,19 @@ class PinSpool:
 
         Raises KeyNotFound.
         """
-        known = next((pin for pin in self.all() if pin.pin_id == pin_id), None)
+        found = self._contents()
+        known = next((pin for pin in _pins(found) if pin.pin_id == pin_id), None)
+        if known is None and pin_id in found.gone:
+            return
         if known is None:
             raise KeyNotFound("no such PIN was issued", hint="`meshhw account pins` lists them")
         if known.state is not MessageState.CLOSED:
             cause = response_id(request_id) if request_id else ""
             complete(self._spool, {pin_id: MessageState.CLOSED}, cause)
             self._spool.flush(sync=True)
+
+    def _contents(self) -> Contents:
+        return contents(SequenceReader(self._spool, self._ring))
 
 
 @contextmanager
@@ -174,6 +175,21 @@ def standing_of(known: KnownPin) -> str:
 def is_over(message: MessagePin, at: datetime) -> bool:
     """Whether a PIN's time is over."""
     return message.expires is None or message.expires <= at
+
+
+def _used_up() -> Replayed:
+    return Replayed(
+        "the PIN was used already, or taken back", hint="a PIN is good once: `meshhw account pin`"
+    )
+
+
+def _pins(found: Contents) -> list[KnownPin]:
+    """Those that are there whole, the newest first."""
+    return [
+        KnownPin(decode(one.payload, MessagePin), one.state, one.answered_by)
+        for one in found.messages
+        if one.message_type == "MessagePin"
+    ]
 
 
 def _require_witness(pin: MessagePin, message: RequestConnection, request: Request) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder
-from meshhw.dare.heads import prove_frame
+from meshhw.dare.heads import SequenceProof, prove_frame
+from meshhw.dare.links import proofs_in
 from meshhw.dare.policy import epoch_frames
 from meshhw.dare.sequence import SequenceFile
 from meshhw.errors import MeshError, SignatureInvalid
@@ -58,7 +59,7 @@ def vouched(
 ) -> tuple[list[Vouched], list[str]]:
     """Those of these statements that count, in their order, and of each other one why it does not."""
     today, removed = administrators(profile), _removed(profile)
-    proven = set(_under_heads(profile, stores))
+    proven = {proof.payload_digest for path in stores for proof in _told(profile, path)}
     found: list[Vouched] = []
     others: list[Envelope] = []
     refused: list[str] = []
@@ -85,21 +86,36 @@ def vouched(
     return sorted(found, key=lambda item: decode(item.envelope.body, StoreEpochs).epoch or 0), refused
 
 
-def _under_heads(profile: ProfileUser, stores: Sequence[Path]) -> Iterator[bytes]:
-    """The digests of the statements in saved device catalogs that the heads in the profile cover."""
-    heads = [head_in(item) for item in profile.removed_administrators]
-    for path in stores:
-        if DEVICES not in (path.stem, path.parent.name):
-            continue
-        with suppress(MeshError, OSError, IndexError), SequenceFile(path) as sequence:
-            ours = [head for head in heads if head.sequence_id == sequence.sequence_id]
-            for frame in epoch_frames(sequence):
-                body = b"".join(sequence.body(frame))
-                for head in ours:
-                    if frame.index <= head.head.index < len(sequence):
-                        proof = prove_frame(sequence, frame.index, head)
-                        if proof.payload_digest == hashlib.sha512(body).digest():
-                            yield hashlib.sha512(Envelope.parse(body).octets()).digest()
+def statement_proofs(profile: ProfileUser, path: Path) -> Iterator[SequenceProof]:
+    """Of each statement in a device catalog that stood there when an administrator was removed, the proof of
+    that: its payload digest is the statement's. A catalog that was compacted keeps those of its predecessors.
+
+    Raises FormatError, IntegrityError for a catalog whose digests do not fit.
+    """
+    heads = sorted(map(head_in, profile.removed_administrators), key=lambda head: head.head.index)
+    with SequenceFile(path) as sequence:
+        yield from (proof for proof in proofs_in(sequence) if proof.head in heads and _holds(proof))
+        ours = [head.head.index for head in heads if head.sequence_id == sequence.sequence_id]
+        for frame in epoch_frames(sequence):
+            covering = next((last for last in ours if frame.index <= last < len(sequence)), None)
+            if covering is not None:
+                head = next(head for head in heads if head.head.index == covering)
+                yield prove_frame(sequence, frame.index, head)
+
+
+def _holds(proof: SequenceProof) -> bool:
+    """Whether it is of a frame that begins an epoch, and holds."""
+    with suppress(MeshError):
+        proof.check()
+        return "policy" in proof.members
+    return False
+
+
+def _told(profile: ProfileUser, path: Path) -> Iterator[SequenceProof]:
+    """The same of a saved store, which may be any and damaged."""
+    if DEVICES in (path.stem, path.parent.name):
+        with suppress(MeshError, OSError, IndexError):
+            yield from statement_proofs(profile, path)
 
 
 def _newest(said: Iterable[Envelope]) -> Mapping[str, int]:

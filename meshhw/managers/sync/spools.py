@@ -2,7 +2,8 @@
 
 Messages are never changed, so all devices come to have all of them. A state is said by completions, and the
 one that says most counts, wherever it was said: a PIN that was used on one administrator's device is used on
-all.
+all. Of a message that was compacted away its state alone is left, and that is taken over like any other: it
+closes the message where it is still whole, and keeps it from being taken where it is not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from meshhw.dare.local import LocalKey
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import SequenceWriter
-from meshhw.dare.spool import Message, MessageState, append_message, complete, create_spool, messages
+from meshhw.dare.spool import (
+    Contents,
+    Fate,
+    MessageState,
+    append_message,
+    complete_all,
+    contents,
+    create_spool,
+)
 from meshhw.managers.sync.merging import Tally
 
 SPOOLS = frozenset({"MMM_Inbound", "MMM_Outbound", "MMM_Local", "MMM_Archive"})
@@ -31,42 +40,53 @@ def merge_spool(ours: Path, theirs: Path, ring: Sequence[LocalKey]) -> Tally:
     Raises DecryptionFailed, KeyNotFound, FormatError for a copy that does not open.
     """
     tally, finder, readers = Tally(), KeyRing(ring), [RecipientKey(ring[0].public)]
-    offered = _messages(theirs, finder)
+    offered = _contents(theirs, finder)
     if not ours.exists():
         files.private_directory(ours.parent)
         create_spool(ours, readers)
-    held = {found.message_id: found for found in _messages(ours, finder)}
     with SequenceWriter(ours, readers) as spool:
-        for message in reversed(offered):
-            before = held.get(message.message_id)
-            if before is None:
+        held = contents(SequenceReader(spool, finder))
+        here = {one.message_id for one in held.messages}
+        for message in reversed(offered.messages):
+            if message.message_id not in here and not _was_closed(held, message.message_id):
                 whole = Envelope.parse(message.payload) if message.is_envelope else message.payload
                 append_message(spool, message.message_id, message.message_type, whole)
                 tally.taken += 1
-            elif _used_twice(before, message):
-                tally.conflicts.append(message.message_id)
-            if _says_more(message, before):
-                complete(spool, {message.message_id: message.state}, message.answered_by)
+        before, said = _fates(held), _fates(offered)
+        tally.conflicts += (name for name, fate in said.items() if _used_twice(before.get(name), fate))
+        complete_all(spool, {name: fate for name, fate in said.items() if _says_more(fate, before.get(name))})
         spool.flush(sync=True)
     return tally
 
 
-def _messages(path: Path, finder: KeyFinder) -> list[Message]:
-    """Newest first."""
+def _contents(path: Path, finder: KeyFinder) -> Contents:
     with SequenceFile(path) as sequence:
-        return list(messages(SequenceReader(sequence, finder)))
+        return contents(SequenceReader(sequence, finder))
 
 
-def _says_more(message: Message, before: Message | None) -> bool:
+def _fates(found: Contents) -> dict[str, Fate]:
+    """What has become of each, the oldest message first."""
+    return {one.message_id: one.fate for one in reversed(found.messages)} | found.gone
+
+
+def _was_closed(held: Contents, name: str) -> bool:
+    """Whether a message that is not here was closed, and compacted away."""
+    gone = held.gone.get(name)
+    return gone is not None and gone.state is MessageState.CLOSED
+
+
+def _says_more(fate: Fate, before: Fate | None) -> bool:
     """Whether that state takes the place of the one before; of two causes for it one, the same everywhere."""
     if before is None:
-        return message.state is not MessageState.OPEN
-    if message.state is before.state:
+        return fate.state is not MessageState.OPEN
+    if fate.state is before.state:
         known = before.answered_by
-        return bool(message.answered_by) and (not known or message.answered_by < known)
-    return _SAYS.index(message.state) > _SAYS.index(before.state)
+        return bool(fate.answered_by) and (not known or fate.answered_by < known)
+    return _SAYS.index(fate.state) > _SAYS.index(before.state)
 
 
-def _used_twice(one: Message, other: Message) -> bool:
+def _used_twice(one: Fate | None, other: Fate) -> bool:
     """Whether two devices, which did not know of each other, have each answered another message by it."""
-    return "" not in (one.answered_by, other.answered_by) and one.answered_by != other.answered_by
+    if one is None or "" in (one.answered_by, other.answered_by):
+        return False
+    return one.answered_by != other.answered_by

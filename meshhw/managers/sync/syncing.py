@@ -24,8 +24,8 @@ from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.granted import doubled
 from meshhw.managers.account.rekeying import statements_in
 from meshhw.managers.account.standing import Standing, rings_of, standing
-from meshhw.managers.account.stores import spool_path, store_in, store_path
-from meshhw.managers.sync.compacting import write_anew
+from meshhw.managers.account.stores import store_in
+from meshhw.managers.sync.compacting import path_of, write_anew
 from meshhw.managers.sync.folder import SUFFIX, Folder, read_from
 from meshhw.managers.sync.leaving import left, own_removal
 from meshhw.managers.sync.memory import Author, Memory, Position, remember, remembering
@@ -214,7 +214,7 @@ class Synchroniser:
             if mirror.path.exists():
                 self._merge(store, mirror, keys[store], seen)
             if own:
-                self._begin_anew(store, head, keys[store])
+                self._begin_anew(store, head, keys[store], mirror)
                 self._leave(store, mirror)
         return next(
             (state for state in (State.INCOMPLETE, State.OLDER, State.NEW) if state in states), State.SAME
@@ -252,23 +252,15 @@ class Synchroniser:
             same = sequence.sequence_id == head.sequence_id and head.head.index < len(sequence)
             return same and sequence.frame(head.head.index).tree_digest == head.head.digest
 
-    def _begin_anew(self, store: str, head: SequenceHead, keys: Sequence[LocalKey]) -> None:
+    def _begin_anew(self, store: str, head: SequenceHead, keys: Sequence[LocalKey], mirror: Mirror) -> None:
         """Go on in a new sequence: what stood in the old one is merged, but others know more of it than this
         device does (an older copy of its home was put back), and would refuse it."""
-        path = self._local(store)
-        with SequenceFile(path) as sequence:
+        with SequenceFile(self._local(store)) as sequence:
             if sequence.sequence_id != head.sequence_id:
                 return
-        if store in SPOOLS:  # not compacted: what was closed must not be forgotten, lest it come back open
-            beside = path.with_name(f".{path.name}.new")
-            beside.unlink(missing_ok=True)
-            merge_spool(beside, path, keys)
-            beside.with_name(beside.name + ".idx").unlink(missing_ok=True)
-            beside.replace(path)
-            files.sync_directory(path.parent)
-            return
+        copies = [path for path in (mirror.path,) if path.exists()]
         with self._found.signers(self._options) as signers:
-            write_anew(path, keys, signers)
+            write_anew(self._found, store, keys, signers, copies)
 
     def _leave(self, store: str, mirror: Mirror) -> None:
         """What stood here before was merged: its copy goes, unless it says more of the store's keys."""
@@ -315,8 +307,7 @@ class Synchroniser:
             return False
 
     def _local(self, store: str) -> Path:
-        path = spool_path if store in SPOOLS else store_path
-        return path(self._found.directory.path, store)
+        return path_of(self._found, store)
 
     def _name(self, store: str, author: str) -> str:
         """The file of that author's copy in the directory."""
