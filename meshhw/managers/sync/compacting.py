@@ -65,6 +65,7 @@ def compact(found: Standing, options: OpenOptions, wanted: Sequence[str] = ()) -
         if store not in rings:
             raise found.refusal(store)
     with remembering(found.directory.path):
+        _sweep(found)
         due = list(_due(found, rings, wanted or sorted(STORES)))
         if not due:
             return []
@@ -95,7 +96,6 @@ def write_anew(
         with Catalog(path, KeyRing(keys)) as catalog:
             catalog.compact(beside, signers, _proofs(found, path, copies or ()))
             _put_in_place(beside, path)
-    _remove_derived(beside)
     _remove_derived(path)
 
 
@@ -130,7 +130,14 @@ def _needed(found: Standing, store: str) -> Iterator[Keep]:
         yield answers.pins().__contains__
 
 
+def _sweep(found: Standing) -> None:
+    """Remove what a compaction has left that was killed, also of stores that are not compacted now."""
+    for pattern in (".MMM_*.new", ".MMM_*.new.*", "..MMM_*.new.*.part"):
+        files.clear_away(path_of(found, PINS).parent, pattern)
+
+
 def _put_in_place(beside: Path, path: Path) -> None:
+    _remove_derived(beside)
     beside.replace(path)
     files.sync_directory(path.parent)
 
