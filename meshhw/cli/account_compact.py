@@ -1,4 +1,4 @@
-"""`meshhw account compact`: stores without the versions that were replaced."""
+"""`meshhw account compact`: stores without the versions that were replaced, and messages that are closed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from meshhw.cli.common import context
 def compact(
     stores: Annotated[
         list[str] | None,
-        typer.Argument(metavar="STORE…", help="Only these, as MMM_Credential; without, all of them."),
+        typer.Argument(
+            metavar="STORE…", help="Only these, as MMM_Credential or MMM_Local; without, all of them."
+        ),
     ] = None,
     *,
     account: Account = None,
 ) -> None:
-    """Write this device's stores anew, without the versions that were replaced or deleted.
+    """Write this device's stores anew, without replaced or deleted versions and used PINs.
 
     The account's other devices take that over with `account sync`; each has its own stores to compact.
     """

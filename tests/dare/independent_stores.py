@@ -321,12 +321,26 @@ def envelope_id(message_id: str) -> str:
     return "-".join(found[at : at + 4] for at in range(0, 28, 4))
 
 
-def spool(found: list[Frame]) -> dict[str, tuple[bytes, str]]:
-    """The messages with their state: the newest completion counts, and without one a message is open."""
+def links(found: list[Frame]) -> list[tuple[dict[str, Any], list[str]]]:
+    """The heads of the stores that a compacted one continues, and who signed them."""
+    heads = []
+    for frame in found[1:]:
+        if frame.content.get("cty") != HEAD:
+            break
+        said, names = head_in(frame)
+        assert said["SequenceId"] != found[0].header["SequenceId"]
+        assert "enc" not in frame.header
+        heads.append((said, names))
+    return heads
+
+
+def spool(found: list[Frame]) -> dict[str, tuple[bytes | None, str]]:
+    """The messages with their state: the newest completion counts, and without one a message is open. One
+    that was closed may be gone."""
     assert found[0].content["cty"] == "application/mmm-spool"
     messages: dict[str, bytes] = {}
     states: dict[str, str] = {}
-    for frame in found[1:]:
+    for frame in found[1 + len(links(found)) :]:
         name, kind = frame.content["UniqueId"], frame.content["MessageType"]
         assert frame.header["EnvelopeId"] == envelope_id(name)
         if kind == "MessageComplete":
@@ -337,7 +351,8 @@ def spool(found: list[Frame]) -> dict[str, tuple[bytes, str]]:
         else:
             assert frame.content["cty"] == "application/mmm/object"
             messages[name] = frame.payload
-    return {name: (payload, states.get(name, "Open")) for name, payload in messages.items()}
+    assert all(state == "Closed" for name, state in states.items() if name not in messages)
+    return {name: (messages.get(name), states.get(name, "Open")) for name in {**messages, **states}}
 
 
 def use_log(found: list[Frame]) -> list[dict[str, Any]]:

@@ -15,11 +15,14 @@ from meshhw.dare.archive import make_archive, update_archive
 from meshhw.dare.catalog import Catalog, create_catalog
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import ContentMeta, KeyValue
+from meshhw.dare.heads import prove_frame
 from meshhw.dare.local import LocalKey
 from meshhw.dare.prepare import Outline
 from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_read import SequenceReader
 from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.dare.spool import MessageState, append_message, complete, create_spool
+from meshhw.dare.spool_compact import compact_spool
 from meshhw.dare.write import seal, sign_detached, write_stream
 from meshhw.keystore.uri import KeyURI
 from meshhw.managers import logsealing
@@ -34,7 +37,11 @@ SIGNERS = [
 ]
 READERS = [RecipientKey(KEY.public)]
 TEXT = b"Tell no-one!"
-LETTERS = ("NAZJ-EXQC-FYLR-LDLF-4YXZ-NAGK-FCHV", "NBDY-7VAE-G7MI-KXKN-ZZAI-BQZV-2LQ4")
+LETTERS = (
+    "NAZJ-EXQC-FYLR-LDLF-4YXZ-NAGK-FCHV",
+    "NBDY-7VAE-G7MI-KXKN-ZZAI-BQZV-2LQ4",
+    "NC5Q-7VAE-G7MI-KXKN-ZZAI-BQZV-2LQ4",
+)
 STATEMENT = b"new keys from here on"
 
 
@@ -50,6 +57,7 @@ def files(directory: Path) -> dict[str, bytes]:
         "catalog": _catalog(directory),
         "compacted catalog": (directory / "compact.dcat").read_bytes(),
         "spool": _spool(directory / "s.dspl"),
+        "compacted spool": _compacted_spool(directory),
         "use log": _log(directory / "home"),
     }
 
@@ -78,7 +86,8 @@ def _catalog(directory: Path) -> bytes:
         catalog.delete("b", [KeyValue("Stamp", "gone")])
         catalog.begin_epoch([RecipientKey(NEWER.public)], STATEMENT)
         catalog.put("c", b"under the newer key", digests=[bytes(64)])
-        catalog.compact(directory / "compact.dcat", SIGNERS[:1])
+        proven = prove_frame(catalog.sequence, 5)
+        catalog.compact(directory / "compact.dcat", SIGNERS[:1], [proven])
     return path.read_bytes()
 
 
@@ -90,6 +99,19 @@ def _spool(path: Path) -> bytes:
         complete(spool, {LETTERS[0]: MessageState.READ})
         complete(spool, {LETTERS[0]: MessageState.CLOSED})
     return path.read_bytes()
+
+
+def _compacted_spool(directory: Path) -> bytes:
+    """Compacted twice: a message that was closed between, and one that is open still."""
+    first, second = directory / "first.dspl", directory / "second.dspl"
+    for source, target in ((directory / "s.dspl", first), (first, second)):
+        with SequenceFile(source) as sequence:
+            compact_spool(SequenceReader(sequence, KeyRing([KEY])), target, SIGNERS[:1])
+        if target is first:
+            with SequenceWriter(target, READERS) as spool:
+                append_message(spool, LETTERS[2], "Message", b'{"Message":{}}')
+                complete(spool, {LETTERS[2]: MessageState.CLOSED}, LETTERS[1])
+    return second.read_bytes()
 
 
 def _log(home: Path) -> bytes:

@@ -18,15 +18,17 @@ from meshhw.dare.read import read_stream
 from meshhw.dare.sequence import SequenceFile
 from meshhw.dare.sequence_check import check_sequence
 from meshhw.dare.sequence_read import SequenceReader
-from meshhw.dare.spool import messages
+from meshhw.dare.spool import contents, messages
 from meshhw.udf import fingerprint
 from tests.dare import independent_stores as other
+from tests.dare import independent_tree as tree
 from tests.dare import stores
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "dare_stores.json").read_text())
 KEYS = [other.Key(crv, bytes.fromhex(private)) for crv, private in VECTORS["readers"].items()]
 NAMES = [fingerprint(signer.public) for signer in stores.SIGNERS]
 RING = KeyRing([stores.KEY, stores.NEWER])
+SEQUENCES = ["archive", "catalog", "compacted catalog", "spool", "compacted spool", "use log"]
 
 
 @pytest.fixture(scope="module", params=["now", "vectors"])
@@ -79,9 +81,15 @@ def test_a_catalog_and_what_it_is_compacted_to(files: dict[str, bytes]) -> None:
     assert signers == NAMES[:1]
     assert (said["SequenceId"], said["Index"]) == (found[0].header["SequenceId"], len(found) - 1)
     assert said["TreeDigest"] == found[-1].trailer["TreeDigest"]
-    assert compacted[2].content == {"cty": other.EPOCH}
-    assert compacted[2].payload == stores.STATEMENT
-    assert "policy" in compacted[2].header
+    assert other.links(compacted) == [(said, signers)]
+    assert compacted[2].content == {"cty": "application/mmm/sequence-proof"}
+    assert tree.covers(compacted[2].payload)
+    proof = json.loads(compacted[2].payload)["SequenceProof"]
+    assert (proof["Header"], proof["TreeDigest"]) == (found[5].header, said["TreeDigest"])
+    assert compacted[3].content == {"cty": other.EPOCH}
+    assert compacted[3].payload == stores.STATEMENT
+    assert compacted[3].trailer["PayloadDigest"] == proof["PayloadDigest"]
+    assert "policy" in compacted[3].header
     [digests] = [f.header["ObjectDigests"] for f in compacted if "ObjectDigests" in f.header]
     assert digests == [other.known.b64(bytes(64))]
     [deletion] = [f.content for f in compacted if f.content.get("Event") == "Delete"]
@@ -96,6 +104,28 @@ def test_a_spool(files: dict[str, bytes]) -> None:
     }
 
 
+def test_a_spool_that_was_compacted_twice(files: dict[str, bytes]) -> None:
+    first = other.read_sequence(files["spool"], *KEYS)
+    found = other.read_sequence(files["compacted spool"], *KEYS)
+    assert other.spool(found) == {
+        stores.LETTERS[0]: (None, "Closed"),
+        stores.LETTERS[1]: (stores.TEXT, "Open"),
+        stores.LETTERS[2]: (None, "Closed"),
+    }
+    (between, by), (oldest, too) = other.links(found)
+    assert by == too == NAMES[:1]
+    assert (oldest["SequenceId"], oldest["Index"]) == (first[0].header["SequenceId"], len(first) - 1)
+    assert oldest["TreeDigest"] == first[-1].trailer["TreeDigest"]
+    assert between["SequenceId"] not in (oldest["SequenceId"], found[0].header["SequenceId"])
+    assert [frame.content.get("MessageType") for frame in found[3:]] == ["Message", "MessageComplete"]
+    references = json.loads(found[-1].payload)["MessageComplete"]["References"]
+    assert {item["MessageId"]: item.get("ResponseId") for item in references} == {
+        stores.LETTERS[0]: None,
+        stores.LETTERS[2]: stores.LETTERS[1],
+    }
+    assert all(item["EnvelopeId"] == other.envelope_id(item["MessageId"]) for item in references)
+
+
 def test_a_use_log(files: dict[str, bytes]) -> None:
     found = other.read_sequence(files["use log"])
     assert [entry["caller"] for entry in other.use_log(found)][:2] == ["first", "first"]
@@ -106,7 +136,7 @@ def test_a_use_log(files: dict[str, bytes]) -> None:
 WRONG = (AssertionError, ValueError, LookupError, StopIteration, InvalidTag, InvalidUnwrap, InvalidSignature)
 
 
-@pytest.mark.parametrize("name", ["archive", "catalog", "compacted catalog", "spool", "use log"])
+@pytest.mark.parametrize("name", SEQUENCES)
 def test_a_change_of_any_octet_is_noticed_by_it_too(files: dict[str, bytes], name: str) -> None:
     octets = bytearray(files[name])
     for at in range(0, len(octets), 97):
@@ -124,7 +154,7 @@ def test_we_read_the_vectors(tmp_path: Path) -> None:
         opened = read_stream(file, out.extend, RING)
     assert (bytes(out), opened.annotations) == (stores.TEXT, (b"note",))
     assert opened.signers == tuple(signer.public for signer in stores.SIGNERS)
-    for name in ("archive", "catalog", "compacted catalog", "spool", "use log"):
+    for name in SEQUENCES:
         with SequenceFile(tmp_path / name, keeps_positions=False) as sequence:
             check_sequence(sequence, SequenceReader(sequence, RING))
     with SequenceFile(tmp_path / "archive", keeps_positions=False) as sequence:
@@ -137,4 +167,9 @@ def test_we_read_the_vectors(tmp_path: Path) -> None:
     with Catalog(tmp_path / "compacted catalog", RING) as catalog:
         assert {entry.key for entry in catalog.entries()} == {"a", "c"}
     with SequenceFile(tmp_path / "spool", keeps_positions=False) as sequence:
-        assert {found.message_id for found in messages(SequenceReader(sequence, RING))} == set(stores.LETTERS)
+        found = {message.message_id for message in messages(SequenceReader(sequence, RING))}
+        assert found == set(stores.LETTERS[:2])
+    with SequenceFile(tmp_path / "compacted spool", keeps_positions=False) as sequence:
+        short = contents(SequenceReader(sequence, RING))
+        assert [message.message_id for message in short.messages] == [stores.LETTERS[1]]
+        assert set(short.gone) == {stores.LETTERS[0], stores.LETTERS[2]}
