@@ -20,15 +20,20 @@ from meshhw.lab.fixtures_pkcs11 import NewTroubled
 from meshhw.lab.fixtures_tpm import NewTpm
 from meshhw.lab.piv.token import PIN
 from meshhw.lab.shim import Control
+from meshhw.managers.account.authority import authority
 from meshhw.managers.account.complete import KEEPING, complete
 from meshhw.managers.account.complete import OPENINGS as COMPLETING
 from meshhw.managers.account.connect import OPENINGS, SIGNATURES, Connector
+from meshhw.managers.account.costs import connecting, operations
 from meshhw.managers.account.manager import AccountManager
 from meshhw.managers.account.request import ASKING, make_request, read_request
 from meshhw.managers.account.rights import rights_of
+from meshhw.managers.account.roles import ADMINISTRATOR
 from meshhw.managers.device import DeviceManager
 from meshhw.managers.host import Host
 from meshhw.managers.profilemaking import ProfileRequest
+from meshhw.managers.threshold.provision import Request, provision
+from meshhw.managers.threshold.store import Store
 
 ALICE = "alice@example.com"
 MOST = 8
@@ -88,7 +93,7 @@ def of_tpm(request: pytest.FixtureRequest) -> Counted:
     return Counted(tpm.uri, tpm.pin, lambda: sum(tpm.proxy.counts[name] for name in TPM), tpm)
 
 
-@pytest.mark.parametrize("roles", [("web",), ("admin", "web")], ids=",".join)
+@pytest.mark.parametrize("roles", [("web",), ("super", "message", "web")], ids=",".join)
 def test_at_most_eight_operations_on_each_side(pair: Pair, tmp_path: Path, roles: tuple[str, ...]) -> None:
     pins = {pair.admin.uri: pair.admin.pin, pair.device.uri: pair.device.pin}
 
@@ -113,7 +118,38 @@ def test_at_most_eight_operations_on_each_side(pair: Pair, tmp_path: Path, roles
     complete(phone, connection.octets(), options)
     counts.append(pair.count())
     asking, here, completing = (after - before for before, after in pairwise(counts))
-    told = SIGNATURES + ("admin" in roles) + OPENINGS
+    told = SIGNATURES + ("super" in roles) + OPENINGS
     assert (here, asking) == (told, ASKING)
     assert KEEPING < completing <= KEEPING + COMPLETING
     assert max(told, asking + KEEPING + COMPLETING) <= MOST
+
+
+def test_a_quorum_is_asked_once_for_all_that_it_signs(
+    request: pytest.FixtureRequest, tpm_home: Path, tmp_path: Path
+) -> None:
+    """Two of three tokens administer, the root is on a fourth, and a device gets every role."""
+    one, two, three, desk, phone = (of_softhsm(request) for _ in range(5))
+    pins = {item.uri: item.pin for item in (one, two, three, desk, phone)}
+    options = OpenOptions(Scripted(lambda asked: next(pins[uri] for uri in pins if asked.token.fits(uri))))
+    office, away = Host(tmp_path / "office"), Host(tmp_path / "phone")
+    wanted = ProfileRequest(tokens=[desk.uri], suite=Suite.S25519)
+    with DeviceManager(office, options) as devices:
+        devices.create(wanted)
+    board = Request(2, [one.uri, two.uri, three.uri], Suite.S25519, encrypts=False)
+    provision(Store(office.home).at("board"), office, options, board)
+    with AccountManager(office, options) as accounts:
+        accounts.create(accounts.plan(ALICE, wanted, shared={ADMINISTRATOR: "board"}))
+    with DeviceManager(away, options) as devices:
+        device = devices.create(ProfileRequest(tokens=[phone.uri], suite=Suite.S25519))
+    asked = read_request(make_request(away, device, ALICE, options).octets())
+    rights = rights_of(["super", "admin", "device", "message", "web", "developer", "threshold"])
+    found = authority(office, ALICE, options)
+    told = operations(connecting(found, asked, rights, holders_of=["board"]))
+    counts = [one.count()]
+    connection = Connector(office, found, options).connect(asked, rights, holders_of=["board"])
+    counts.append(one.count())
+    complete(away, connection.octets(), options)
+    counts.append(one.count())
+    here, completing = (after - before for before, after in pairwise(counts))
+    assert here == told == 2 + 1 + OPENINGS + 1
+    assert KEEPING < completing <= KEEPING + COMPLETING

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meshhw.keystore.uri import TokenURI
     from meshhw.managers.account.attesting import Judgement
     from meshhw.managers.account.authority import Authority
+    from meshhw.managers.account.costs import Cost
     from meshhw.managers.account.request import Request
     from meshhw.schema.profile import ProfileUser
 
@@ -71,7 +72,9 @@ def connect(
     from meshhw.dare.output import replacing
     from meshhw.errors import UsageError
     from meshhw.managers.account.authority import authority
-    from meshhw.managers.account.connect import OPENINGS, SIGNATURES, Connector
+    from meshhw.managers.account.connect import Connector
+    from meshhw.managers.account.costs import by_pin as more_by_pin
+    from meshhw.managers.account.costs import connecting, operations
     from meshhw.managers.account.request import read_request
     from meshhw.managers.account.rights import rights_of
     from meshhw.managers.host import Host
@@ -102,11 +105,11 @@ def connect(
         if not by_pin:
             _compare(request, witness)
         root = token_named(root_on)
-        by_root = rights is not None and rights.administrator
-        announce(found, SIGNATURES, root=root, by_root=by_root, openings=OPENINGS)
-        if by_pin:
-            cli.output.note("and 1 by the root key if the PIN makes an administrator")
         shared = [item.removeprefix(PREFIX) for item in threshold or []]
+        parts = connecting(found, request, rights, root_on=root, holders_of=shared)
+        tell_costs(parts, [f"{operations(parts)} operations in all"])
+        for line in more_by_pin(found, root) if by_pin else ():
+            cli.output.note(line)
         connector.connect(request, rights, name=name, root_on=root, holders_of=shared, deliver=deliver)
     value = {"device": request.udf, "roles": granted, "file": str(out)}
     done = "refused" if reject else f"connected as {', '.join(granted)}"
@@ -205,20 +208,21 @@ def announce(
     *,
     root: TokenURI | None = None,
     by_root: bool,
-    openings: int | None = None,
+    more: Sequence[Cost] = (),
 ) -> None:
-    """How many PINs, touches and operations a change of the account will ask for, and of which tokens."""
-    from meshhw.cli.asking import counted, tell
+    """How many PINs, touches and signatures a change of the account will ask for, and of which tokens."""
+    from meshhw.managers.account.costs import signing
 
-    at = found.root_token(root) if by_root else None
-    touches = (signatures if found.touches() else 0) + (1 if at and found.root_touches() else 0)
-    what = [
-        f"{counted(signatures, 'signature')} by this administrator's key",
-        *(["1 by the root key"] if by_root else []),
-    ]
-    if openings is not None:
-        what.append(f"{openings} to open the account's keys")
-    tell([*found.tokens(), *([at] if at else [])], touches, what)
+    tell_costs([*signing(found, signatures, by_root=by_root, root_on=root), *more])
+
+
+def tell_costs(parts: Sequence[Cost], in_all: Sequence[str] = ()) -> None:
+    """One line of what is asked for, at most."""
+    from meshhw.cli.asking import tell
+
+    tokens = [token for part in parts for token in part.tokens]
+    what = [part.what for part in parts if part.what]
+    tell(tokens, sum(part.touches for part in parts), [*what, *in_all])
 
 
 def tell_judged(judged: Sequence[Judgement]) -> None:

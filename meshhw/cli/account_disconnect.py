@@ -62,12 +62,17 @@ def disconnect(
 
 def _announce(found: Authority, lost: Lost, root_on: TokenURI | None) -> None:
     """Which case this is, and what it will ask for, before anything is changed."""
+    from meshhw.managers.account.costs import unlisting
+    from meshhw.managers.account.listing import device_key
+
     output = context().output
     name = lost.entry.local_name or lost.udf
     output.note(f"{name} is connected as {', '.join(lost.rights.roles)}; case: {lost.case}")
     if lost.lists:
         output.note(f"it is taken out of the threshold keys that list it: {', '.join(lost.lists)}")
-    announce(found, lost.signatures, root=root_on, by_root=lost.needs_root)
+    own = device_key(lost.entry) if lost.lists else None
+    more = unlisting(found, own) if own is not None else []
+    announce(found, lost.signatures, root=root_on, by_root=lost.needs_root, more=more)
 
 
 def rekey(

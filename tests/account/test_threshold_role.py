@@ -355,9 +355,13 @@ def test_at_the_command_line(office: Office) -> None:
     assert not answer.exists()
     done = meshhw(*connect, "--roles", "threshold", "--threshold", "threshold:crew")
     assert done.returncode == 0, done.stderr
+    told = "1 by this machine's device for the threshold keys crew"
+    assert "2 PINs, 0 touches: 4 signatures by this administrator's key, 2 to open" in done.stderr
+    assert f"{told}, 7 operations in all; on " in done.stderr
     phone.complete(answer.read_bytes())
     assert listing(phone.host, key_of(phone)) == ["crew"]
     done = meshhw("account", "disconnect", "phone", "--yes")
     assert done.returncode == 0, done.stderr
     assert "taken out of the threshold keys that list it: crew" in done.stderr
+    assert f"{told}; on " in done.stderr
     assert listing(office.host, key_of(phone)) == []

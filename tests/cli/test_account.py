@@ -207,7 +207,7 @@ def test_a_pin_connects_once_and_is_no_argument(meshhw: Meshhw, pins: dict[str, 
     assert "1 PIN, 0 touches: 1 signature by the device's key; on software:" in quiet.stderr
     connected = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
     assert json.loads(connected.stdout)["roles"] == ["web"], connected.stderr
-    told = "4 signatures by this administrator's key, 2 to open the account's keys; on software:"
+    told = "4 signatures by this administrator's key, 2 to open the account's keys, 6 operations in all; on "
     assert f"1 PIN, 0 touches: {told}" in connected.stderr
     again = meshhw("account", "connect", ask, "--out", answer, "--json", env=pins)
     assert (again.returncode, json.loads(again.stdout)["error"]["class"]) == (6, "Replayed")

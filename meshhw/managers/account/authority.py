@@ -32,10 +32,10 @@ from meshhw.managers.account.roles import ADMINISTRATOR, ENCRYPTION, SEED_NAMES
 from meshhw.managers.account.rooting import root_handles
 from meshhw.managers.account.stores import store_in
 from meshhw.managers.account.succession import made_on
-from meshhw.managers.host import Host, KeyHandle, ProfileRecord
+from meshhw.managers.host import SHARED, Host, KeyHandle, ProfileRecord
 from meshhw.managers.openers import signing
 from meshhw.managers.profilemaking import ROOT
-from meshhw.managers.threshold.signer import find_signer
+from meshhw.managers.threshold.signer import find_quorum, find_signer
 from meshhw.schema.activation import ActivationCommon
 from meshhw.schema.assertion import open_profile, roots_of
 from meshhw.schema.codec import decode, encode
@@ -129,6 +129,16 @@ class Authority(ABC):
         """The tokens whose PINs administering may ask for, the root's not counted."""
         handles = (handle for handle in self._handles().values() if not handle.is_shared)
         return list(dict.fromkeys(handle.key_uri.token for handle in handles))
+
+    def quorum(self) -> str | None:
+        """The threshold key that administers, `threshold:NAME`; None where a key of this machine does."""
+        handle = self._handles()["administrator"]
+        return handle.uri if handle.is_shared else None
+
+    def root_quorum(self, token: TokenURI | None) -> str | None:
+        """The same of the root, where no token is named for it."""
+        name = None if token is not None else find_quorum(self.root_key, self.host.home)
+        return None if name is None else SHARED + name
 
     def touches(self) -> bool:
         """Whether the administrator's key wants to be touched."""

@@ -155,8 +155,7 @@ class Connector:
             publics = {found.root_key, *administrators(found.profile)}
             publics |= {key for item in groups for key in item.signatures}
             names = threshold_keys(found.host, publics)
-        signature = public_key(request.device.signature, "Signature")
-        return with_device(found.host, names, signature, found.options)
+        return with_device(found.host, names, request.signature, found.options)
 
     def _names(self, held: ActivationCommon) -> Names:
         found = standing(self._authority.host, self._authority.udf)

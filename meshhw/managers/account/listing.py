@@ -13,11 +13,11 @@ from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.errors import IntegrityError, MeshError, UsageError
 from meshhw.keystore.api import OpenOptions
-from meshhw.managers.host import Host
+from meshhw.managers.host import Host, KeyHandle
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.authority import Setting
 from meshhw.managers.threshold.descriptor import Loaded
-from meshhw.managers.threshold.devices import CANNOT, change_devices, signed_changes
+from meshhw.managers.threshold.devices import CANNOT, change_devices, signed_changes, who_signs
 from meshhw.managers.threshold.remembering import remembering
 from meshhw.managers.threshold.signed import open_descriptor
 from meshhw.managers.threshold.store import KeyStore, Store
@@ -79,6 +79,22 @@ def enveloped(octets: bytes) -> Enveloped[ThresholdDescriptor]:
 def octets_of(entry: CatalogedDevice) -> list[bytes]:
     """The descriptors that an entry brings. Raises FormatError."""
     return [Envelope.from_array(item.array).octets() for item in entry.enveloped_threshold_descriptors]
+
+
+def who_lists(
+    host: Host, names: Sequence[str], device: PublicKey, options: OpenOptions
+) -> list[tuple[KeyHandle | None, list[str]]]:
+    """Who would sign for `with_device` and of which keys, without names of all that are here. Asks nobody."""
+    settings = _settings(host, names or [loaded.value.name for _, loaded in _all(host)], options)
+    return who_signs([at for at in settings if at.store.name not in listing(host, device)], [device], [])
+
+
+def who_unlists(
+    host: Host, device: PublicKey, options: OpenOptions
+) -> list[tuple[KeyHandle | None, list[str]]]:
+    """The same for `without_device`."""
+    settings = _settings(host, listing(host, device), options)
+    return who_signs(settings, [], [fingerprint(device)])
 
 
 def put_in_force(host: Host, descriptors: Sequence[bytes]) -> None:

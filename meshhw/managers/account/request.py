@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from meshhw import files
+from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
 from meshhw.errors import Expired, FormatError, NotSupported
@@ -69,6 +70,11 @@ class Request:
     def witness(self) -> str:
         """What both sides show to be compared."""
         return witness_of(self.envelope)
+
+    @property
+    def signature(self) -> PublicKey:
+        """The device's own signature key. Raises FormatError, IntegrityError."""
+        return public_key(self.device.signature, "Signature")
 
     @property
     def message_id(self) -> str:

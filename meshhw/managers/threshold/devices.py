@@ -14,7 +14,7 @@ from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.signing import Signer
 from meshhw.errors import FormatError, InvalidName, KeyNotFound, NotSupported, TokenNotFound, UsageError
-from meshhw.managers.host import Host
+from meshhw.managers.host import Host, KeyHandle
 from meshhw.managers.threshold import descriptor
 from meshhw.managers.threshold.authority import Setting, authority, require_authority
 from meshhw.managers.threshold.demand import Demand
@@ -93,10 +93,26 @@ def signed_changes(
         return dict(_signed(changes, left))
 
 
+def who_signs(
+    settings: Sequence[Setting], add: Sequence[PublicKey], remove: Sequence[str]
+) -> list[tuple[KeyHandle | None, list[str]]]:
+    """Who would sign these changes now: a device of this machine, or a key's own quorum, and the names of the
+    keys that one signature is for. Asks nobody. Raises as `signed_changes`.
+    """
+    found: list[tuple[KeyHandle | None, list[str]]] = []
+    for device, together in _groups([_planned(setting, add, remove) for setting in settings]):
+        names = [change.name for change in together]
+        if device is None:
+            found.append((None, names))
+            continue
+        with OpenTokens(together[0].setting.options) as tokens:
+            host = together[0].setting.host
+            found.append((descriptor.local_device(host, tokens, among=[device]), names))
+    return found
+
+
 def _signed(changes: Sequence[Change], left: dict[str, str] | None) -> Iterator[tuple[str, bytes]]:
-    waiting = list(changes)
-    while waiting:
-        device, together = _most(waiting)
+    for device, together in _groups(changes):
         names = [change.name for change in together]
         try:
             if device is None or len(together) == 1:
@@ -108,6 +124,14 @@ def _signed(changes: Sequence[Change], left: dict[str, str] | None) -> Iterator[
             if left is None:
                 raise
             left |= dict.fromkeys(names, error.message)
+
+
+def _groups(changes: Sequence[Change]) -> Iterator[tuple[PublicKey | None, list[Change]]]:
+    """The changes that one device signs at once; those that none may, one by one."""
+    waiting = list(changes)
+    while waiting:
+        device, together = _most(waiting)
+        yield device, together
         waiting = [change for change in waiting if change not in together]
 
 
@@ -145,6 +169,10 @@ def _signed_alone(change: Change) -> bytes:
 
 def _change(setting: Setting, add: Sequence[PublicKey], remove: Sequence[str]) -> Change:
     resume(setting.store, setting.host, setting.options)
+    return _planned(setting, add, remove)
+
+
+def _planned(setting: Setting, add: Sequence[PublicKey], remove: Sequence[str]) -> Change:
     loaded = descriptor.load(setting.store, setting.host)
     listed = {fingerprint(device): device for device in descriptor.devices_of(loaded.value)}
     for name in remove:

@@ -47,13 +47,19 @@ def public_of(name: str, home: Path) -> PublicKey:
 
 def find_signer(public: PublicKey, home: Path, options: OpenOptions) -> ThresholdSigner | None:
     """The quorum of this home whose signatures verify under that key; None when there is none."""
+    name = find_quorum(public, home)
+    return None if name is None else open_signer(name, home, options)
+
+
+def find_quorum(public: PublicKey, home: Path) -> str | None:
+    """Its name."""
     if not (home / "threshold").is_dir():
         return None
     store = Store(home)
     for name in store.names():
         loaded = descriptor.load(store.at(name), Host(home))
         if loaded.value.signing is not None and public_of(name, home) == public:
-            return open_signer(name, home, options)
+            return name
     return None
 
 

@@ -110,14 +110,23 @@ class ThresholdSigner:
         others = (holder for holder in self._present() if holder not in ready)
         return [*ready, *(holder for holder in others if holder.index not in cosigners.failed)]
 
-    def _announce(self, asked: Sequence[ThresholdHolder]) -> None:
-        """Whose tokens open a share now, if any do. A PIN that was given once is not asked again."""
-        if not asked:
-            return
+    def expected(self) -> Demand:
+        """What the holders that are here would be asked in one ceremony. Asks for no PIN. Raises
+        TokenNotFound."""
+        return self._demand(self._present()[: self._key.threshold])
+
+    def _demand(self, asked: Sequence[ThresholdHolder]) -> Demand:
         demand = Demand(given=self._given)
         with OpenTokens(self._options) as tokens:
             for holder in asked:
                 demand.add(tokens, holder.token, self._needs[holder.index])
+        return demand
+
+    def _announce(self, asked: Sequence[ThresholdHolder]) -> None:
+        """Whose tokens open a share now, if any do. A PIN that was given once is not asked again."""
+        if not asked:
+            return
+        demand = self._demand(asked)
         self._say(
             demand.text(f"{self._loaded.value.name} asks {len(asked)} of {len(self._key.holders)} to sign")
         )
