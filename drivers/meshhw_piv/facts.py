@@ -30,6 +30,7 @@ GENERATOR_P256 = bytes.fromhex(
 """The public key of the private key 1: what a slot holds whose key was destroyed by overwriting."""
 EMPTIED = bytes(Tlv(0xD0, b"empty"))
 """In place of a slot's certificate, on cards where its key could only be replaced by a random one."""
+_UNFINISHED = b"unfinished"
 UNTOLD = {ALGORITHM: b"\xff"}
 """In place of the metadata of a key that the card holds, and fails to describe; FF is no algorithm."""
 _GZIP_OR_ZLIB = 47
@@ -83,6 +84,10 @@ def metadata(session: CardSession, reference: int) -> dict[int, bytes]:
 def certificate(session: CardSession, slot: int) -> bytes | None:
     """The DER certificate in a slot's data object, None without one. Raises ValueError for a torn one."""
     value = objects.read(session, slots.CERTIFICATES[slot])
+    if unfinished(value) is not None:
+        session.unfinished.add(slot)
+        return None
+    session.unfinished.discard(slot)
     if not value or is_emptied(value):
         return None
     octets = value if value.startswith(_SEQUENCE) else tlv.fields(value).get(CERTIFICATE)
@@ -95,6 +100,22 @@ def certificate(session: CardSession, slot: int) -> bytes | None:
 def is_emptied(value: bytes | None) -> bool:
     """Whether a certificate's object holds the mark of a slot whose key is worth nothing."""
     return value is not None and value.rstrip(bytes(tlv.PADDING)) == EMPTIED
+
+
+def unfinished_mark(code: int, room: int) -> bytes:
+    """In place of the certificate of a key that is about to be made, by the code of its algorithm, and with
+    the room that its certificate will need. A key that was made, and not the certificate, is found by it."""
+    return bytes(Tlv(0xD0, _UNFINISHED + bytes([code])) + Tlv(0xD1, bytes(room)))
+
+
+def unfinished(value: bytes | None) -> int | None:
+    """The algorithm's code, if a certificate's object holds that mark."""
+    try:
+        mark = next(tlv.items(value or b""), None)
+    except ValueError:
+        return None
+    known = mark is not None and mark.tag == 0xD0 and mark.value[:-1] == _UNFINISHED
+    return mark.value[-1] if mark and known else None
 
 
 def parse_public(algorithm: Algorithm, encoded: bytes) -> PublicKey:

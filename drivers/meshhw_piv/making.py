@@ -21,6 +21,7 @@ from meshhw.keystore.api import KeySpec, PinPolicy, TouchPolicy
 from meshhw.keystore.attestation_piv import POLICIES
 from meshhw.pubkeys import from_cryptography, to_cryptography
 from meshhw_piv import facts, objects, slots, tlv, vacancy
+from meshhw_piv.begun import RESERVED, Begun
 from meshhw_piv.codes import NO_SUCH_SLOT, UNKNOWN, WRONG_DATA
 from meshhw_piv.facts import KeyFacts
 from meshhw_piv.instructions import GENERATE, IMPORT, MOVE
@@ -28,9 +29,8 @@ from meshhw_piv.login import Login
 from meshhw_piv.session import CardSession
 
 NOWHERE = 0xFF
-FILLER, RESERVED = 0xD1, 640
-"""Tag and octets that make room in a slot's first certificate for those of later keys: cards are known that
-never give an object more room than it had at first."""
+FILLER = 0xD1
+"""The tag of what makes room in a certificate's object for a later one."""
 TAG_PUBLIC_KEY = 0x7F49
 TAG_PIN_POLICY, TAG_TOUCH_POLICY = 0xAA, 0xAB
 _PIN_CODES = {policy: code for code, policy in slots.PIN_POLICIES.items()}
@@ -46,6 +46,7 @@ class Maker:
     def __init__(self, session: CardSession, login: Login) -> None:
         self._session = session
         self._login = login
+        self.begun = Begun(session, self._erase)
 
     def generate(self, spec: KeySpec) -> KeyFacts:
         """A new key, made in the card. Raises NotSupported, TokenFull, Cancelled."""
@@ -57,7 +58,7 @@ class Maker:
 
             return _generated(spec.algorithm, self._under_policies(spec, slot, ask))
 
-        return self._put(spec, make)
+        return self._put(spec, make, imported=False)
 
     def import_key(self, private: PrivateKey, spec: KeySpec) -> KeyFacts:
         """A key from outside. Raises NotSupported for a form that the card cannot take, TokenFull."""
@@ -70,7 +71,7 @@ class Maker:
             self._under_policies(spec, slot, give)
             return from_cryptography(loaded.public_key())
 
-        return self._put(spec, take)
+        return self._put(spec, take, imported=True)
 
     def can_import(self) -> bool:
         """Whether the card knows the instruction, asked with nothing to import."""
@@ -82,26 +83,40 @@ class Maker:
         return True
 
     def delete(self, slot: int) -> None:
-        """Destroy a key and its certificate; where the card cannot delete, a worthless key replaces it.
-
-        Raises KeyNotFound.
+        """Destroy a key, finished or not, and its certificate; where the card cannot delete, a worthless key
+        replaces it. Raises KeyNotFound.
         """
         session = self._session
         found = facts.read(session, slot)
-        if found is None:
+        code = self._begun_in(slot) if found is None else slots.CODES[found.algorithm]
+        if code is None:
             raise KeyNotFound(f"slot {slots.name(slot)} of {session.identity.label} holds no key")
         self._login.management()
+        self._erase(slot, code)
+        if found is not None:
+            session.destroyed.add(found.public)
+
+    def unfinished(self) -> list[int]:
+        """The slots whose key was begun and not finished."""
+        if self._session.identity.yubikey and facts.tells_metadata(self._session):
+            return []  # it tells every key itself
+        return [slot for slot in slots.SLOTS if self._begun_in(slot) is not None]
+
+    def _begun_in(self, slot: int) -> int | None:
+        return facts.unfinished(objects.read(self._session, slots.CERTIFICATES[slot]))
+
+    def _erase(self, slot: int, code: int) -> None:
+        session = self._session
         instead = b""
         if not self._removed(slot):
             if not self._overwritten(slot):
                 # Of the same algorithm: cards are known that keep one key of each algorithm in a slot.
-                session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([slots.CODES[found.algorithm]]))))
+                session.send(GENERATE, 0, slot, Tlv(0xAC, Tlv(0x80, bytes([code]))))
                 instead = facts.EMPTIED
             elif facts.metadata(session, slot) == facts.UNTOLD:
                 instead = facts.EMPTIED
         if instead or objects.read(session, slots.CERTIFICATES[slot]) is not None:
             objects.write(session, slots.CERTIFICATES[slot], instead)
-        session.destroyed.add(found.public)
 
     def _removed(self, slot: int) -> bool:
         try:
@@ -121,25 +136,40 @@ class Maker:
             return False
         return True
 
-    def _put(self, spec: KeySpec, work: Callable[[int], PublicKey]) -> KeyFacts:
-        """`work` on the given slot, or on the best free one that the card really has."""
+    def _put(self, spec: KeySpec, work: Callable[[int], PublicKey], *, imported: bool) -> KeyFacts:
+        """`work` on the given slot, or on the best free one that the card really has. A key that cannot be
+        finished is taken back."""
         session = self._session
         refusal: ApduError | None = None
         for slot in self._places(spec):
             self._login.management()
             try:
+                self.begun.begin(slot, spec.algorithm, imported=imported)
                 public = work(slot)
+            except ValueError:  # the key was made, and told in an answer that cannot be read
+                self.begun.take_back()
+                raise
             except ApduError as error:
+                self.begun.refused()
                 refusal = error
                 if spec.place is not None or not self._may_go_on(slot, spec.algorithm, error):
                     raise
             else:
-                return self._made(slot, public, spec)
+                return self._finished(slot, public, spec)
         if refusal is not None and refusal.sw == WRONG_DATA:
             if all((slot, spec.algorithm) in session.unfit for slot in slots.preferred(spec)):
                 session.refused.add(spec.algorithm)
             raise refusal
         raise TokenFull(f"every slot of {session.identity.label} is in use")
+
+    def _finished(self, slot: int, public: PublicKey, spec: KeySpec) -> KeyFacts:
+        try:
+            made = self._made(slot, public, spec)
+        except (ApduError, ValueError):
+            self.begun.take_back()
+            raise
+        self.begun.finish()
+        return made
 
     def _may_go_on(self, slot: int, algorithm: Algorithm, error: ApduError) -> bool:
         """Whether another slot may take a key that this one refuses; what was learned is remembered.
@@ -212,8 +242,7 @@ class Maker:
         session = self._session
         if not facts.tells_metadata(session) or facts.metadata(session, slot) == facts.UNTOLD:
             return None
-        if facts.is_emptied(objects.read(session, slots.CERTIFICATES[slot])):
-            objects.write(session, slots.CERTIFICATES[slot], b"")
+        self.begun.unmark()
         return facts.read(session, slot)
 
     def _certified(self, made: KeyFacts, spec: KeySpec) -> KeyFacts:

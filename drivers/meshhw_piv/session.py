@@ -74,6 +74,8 @@ class CardSession:
         """Algorithms that the card would make no key of, whatever its version or its list says."""
         self.missing: set[int] = set()
         """Slots that the card turned out not to have."""
+        self.unfinished: set[int] = set()
+        """Slots whose key was begun and not finished, as far as they were looked at."""
         self.unfit: set[tuple[int, Algorithm]] = set()
         """Slots that the card turned out to keep for keys of other algorithms."""
         self.longest: int | None = None

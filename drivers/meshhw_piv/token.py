@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -23,6 +24,7 @@ from meshhw_piv.session import CardSession
 from meshhw_piv.store import Store
 
 Result = TypeVar("Result")
+_log = logging.getLogger("meshhw.piv")
 
 LONGEST_SECRET = 4096
 _SEAL_ORDER = (slots.KEY_MANAGEMENT, *slots.RETIRED, slots.AUTHENTICATION, slots.SIGNATURE)
@@ -37,6 +39,7 @@ class PivToken:
         self._maker = Maker(session, self._login)
         self._store = Store(session, self._login)
         self._admin = Administration(session, self._login)
+        self._told_of: set[int] = set()
 
     def info(self) -> TokenInfo:
         """What it is."""
@@ -57,11 +60,21 @@ class PivToken:
         return Capabilities(matrix, seals=seals_now, stores_data=True, complete=self._tells_algorithms())
 
     def keys(self) -> Sequence[Key]:
-        """The keys in all slots."""
-        return [
-            handle(self._session, self._login, found)
-            for found in self._session.run("list its keys", self._held)
-        ]
+        """The keys in all slots; those that were begun and not finished are told of."""
+        found = self._session.run("list its keys", self._held)
+        for slot in sorted(self._session.unfinished - self._told_of):
+            where, uri = (
+                f"slot {slots.name(slot)} of {self._session.identity.label}",
+                self._session.identity.uri,
+            )
+            _log.warning("%s holds an unfinished key: `meshhw key tidy '%s'` destroys it", where, uri)
+            self._told_of.add(slot)
+        return [handle(self._session, self._login, one) for one in found]
+
+    def unfinished(self) -> Sequence[KeyURI]:
+        """Keys that were begun and not finished, by their slots; `delete` destroys them."""
+        uri = self._session.identity.uri
+        return [uri.key(slot=slots.name(slot)) for slot in self._run("list its keys", self._maker.unfinished)]
 
     def key(self, uri: KeyURI) -> Key:
         """The key in the slot that a URI names. Raises KeyNotFound."""
@@ -227,7 +240,12 @@ class PivToken:
         return self._session.run(doing, lambda: self._session.steady(work))
 
     def _changed(self, doing: str, work: Callable[[], KeyFacts]) -> Key:
-        key = handle(self._session, self._login, self._run(doing, work))
+        try:
+            made = self._run(doing, work)
+        except MeshError as error:
+            self._maker.begun.tell_left(error)
+            raise
+        key = handle(self._session, self._login, made)
         if isinstance(key, X25519Key) and not self._session.identity.yubikey:
             self._check_agreement(key)
         return key

@@ -58,7 +58,8 @@ def is_free(session: CardSession, slot: int, login: Login | None = None) -> bool
             return False
     except ValueError:  # a certificate that cannot be read
         return False
-    if facts.is_emptied(objects.read(session, slots.CERTIFICATES[slot])):
+    mark = objects.read(session, slots.CERTIFICATES[slot])
+    if facts.is_emptied(mark) or facts.unfinished(mark) is not None:
         return True
     if facts.tells_metadata(session):
         algorithm = facts.metadata(session, slot).get(facts.ALGORITHM, b"\0")[0]

@@ -26,6 +26,7 @@ from meshhw import files
 from meshhw.algorithms import Algorithm
 from meshhw.errors import MeshError
 from meshhw.keystore.api import Deletes, Key, KeySpec, ReservesNames, Token
+from meshhw.keystore.unfinished import TellsUnfinished
 from meshhw.keystore.uri import KeyURI, TokenURI
 from meshhw.managers.host import Host, now
 from meshhw.managers.keys import KnownKeys
@@ -145,7 +146,8 @@ class Intentions:
         not told of the others again. Raises what the token raises."""
         settled = self.settle(token)
         destroyed, kept = settled.destroyed, []
-        for uri in settled.suspects:
+        unfinished = map(str, token.unfinished()) if isinstance(token, TellsUnfinished) else ()
+        for uri in dict.fromkeys((*settled.suspects, *unfinished)):
             if isinstance(token, Deletes) and confirm(uri):
                 token.delete(KeyURI.parse(uri))
                 destroyed += 1
