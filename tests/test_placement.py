@@ -113,3 +113,18 @@ def test_a_token_that_cannot_import_takes_no_seed() -> None:
                 ROLES, [offer("n", *Algorithm, imports=False)], vault(), imported=True, require_hardware=True
             )
         )
+
+
+def test_a_token_that_lets_no_agreed_secret_out_is_told_of() -> None:
+    signer = offer("fips", Algorithm.P256, imports=False)
+    matrix = {
+        (algorithm, Operation.UNWRAP if operation is AGREE else operation): tier
+        for (algorithm, operation), tier in signer.capabilities.matrix.items()
+    }
+    keeps = Offer(signer.info, Capabilities(matrix))
+    plan = place(Wish(ROLES, [keeps], vault(), suite=Suite.P256))
+    assert [item.token.label for item in plan.places] == ["fips", "vault"]
+    assert plan.told == (
+        "encryption: fips lets no agreed secret out, and a profile's P-256 key needs it; "
+        "the key goes to the software vault",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pkcs11 import KeyType, Mechanism
@@ -11,6 +11,7 @@ from pkcs11.exceptions import PKCS11Error
 
 from meshhw.algorithms import Algorithm, Family, Operation, Tier
 from meshhw.keystore.api import Capabilities
+from meshhw_pkcs11 import unwrapping
 from meshhw_pkcs11.discovery import CKF_WRITE_PROTECTED, Found
 from meshhw_pkcs11.errors import fold
 from meshhw_pkcs11.keytypes import EC_MONTGOMERY, EC_MONTGOMERY_KEY_PAIR_GEN, KeyForm, form_for
@@ -64,6 +65,10 @@ class Abilities:
         wrapper = found.library.wrapper
         maker = f"{wrapper.manufacturer_id} {wrapper.library_description} {found.library.spec.path}"
         self.facts = next((facts for name, facts in _FACTS if name in maker), Facts())
+        self.inside = found.library.inside
+        self._fips = found.library.module.fips
+        if self._fips:
+            self.facts = replace(self.facts, imports=frozenset())
         self.writable = not int(found.token.flags) & CKF_WRITE_PROTECTED
         self._slot: Slot = found.token.slot
         self._name = found.name
@@ -83,6 +88,29 @@ class Abilities:
     def has(self, mechanism: int) -> bool:
         """Whether the token lists a mechanism."""
         return int(mechanism) in self._mechanisms
+
+    def wraps(self) -> bool:
+        """Whether it wraps keys from outside and gives them back, which no token in FIPS mode does."""
+        mechanisms = Mechanism.AES_KEY_WRAP, Mechanism.AES_KEY_GEN
+        return not self._fips and all(map(self.has, mechanisms))
+
+    def uses_of(self, algorithm: Algorithm, allowed: frozenset[Operation]) -> frozenset[Operation]:
+        """What a key does that may do all this: where agreed secrets stay inside, none is agreed on."""
+        if Operation.AGREE not in allowed or not self.inside:
+            return allowed
+        rest = allowed - {Operation.AGREE}
+        return rest | {Operation.UNWRAP} if self._unwraps(algorithm) else rest
+
+    def why_not(self, algorithm: Algorithm) -> str | None:
+        """Why keys are of no use here though the token could agree with them; None where it could not."""
+        if not self.inside or not algorithm.agrees or self._unwraps(algorithm):
+            return None
+        return "agreed secrets stay inside it, and it unwraps under those of P-256 and P-384 alone, if at all"
+
+    def _unwraps(self, algorithm: Algorithm) -> bool:
+        """Whether it unwraps under agreements within. A small-order result of the other curves would not be
+        seen, and what their keys are for, composing, needs the agreed secret."""
+        return algorithm.family is Family.WEIERSTRASS and all(map(self.has, unwrapping.NEEDED))
 
     def form(self, algorithm: Algorithm) -> KeyForm | None:
         """How keys of this curve are written on this token; None where it has none."""
@@ -104,7 +132,7 @@ class Abilities:
 
     def _asked(self) -> Capabilities:
         matrix = {pair: Tier.NATIVE for algorithm in Algorithm for pair in self._pairs(algorithm)}
-        wraps = self.has(Mechanism.AES_KEY_WRAP) and self.has(Mechanism.AES_KEY_GEN)
+        wraps = self.wraps()
         return Capabilities(
             matrix,
             seals=self.writable and (wraps or self.facts.stores_data),
@@ -112,7 +140,7 @@ class Abilities:
         )
 
     def _pairs(self, algorithm: Algorithm) -> Iterator[tuple[Algorithm, Operation]]:
-        uses = tuple(self._uses(algorithm))
+        uses = self._ordered(self.uses_of(algorithm, frozenset(self._uses(algorithm))))
         for use in uses:
             yield algorithm, use
         if uses and self.writable:
@@ -120,6 +148,10 @@ class Abilities:
                 yield algorithm, Operation.GENERATE
             if algorithm.family in self.facts.imports:
                 yield algorithm, Operation.IMPORT
+
+    @staticmethod
+    def _ordered(uses: frozenset[Operation]) -> tuple[Operation, ...]:
+        return tuple(one for one in Operation if one in uses)
 
     def _uses(self, algorithm: Algorithm) -> Iterator[Operation]:
         if algorithm.family is Family.RSA:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from meshhw.errors import DriverUnavailable
+from meshhw_pkcs11 import nss
 from meshhw_pkcs11.functionlist import FunctionList
 
 CKR_OK = 0
@@ -23,6 +24,7 @@ CKR_CRYPTOKI_NOT_INITIALIZED = 0x190
 CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 CKF_OS_LOCKING_OK = 2
 CKF_RW_SERIAL_SESSION = 2 | 4
+CKF_SERIAL_SESSION = 4
 CKU_SO = 0
 
 _ULONG = ctypes.c_ulong
@@ -71,7 +73,10 @@ class Module:
     """One loaded PKCS#11 library. There is one object per file and process; get it from `load`."""
 
     def __init__(self, path: str, reserved: str) -> None:
-        """Load the library; nothing is initialised yet. Raises DriverUnavailable."""
+        """Load the library; nothing is initialised yet. Raises DriverUnavailable.
+
+        NSS is loaded in its FIPS mode if its database is set to that.
+        """
         self.path = path
         self.reserved = reserved
         self.generation = 0
@@ -90,6 +95,21 @@ class Module:
         if code != CKR_OK or not address.value:
             raise _unusable(path)
         self.functions = FunctionList(address.value)
+        self.fips = nss.in_fips_mode(reserved)
+        """Whether it is NSS in FIPS mode, under which no secret leaves a token."""
+        if self.fips:
+            self.functions.become(self._fips_functions())
+
+    def _fips_functions(self) -> int:
+        """Where NSS has its second list: python-pkcs11 asks for the first one, whose entries are replaced."""
+        address = ctypes.c_void_p()
+        try:
+            code = self._library.FC_GetFunctionList(ctypes.byref(address))
+        except AttributeError as error:
+            raise _unusable(self.path) from error
+        if code != CKR_OK or not address.value:
+            raise _unusable(self.path)
+        return address.value
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the module. Raises CryptokiError for everything but CKR_OK."""
@@ -142,10 +162,10 @@ class Module:
         return info
 
     @contextmanager
-    def session(self, slot: int) -> Iterator[ctypes.c_ulong]:
-        """A read-write session that is closed (and with it logged out) at the end."""
+    def session(self, slot: int, *, writable: bool = True) -> Iterator[ctypes.c_ulong]:
+        """A session that is closed at the end, and with it, if it is the last one, logged out."""
         handle = _ULONG()
-        flags = _ULONG(CKF_RW_SERIAL_SESSION)
+        flags = _ULONG(CKF_RW_SERIAL_SESSION if writable else CKF_SERIAL_SESSION)
         self.call("C_OpenSession", _ULONG(slot), flags, None, None, ctypes.byref(handle))
         try:
             yield handle

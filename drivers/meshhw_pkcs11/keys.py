@@ -25,7 +25,7 @@ from meshhw.keystore.log import UseRecorder
 from meshhw.keystore.peer import checked_peer
 from meshhw.keystore.tokenkey import TokenKey
 from meshhw.keystore.uri import KeyURI
-from meshhw_pkcs11 import edwards
+from meshhw_pkcs11 import edwards, unwrapping
 from meshhw_pkcs11.cryptoki import Module
 from meshhw_pkcs11.keytypes import token_octets
 from meshhw_pkcs11.objects import Described, private_keys
@@ -49,6 +49,9 @@ _PSS = (Mechanism.SHA256, MGF.SHA256, 32)
 # How modules say that a ciphertext does not decrypt, beside CKR_ENCRYPTED_DATA_INVALID: SoftHSM the first,
 # NSS the last, for a number above the modulus.
 _WRONG_PADDING = (GeneralError, FunctionFailed, DataInvalid, DataLenRange, ArgumentsBad)
+# How a token says that the agreed secret does not leave it: the value, or such a secret at all, is refused.
+_WITHHELD = frozenset({0x11, 0x13, 0x1B, 0xD1})
+_KEEPS = "if it keeps agreed secrets, write `x-meshhw-agreed-secrets: inside` into its .module file"
 _OAEP = {
     "oaep-sha1": (Mechanism.SHA_1, MGF.SHA1, None),
     "oaep-sha256": (Mechanism.SHA256, MGF.SHA256, None),
@@ -107,9 +110,7 @@ class Pkcs11Key(TokenKey):
         fitting = [one for one in found if one[Attribute.KEY_TYPE] == said.key_type]
         if len(fitting) > 1:  # neither CKA_ID nor CKA_LABEL is unique: let each prove that it is the one
             used = partial(self._recorder.record, self._uri)
-            fitting = [
-                one for one in fitting if belongs(self._module, one, said.algorithm, self._public, used)
-            ]
+            fitting = [one for one in fitting if belongs(self._module, one, said, self._public, used)]
         if not fitting:
             raise ObjectHandleInvalid  # looked for once more, logged in anew, before it is given up
         return fitting[0]
@@ -165,12 +166,31 @@ class AgreeingKey(Pkcs11Key):
     def agree(self, peer: PublicKey) -> bytes:
         """The raw u or x coordinate. Raises InvalidPublicKey for a bad peer or an all-zero result."""
         octets = token_octets(checked_peer(self.algorithm, peer))
-        secret = self._use(
-            Operation.AGREE, lambda session: derive(self._object(session), self.algorithm, octets)
-        )
+        try:
+            secret = self._use(
+                Operation.AGREE, lambda session: derive(self._object(session), self.algorithm, octets)
+            )
+        except NotSupported as error:
+            if error.code is not None and error.code.value in _WITHHELD:
+                error.hint = _KEEPS
+            raise
         if not any(secret):
             raise InvalidPublicKey("the agreement is zero: the other side's key is of small order")
         return secret
+
+
+class UnwrappingKey(Pkcs11Key):
+    """NIST keys whose agreed secrets stay in the token, which unwraps under them itself."""
+
+    def unwrap(self, peer: PublicKey, kdf_info: bytes, wrapped: bytes) -> bytes:
+        """As `UnwrapsAgreed`. Raises InvalidPublicKey for a bad peer, DecryptionFailed."""
+        checked = checked_peer(self.algorithm, peer)
+        return self._use(
+            Operation.UNWRAP,
+            lambda session: unwrapping.unwrap(
+                self._module, self._object(session), checked, kdf_info, wrapped
+            ),
+        )
 
 
 class RsaSigningKey(Pkcs11Key):
@@ -237,6 +257,10 @@ class EcdsaAgreeingKey(EcdsaKey, AgreeingKey):
     """A NIST key that signs and agrees."""
 
 
+class EcdsaUnwrappingKey(EcdsaKey, UnwrappingKey):
+    """A NIST key that signs and unwraps."""
+
+
 class RsaKey(RsaSigningKey, RsaDecryptingKey):
     """An RSA key that signs and decrypts."""
 
@@ -245,6 +269,8 @@ _CLASSES: dict[tuple[Family, frozenset[Operation]], type[Pkcs11Key]] = {
     (Family.WEIERSTRASS, frozenset({Operation.SIGN})): EcdsaKey,
     (Family.WEIERSTRASS, frozenset({Operation.AGREE})): AgreeingKey,
     (Family.WEIERSTRASS, frozenset({Operation.SIGN, Operation.AGREE})): EcdsaAgreeingKey,
+    (Family.WEIERSTRASS, frozenset({Operation.UNWRAP})): UnwrappingKey,
+    (Family.WEIERSTRASS, frozenset({Operation.SIGN, Operation.UNWRAP})): EcdsaUnwrappingKey,
     (Family.EDWARDS, frozenset({Operation.SIGN})): EddsaKey,
     (Family.MONTGOMERY, frozenset({Operation.AGREE})): AgreeingKey,
     (Family.RSA, frozenset({Operation.SIGN})): RsaSigningKey,

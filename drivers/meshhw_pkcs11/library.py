@@ -46,6 +46,11 @@ class Library:
             raise DriverUnavailable(fold(error, spec.path).message) from error
 
     @property
+    def inside(self) -> bool:
+        """Whether agreed secrets stay in the tokens: the user wants it so, or the module lets none out."""
+        return self.spec.inside or self.module.fips
+
+    @property
     def generation(self) -> int:
         """Changes when the module was started anew: sessions of an earlier generation are void."""
         return self.module.generation

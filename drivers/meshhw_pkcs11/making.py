@@ -101,7 +101,7 @@ def _capabilities(spec: KeySpec) -> MechanismFlag:
     flags = MechanismFlag(0)
     if spec.algorithm.signs and spec.wants(Operation.SIGN):
         flags |= MechanismFlag.SIGN | MechanismFlag.VERIFY
-    if spec.algorithm.agrees and spec.wants(Operation.AGREE):
+    if spec.algorithm.agrees and (spec.wants(Operation.AGREE) or spec.wants(Operation.UNWRAP)):
         flags |= MechanismFlag.DERIVE
     if spec.algorithm.family is Family.RSA and spec.wants(Operation.DECRYPT):
         flags |= MechanismFlag.DECRYPT | MechanismFlag.ENCRYPT

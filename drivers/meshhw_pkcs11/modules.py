@@ -1,14 +1,15 @@
 """Which PKCS#11 modules there are: named by the caller, configured for p11-kit, or in their usual place.
 
 `MESHHW_PKCS11_MODULES` replaces the search: paths separated by `:`, each of a module or of a `.module` file
-as p11-kit writes it (pkcs11.conf(5)), whose `x-init-reserved` is what the module wants at C_Initialize.
+as p11-kit writes it (pkcs11.conf(5)), whose `x-init-reserved` is what the module wants at C_Initialize, and
+whose `x-meshhw-agreed-secrets: inside` has agreed secrets stay in the module's tokens (`inside`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class ModuleSpec:
     path: str
     reserved: str = ""
     explicit: bool = False
+    inside: bool = False
+    """Whether the user wants agreed secrets to stay in the module's tokens."""
 
 
 def configured() -> tuple[ModuleSpec, ...]:
@@ -76,7 +79,7 @@ def at(path: str) -> ModuleSpec:
         return _from_file(Path(path), explicit=True)
     for spec in configured():
         if os.path.realpath(spec.path) == os.path.realpath(path):
-            return ModuleSpec(path, spec.reserved, explicit=True)
+            return replace(spec, path=path, explicit=True)
     return ModuleSpec(path, _usual_parameters(path), explicit=True)
 
 
@@ -88,7 +91,7 @@ def named(name: str) -> ModuleSpec:
     for spec in configured():
         file = Path(spec.path).name
         if name in (file, file.split(".")[0], file.split(".")[0].removeprefix("lib")):
-            return ModuleSpec(spec.path, spec.reserved, explicit=True)
+            return replace(spec, explicit=True)
     raise DriverUnavailable(f"no PKCS#11 module is called {name}", hint="`meshhw doctor` lists the modules")
 
 
@@ -131,7 +134,19 @@ def _from_file(file: Path, *, explicit: bool = False) -> ModuleSpec:
         raise DriverUnavailable(f"{file} cannot be read: {error.strerror}") from error
     pairs = (line.partition(":") for line in lines if not line.lstrip().startswith("#"))
     fields = {name.strip(): value.strip() for name, _, value in pairs}
-    return ModuleSpec(_absolute(fields.get("module", "")), fields.get("x-init-reserved", ""), explicit)
+    inside = _kept_inside(fields.get("x-meshhw-agreed-secrets", "outside"), file)
+    return ModuleSpec(
+        _absolute(fields.get("module", "")), fields.get("x-init-reserved", ""), explicit, inside
+    )
+
+
+def _kept_inside(said: str, file: Path) -> bool:
+    """A word that is misspelt must not let out what was meant to stay."""
+    if said not in ("inside", "outside"):
+        raise DriverUnavailable(
+            f"{file}: x-meshhw-agreed-secrets is {said!r}", hint="write `inside` or `outside`"
+        )
+    return said == "inside"
 
 
 def _absolute(module: str) -> str:

@@ -6,15 +6,18 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from pkcs11 import KDF, Attribute, DeriveMixin, KeyType, Mechanism, SignMixin
+from pkcs11 import KDF, Attribute, KeyType, Mechanism
 from pkcs11.exceptions import PKCS11Error
 
 from meshhw.algorithms import Algorithm, Family, Operation, PublicKey
-from meshhw_pkcs11 import edwards
+from meshhw.errors import DecryptionFailed
+from meshhw_pkcs11 import edwards, unwrapping
 from meshhw_pkcs11.cryptoki import CryptokiError, Module
 from meshhw_pkcs11.errors import fold
 from meshhw_pkcs11.keytypes import token_octets
+from meshhw_pkcs11.objects import Described
 
+_PROOF = b"meshhw/proof/1"
 _READABLE = {
     Attribute.TOKEN: False,
     Attribute.PRIVATE: False,
@@ -43,15 +46,18 @@ Used = Callable[[Operation, str], None]
 """Told of a use of the key, and how it ended."""
 
 
-def belongs(module: Module, key: Any, algorithm: Algorithm, public: PublicKey, used: Used) -> bool:
-    """Whether a private key object is that of `public`: it signs, or agrees, accordingly.
+def belongs(module: Module, key: Any, said: Described, public: PublicKey, used: Used) -> bool:
+    """Whether a private key object is that of `public`: it signs, agrees or unwraps accordingly.
 
-    A key that does neither is believed.
+    A key that does none of these is believed.
     """
-    if algorithm.signs and isinstance(key, SignMixin):
+    algorithm = said.algorithm
+    if Operation.SIGN in said.uses:
         return _told(Operation.SIGN, used, lambda: _signs_for(module, key, algorithm, public))
-    if algorithm.agrees and isinstance(key, DeriveMixin):
+    if Operation.AGREE in said.uses:
         return _told(Operation.AGREE, used, lambda: _agrees_for(key, algorithm, public))
+    if Operation.UNWRAP in said.uses:
+        return _told(Operation.UNWRAP, used, lambda: _unwraps_for(module, key, algorithm, public))
     return True
 
 
@@ -88,6 +94,28 @@ def _signs_for(module: Module, key: Any, algorithm: Algorithm, public: PublicKey
 
 
 def _agrees_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    peer, expected = _agreement(algorithm, public)
+    return secrets.compare_digest(derive(key, algorithm, token_octets(peer)), expected)
+
+
+def _unwraps_for(module: Module, key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
+    from cryptography.hazmat.primitives.hashes import SHA512
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+
+    peer, agreed = _agreement(algorithm, public)
+    wrapped = aes_key_wrap(HKDF(SHA512(), 32, None, _PROOF).derive(agreed), secrets.token_bytes(32))
+    try:
+        unwrapping.unwrap(module, key, peer, _PROOF, wrapped)
+    except CryptokiError as error:
+        if isinstance(fold(error, ""), DecryptionFailed):
+            return False
+        raise
+    return True
+
+
+def _agreement(algorithm: Algorithm, public: PublicKey) -> tuple[PublicKey, bytes]:
+    """A fresh public key, and its agreement with `public`."""
     from cryptography.hazmat.primitives.asymmetric import ec, x448, x25519
 
     from meshhw.pubkeys import from_cryptography, to_cryptography
@@ -100,5 +128,4 @@ def _agrees_for(key: Any, algorithm: Algorithm, public: PublicKey) -> bool:
     else:
         other = (x25519.X25519PrivateKey if algorithm is Algorithm.X25519 else x448.X448PrivateKey).generate()
         expected = other.exchange(theirs)
-    peer = token_octets(from_cryptography(other.public_key()))
-    return secrets.compare_digest(derive(key, algorithm, peer), expected)
+    return from_cryptography(other.public_key()), expected

@@ -101,7 +101,7 @@ class SealsSecrets:
         recorded_making(self._options.recorder, token, Operation.GENERATE, make, undo)
 
     def _wraps(self) -> bool:
-        return self._abilities.has(Mechanism.AES_KEY_WRAP) and self._abilities.has(Mechanism.AES_KEY_GEN)
+        return self._abilities.wraps()
 
 
 def _split(blob: bytes) -> tuple[int, bytes]:

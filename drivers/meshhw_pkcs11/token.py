@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -158,12 +159,14 @@ class Pkcs11Token:
                 yield key
 
     def _handle(self, session: pkcs11.Session, found: Any, described: Described) -> Pkcs11Key | None:
+        uses = self._abilities.uses_of(described.algorithm, described.uses)
+        described = replace(described, uses=uses)
         candidates = public_candidates(session, described)
         if len(candidates) > 1 and not described.always_authenticate:
             module = self.session.found.library.module
             uri = self._uri.key(**_names(described))
             used = partial(self._options.recorder.record, uri)
-            candidates = [one for one in candidates if belongs(module, found, described.algorithm, one, used)]
+            candidates = [one for one in candidates if belongs(module, found, described, one, used)]
         if not candidates:
             return None
         key = key_class(described.algorithm, described.uses)(
@@ -245,7 +248,11 @@ class GeneratesKeys(Pkcs11Token):
 
     def _check(self, spec: KeySpec, operation: Operation) -> None:
         if not self.capabilities().can(spec.algorithm, operation):
-            raise NotSupported(f"{self.session.name} cannot {operation} {spec.algorithm} keys")
+            why = self._abilities.why_not(spec.algorithm)
+            raise NotSupported(
+                f"{self.session.name} cannot {operation} {spec.algorithm} keys"
+                + ("" if why is None else f": {why}")
+            )
         if spec.touch_policy not in (TouchPolicy.DEFAULT, TouchPolicy.NEVER):
             raise NotSupported(f"{self.session.name} has no touch policy")
         if spec.pin_policy is PinPolicy.NEVER:

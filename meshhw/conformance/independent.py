@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from meshhw.algorithms import Algorithm, PrivateKey, PublicKey
@@ -57,6 +59,10 @@ class Partner:
         if isinstance(self.private, x448.X448PrivateKey) and isinstance(other, x448.X448PublicKey):
             return self.private.exchange(other)
         raise NotApplicable("keys of two algorithms")
+
+    def wrap(self, public: PublicKey, info: bytes, secret: bytes) -> bytes:
+        """A secret wrapped (RFC 3394) for a key that unwraps under agreements."""
+        return aes_key_wrap(HKDF(hashes.SHA512(), 32, None, info).derive(self.agree(public)), secret)
 
 
 def digest(algorithm: Algorithm, message: bytes) -> bytes:

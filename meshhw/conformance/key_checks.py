@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
-from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey
+from meshhw.algorithms import Algorithm, Family, Operation, PrivateKey, PublicKey
 from meshhw.conformance import independent
 from meshhw.conformance.model import Broken, NotApplicable
 from meshhw.conformance.peers import bad_peers
 from meshhw.conformance.subject import Subject
-from meshhw.errors import Ambiguous, InvalidPublicKey, KeyNotFound, MeshError, NotSupported
+from meshhw.errors import Ambiguous, DecryptionFailed, InvalidPublicKey, KeyNotFound, MeshError, NotSupported
 from meshhw.keystore.api import (
     Agrees,
     AgreesFully,
@@ -21,10 +21,12 @@ from meshhw.keystore.api import (
     Signs,
     SignsDigest,
     TellsProtection,
+    UnwrapsAgreed,
 )
 
 _P = TypeVar("_P")
 MESSAGE = b"what is signed must be what was meant"
+INFO = b"meshhw/conformance/1"
 PADDINGS = ("oaep-sha256", "oaep-sha1")
 
 
@@ -94,6 +96,33 @@ def agrees(subject: Subject, algorithm: Algorithm) -> None:
                 raise Broken("the two sides differ")
 
 
+def unwraps(subject: Subject, algorithm: Algorithm) -> None:
+    """Promise.UNWRAPS: keys of 32 octets, as envelopes have, of the least and of a greater length."""
+    _needs(subject, algorithm, Operation.UNWRAP)
+    with subject.generated(algorithm, Operation.UNWRAP) as key:
+        holder, partner = _with(key, UnwrapsAgreed), independent.Partner.new(algorithm)
+        for length in (32, 16, 64):
+            secret = secrets.token_bytes(length)
+            wrapped = partner.wrap(key.public, INFO, secret)
+            if holder.unwrap(partner.public, INFO, wrapped) != secret:
+                raise Broken(f"{length} octets come back changed")
+        other = independent.Partner.new(algorithm)
+        changed = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
+        for defect, peer, info, octets in (
+            ("another sender", other.public, INFO, wrapped),
+            ("another info", partner.public, INFO + b"\0", wrapped),
+            ("a changed octet", partner.public, INFO, changed),
+            ("too few octets", partner.public, INFO, wrapped[:16]),
+            ("half a block", partner.public, INFO, wrapped[:-4]),
+            ("no octets", partner.public, INFO, b""),
+        ):
+            try:
+                holder.unwrap(peer, info, octets)
+            except DecryptionFailed:
+                continue
+            raise Broken(f"{defect} was taken")
+
+
 def full_point(subject: Subject, algorithm: Algorithm) -> None:
     """Promise.POINT."""
     _needs(subject, algorithm, Operation.AGREE_POINT)
@@ -108,15 +137,24 @@ def full_point(subject: Subject, algorithm: Algorithm) -> None:
 
 def refuses_peers(subject: Subject, algorithm: Algorithm) -> None:
     """Promise.REFUSES_PEERS."""
-    _needs(subject, algorithm, Operation.AGREE)
-    with subject.generated(algorithm, Operation.AGREE) as key:
-        holder = _with(key, Agrees)
-        for defect, peer in bad_peers(algorithm).items():
-            try:
-                holder.agree(peer)
-            except InvalidPublicKey:
-                continue
-            raise Broken(f"a peer was taken: {defect}")
+    uses = [one for one in (Operation.AGREE, Operation.UNWRAP) if subject.capabilities.can(algorithm, one)]
+    if not uses:
+        raise NotApplicable("the token meets no peers")
+    for use in uses:
+        with subject.generated(algorithm, use) as key:
+            for defect, peer in bad_peers(algorithm).items():
+                try:
+                    _meet(key, use, peer)
+                except InvalidPublicKey:
+                    continue
+                raise Broken(f"a peer was taken: {defect}")
+
+
+def _meet(key: Key, use: Operation, peer: PublicKey) -> None:
+    if use is Operation.AGREE:
+        _with(key, Agrees).agree(peer)
+    else:
+        _with(key, UnwrapsAgreed).unwrap(peer, INFO, bytes(40))
 
 
 def decrypts(subject: Subject, algorithm: Algorithm) -> None:

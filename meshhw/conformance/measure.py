@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from meshhw.algorithms import Algorithm, Operation, Tier
 from meshhw.conformance import independent
-from meshhw.conformance.key_checks import MESSAGE, PADDINGS
+from meshhw.conformance.key_checks import INFO, MESSAGE, PADDINGS
 from meshhw.conformance.model import SEALED, Measurement, NotApplicable
 from meshhw.conformance.subject import Subject
 from meshhw.errors import DecryptionFailed, NotSupported, TokenFault
@@ -22,6 +22,7 @@ from meshhw.keystore.api import (
     Signs,
     SignsDigest,
     Token,
+    UnwrapsAgreed,
 )
 
 _RUNS = 7
@@ -34,6 +35,7 @@ _USES = {
     Operation.SIGN_DIGEST: Operation.SIGN,
     Operation.AGREE: Operation.AGREE,
     Operation.AGREE_POINT: Operation.AGREE,
+    Operation.UNWRAP: Operation.UNWRAP,
     Operation.DECRYPT: Operation.DECRYPT,
 }
 """What is measured of keys, and the use that a key is made for then."""
@@ -73,7 +75,11 @@ def _action(key: Key, operation: Operation) -> Callable[[], object]:
         return lambda: key.sign_digest(digest)
     if operation is Operation.DECRYPT and isinstance(key, Decrypts):
         return _decryption(key, key)
-    peer = independent.Partner.new(key.algorithm).public
+    partner = independent.Partner.new(key.algorithm)
+    peer = partner.public
+    if operation is Operation.UNWRAP and isinstance(key, UnwrapsAgreed):
+        wrapped = partner.wrap(key.public, INFO, bytes(32))
+        return lambda: key.unwrap(peer, INFO, wrapped)
     if operation is Operation.AGREE and isinstance(key, Agrees):
         return lambda: key.agree(peer)
     if operation is Operation.AGREE_POINT and isinstance(key, AgreesFully):

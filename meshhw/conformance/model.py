@@ -28,6 +28,7 @@ class Promise(StrEnum):
     PURE = "EdDSA is pure: a context or a prehash cannot be asked for, and none is used"
     SIGNS_DIGEST = "signatures over a digest verify, and s is low"
     AGREES = "agreements equal those of an independent library"
+    UNWRAPS = "what is wrapped under an agreement is unwrapped within, by no other key, info or octets"
     POINT = "a full point has the coordinate that plain agreement returns"
     DECRYPTS = "what an independent library encrypted is decrypted"
     REFUSES_PEERS = "peers of small order, off the curve, on the twist or not canonical are refused"

@@ -26,6 +26,7 @@ KEY_CHECKS: dict[Promise, Callable[[Subject, Algorithm], None]] = {
     Promise.PURE: key_checks.pure,
     Promise.SIGNS_DIGEST: key_checks.signs_digest,
     Promise.AGREES: key_checks.agrees,
+    Promise.UNWRAPS: key_checks.unwraps,
     Promise.POINT: key_checks.full_point,
     Promise.REFUSES_PEERS: key_checks.refuses_peers,
     Promise.DECRYPTS: key_checks.decrypts,

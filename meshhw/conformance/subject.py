@@ -23,12 +23,14 @@ from meshhw.keystore.api import (
     PinPolicy,
     Signs,
     Token,
+    UnwrapsAgreed,
 )
 from meshhw.keystore.registry import open_token
 
 _POWERS: dict[Operation, type] = {
     Operation.SIGN: Signs,
     Operation.AGREE: Agrees,
+    Operation.UNWRAP: UnwrapsAgreed,
     Operation.DECRYPT: Decrypts,
 }
 """What a key must be of to be asked for a use, where the token makes none for the purpose."""

@@ -104,7 +104,7 @@ class KeySpec:
     algorithm: Algorithm
     label: str = ""
     uses: frozenset[Operation] = frozenset()
-    """SIGN and/or AGREE and/or DECRYPT; empty means all that the algorithm does."""
+    """SIGN and/or AGREE (or UNWRAP) and/or DECRYPT; empty means all that the algorithm does."""
     touch_policy: TouchPolicy = TouchPolicy.DEFAULT
     pin_policy: PinPolicy = PinPolicy.DEFAULT
     place: str | None = None

@@ -134,9 +134,9 @@ def _place(wish: Wish, role: Role, algorithm: Algorithm) -> tuple[Place, str]:
     for offer in candidates:
         if offer.capabilities.seals:
             sealed = Place(role, algorithm, wish.vault.info, Tier.SEALED, offer.info.uri)
-            return sealed, f"{_why(offer, algorithm, wish.imported)}; the key is kept sealed by it"
+            return sealed, f"{_why(offer, role, algorithm, wish.imported)}; the key is kept sealed by it"
     fallen = Place(role, algorithm, wish.vault.info, _tier(wish.vault, role, algorithm))
-    why = _why(candidates[0], algorithm, wish.imported) if candidates else _no_token()
+    why = _why(candidates[0], role, algorithm, wish.imported) if candidates else _no_token()
     return fallen, f"{why}; the key goes to the software vault"
 
 
@@ -152,7 +152,9 @@ def _tier(offer: Offer, role: Role, algorithm: Algorithm) -> Tier:
     return offer.capabilities.tier(algorithm, role.operation) or Tier.SOFTWARE
 
 
-def _why(offer: Offer, algorithm: Algorithm, imported: bool) -> str:
+def _why(offer: Offer, role: Role, algorithm: Algorithm, imported: bool) -> str:
+    if role.operation is Operation.AGREE and offer.capabilities.can(algorithm, Operation.UNWRAP):
+        return f"{offer.name} lets no agreed secret out, and a profile's {algorithm} key needs it"
     if imported and algorithm is Algorithm.ED448:
         return f"a seed's Ed448 key cannot enter {offer.name}: tokens take 57 octets and it has 56"
     verb = "import" if imported else "make"

@@ -54,6 +54,15 @@ def nss_token(tmp_path: Path) -> Iterator[Pkcs11Token]:
         yield lab.token
 
 
+@pytest.fixture
+def nss_fips_token(tmp_path: Path) -> Iterator[Pkcs11Token]:
+    """A fresh NSS token in FIPS mode, which lets no secret out."""
+    from meshhw.lab.nss import NSS
+
+    with or_skip(lambda: NSS(f"fips-{next(_number)}", tmp_path / "fips", fips=True)) as lab:
+        yield lab.token
+
+
 @pytest.fixture(scope="session")
 def opencryptoki_token() -> Iterator[Pkcs11Token]:
     """The machine's one opencryptoki token, one for all tests; it locks after three wrong PINs."""
@@ -90,12 +99,22 @@ def troubled_softhsm(new_troubled_softhsm: NewTroubled) -> tuple[Pkcs11Token, Tr
 @pytest.fixture
 def troubled_nss(nss_token: Pkcs11Token, tmp_path: Path) -> tuple[Pkcs11Token, Trouble]:
     """An NSS token behind the fault module, and its troubles."""
-    configuration = Path(nss_token.module_path)
-    module, parameters = configuration.read_text().splitlines()
-    path = or_skip(lambda: shim.place(module.removeprefix("module: "), tmp_path, "nss-shim"))
+    return _shimmed(nss_token, tmp_path)
+
+
+@pytest.fixture
+def troubled_nss_fips(nss_fips_token: Pkcs11Token, tmp_path: Path) -> tuple[Pkcs11Token, Trouble]:
+    """An NSS token in FIPS mode behind the fault module, and its troubles."""
+    return _shimmed(nss_fips_token, tmp_path)
+
+
+def _shimmed(token: Pkcs11Token, directory: Path) -> tuple[Pkcs11Token, Trouble]:
+    configuration = Path(token.module_path)
+    module, *parameters = configuration.read_text().splitlines()
+    path = or_skip(lambda: shim.place(module.removeprefix("module: "), directory, "nss-shim"))
     shimmed = configuration.with_name("shim.module")
-    shimmed.write_text(f"module: {path}\n{parameters}\n")
-    token = replace(nss_token, module_path=str(shimmed), env={"MESHHW_PKCS11_MODULES": str(shimmed)})
+    shimmed.write_text("\n".join((f"module: {path}", *parameters, "")))
+    token = replace(token, module_path=str(shimmed), env={"MESHHW_PKCS11_MODULES": str(shimmed)})
     return token, shim.Control(shim.control_of(path)).trouble(token.label)
 
 

@@ -21,13 +21,28 @@ MODULES = (
     "/usr/lib/x86_64-linux-gnu/nss/libsoftokn3.so",
     "/usr/lib64/libsoftokn3.so",
 )
+FIPS_PIN = "-Fips"
+"""What makes a PIN of digits one that FIPS mode takes: letters of both cases and a sign."""
+
+
+def copy_check(source: Path, module: Path) -> None:
+    """NSS's signature over its own file, without which it refuses FIPS mode. Raises DriverUnavailable."""
+    signature = source.with_suffix(".chk")
+    if not signature.exists():
+        raise DriverUnavailable(f"NSS was installed without {signature.name}, so it has no FIPS mode")
+    shutil.copyfile(signature, module.with_suffix(".chk"))
 
 
 class NSS:
     """One NSS token. Use it as a context manager; raises DriverUnavailable without NSS and its tools."""
 
-    def __init__(self, label: str, directory: Path | None = None, *, pin: str = "") -> None:
-        """Keep the database below `directory`; None makes a private temporary one that goes at the end."""
+    def __init__(
+        self, label: str, directory: Path | None = None, *, pin: str = "", fips: bool = False
+    ) -> None:
+        """Keep the database below `directory`; None makes a private temporary one that goes at the end.
+
+        In FIPS mode a token imports nothing and lets no secret out, agreed ones neither.
+        """
         source, certutil = first_module(MODULES), shutil.which("certutil")
         if source is None or certutil is None:
             raise DriverUnavailable("NSS is not installed", hint="apt-get install libnss3 libnss3-tools")
@@ -37,10 +52,14 @@ class NSS:
         self.configuration = self.directory / "nss.module"
         module = self.directory / "libsoftokn3.so"
         shutil.copyfile(source, module)
+        if fips:
+            copy_check(Path(source), module)
         path = str(self.configuration)
         env = {"MESHHW_PKCS11_MODULES": path}
-        self.token = Pkcs11Token("nss", label, path, pin or new_pin(), "", env)
+        self.token = Pkcs11Token("nss", label, path, pin or new_pin() + FIPS_PIN * fips, "", env)
         self._make_database(certutil)
+        if fips:
+            self._switch()
         self.configuration.write_text(f"module: {module}\nx-init-reserved: {self._parameters()}\n")
 
     def close(self) -> None:
@@ -67,8 +86,16 @@ class NSS:
         if done.returncode:
             raise DriverUnavailable(f"certutil made no database: {done.stderr.strip()}")
 
+    def _switch(self) -> None:
+        """The database into FIPS mode, as any user of NSS does it."""
+        arguments = ["modutil", "-fips", "true", "-dbdir", f"sql:{self.directory}", "-force"]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DriverUnavailable(f"modutil did not set FIPS mode: {done.stderr.strip()}")
+
     def _parameters(self) -> str:
         return (
             f"configdir='sql:{self.directory}' certPrefix='' keyPrefix='' secmod='secmod.db' "
-            f"flags=readWrite dbTokenDescription='{self.token.label}'"
+            f"flags=readWrite dbTokenDescription='{self.token.label}' "
+            f"FIPSTokenDescription='{self.token.label}'"
         )

@@ -13,6 +13,7 @@ from meshhw.lab.fixtures_piv import insert_card, pcsc_lab, piv_card
 from meshhw.lab.fixtures_pkcs11 import (
     new_softhsm,
     new_troubled_softhsm,
+    nss_fips_token,
     nss_token,
     opencryptoki_token,
     pkcs11_token,
@@ -20,6 +21,7 @@ from meshhw.lab.fixtures_pkcs11 import (
     softhsm_shim,
     softhsm_token,
     troubled_nss,
+    troubled_nss_fips,
     troubled_softhsm,
     troubled_token,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "new_softhsm",
     "new_swtpm",
     "new_troubled_softhsm",
+    "nss_fips_token",
     "nss_token",
     "opencryptoki_token",
     "pcsc_lab",
@@ -47,6 +50,7 @@ __all__ = [
     "tpm2_pkcs11_token",
     "tpm_home",
     "troubled_nss",
+    "troubled_nss_fips",
     "troubled_softhsm",
     "troubled_token",
 ]

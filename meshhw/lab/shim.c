@@ -404,11 +404,13 @@ static int map_control(const char *path)
     return 1;
 }
 
+static const char *entry = "C_GetFunctionList";
+
 static int load_real(const char *path)
 {
     ulong_t (*get)(void **);
     void *list = NULL, *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    *(void **)&get = library ? dlsym(library, "C_GetFunctionList") : NULL;
+    *(void **)&get = library ? dlsym(library, entry) : NULL;
     if (!get || get(&list) != CKR_OK || !list)
         return 0;
     memcpy(real, (char *)list + sizeof(void *), sizeof real);
@@ -448,4 +450,11 @@ static ulong_t list_functions(void **list)
 __attribute__((visibility("default"))) ulong_t C_GetFunctionList(void **list)
 {
     return list_functions(list);
+}
+
+/* NSS in FIPS mode has a list of its own; who asks for it wants that one behind ours. */
+__attribute__((visibility("default"))) ulong_t FC_GetFunctionList(void **list)
+{
+    entry = "FC_GetFunctionList";
+    return configured() ? list_functions(list) : CKR_GENERAL_ERROR;
 }

@@ -14,7 +14,9 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey, Tier
 from meshhw.conformance.model import Promise
@@ -30,7 +32,13 @@ Private = ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey | ed25519.Ed25519
 RSA = rsa.generate_private_key(65537, 2048)
 """Slow to make, so that one serves all."""
 CAN = {
-    Algorithm.P256: (Operation.GENERATE, Operation.IMPORT, Operation.SIGN, Operation.SIGN_DIGEST),
+    Algorithm.P256: (
+        Operation.GENERATE,
+        Operation.IMPORT,
+        Operation.SIGN,
+        Operation.SIGN_DIGEST,
+        Operation.UNWRAP,
+    ),
     Algorithm.X25519: (Operation.GENERATE, Operation.IMPORT, Operation.AGREE, Operation.AGREE_POINT),
     Algorithm.ED25519: (Operation.GENERATE, Operation.SIGN),
     Algorithm.RSA2048: (Operation.GENERATE, Operation.DECRYPT),
@@ -63,6 +71,20 @@ class _NistKey(_Handle):
         low = min(s, N256 - s)
         s = N256 - low if self.token.lie is Promise.SIGNS_DIGEST else low
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def unwrap(self, peer: PublicKey, kdf_info: bytes, wrapped: bytes) -> bytes:
+        other = to_cryptography(checked_peer(self.algorithm, peer))
+        assert isinstance(other, ec.EllipticCurvePublicKey)
+        if self.token.lies(Promise.UNWRAPS, "info"):
+            kdf_info = kdf_info.rstrip(b"\0")
+        agreed = self._cached.exchange(ec.ECDH(), other)
+        try:
+            opened = aes_key_unwrap(HKDF(SHA512(), 32, None, kdf_info).derive(agreed), wrapped)
+        except (InvalidUnwrap, ValueError) as error:
+            if self.token.lies(Promise.UNWRAPS, "unchecked"):
+                return wrapped[8:]
+            raise DecryptionFailed("it does not unwrap") from error
+        return opened[:32] if self.token.lies(Promise.UNWRAPS, "cut") else opened
 
 
 class _X25519Key(_Handle):

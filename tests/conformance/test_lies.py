@@ -21,6 +21,7 @@ from tests.conformance.lying_token import LyingToken
 WAYS = {
     Promise.CONFINED: ("", "export"),
     Promise.PURE: ("context", "prehash"),
+    Promise.UNWRAPS: ("info", "unchecked", "cut"),
     Promise.DECRYPTS: ("oaep-sha256", "oaep-sha1", "nothing"),
     Promise.DELETES: ("", "cached"),
     Promise.SEALS: ("purpose", "blob", "cut"),

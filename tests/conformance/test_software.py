@@ -24,6 +24,7 @@ def test_a_vault_keeps_its_promises(tmp_path: Path) -> None:
     assert kept >= set(Promise) - {
         Promise.CONFINED,  # whoever has the files and the passphrase has the keys: nothing to ask
         Promise.PIN,
+        Promise.UNWRAPS,  # it agrees
         Promise.ATTESTS,
         Promise.DECRYPTS,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from meshhw_pkcs11 import modules
+from meshhw_pkcs11 import modules, nss
 
 from meshhw.errors import DriverUnavailable
 
@@ -63,3 +63,35 @@ def test_nss_is_given_the_users_database(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv(modules.VARIABLE, "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert f"sql:{tmp_path}/.pki/nssdb" in modules.at(str(module)).reserved
+
+
+def test_a_module_file_can_keep_agreed_secrets_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, file = tmp_path / "libx.so", tmp_path / "x.module"
+    module.touch()
+    for word, inside in (("inside", True), ("outside", False)):
+        file.write_text(f"module: {module}\nx-meshhw-agreed-secrets: {word}\n")
+        monkeypatch.setenv(modules.VARIABLE, str(file))
+        found = (modules.configured()[0], modules.at(str(module)), modules.at(str(file)), modules.named("x"))
+        assert {spec.inside for spec in found} == {inside}
+    file.write_text(f"module: {module}\nx-meshhw-agreed-secrets: yes\n")
+    with pytest.raises(DriverUnavailable, match="'yes'"):
+        modules.configured()
+
+
+@pytest.mark.parametrize(
+    ("flags", "fips"),
+    [
+        ("slotParams={0x00000003=[slotFlags=RSA] }  Flags=internal,FIPS,critical", True),
+        ("Flags=internal,critical trustOrder=75 slotParams=(1={slotFlags=[RSA]})", False),
+        ("Flags=FIPS", False),
+    ],
+)
+def test_the_database_of_nss_says_whether_it_is_in_fips_mode(tmp_path: Path, flags: str, fips: bool) -> None:
+    place = f"configdir='sql:{tmp_path}' certPrefix='' flags=readWrite"
+    assert not nss.in_fips_mode(place)
+    (tmp_path / "pkcs11.txt").write_text(f"library=\nname=NSS\nparameters={place}\nNSS={flags}\n\n")
+    for reserved in (place, f'configdir="sql:{tmp_path}" flags=', f"configdir={tmp_path}"):
+        assert nss.in_fips_mode(reserved) is fips
+    assert not nss.in_fips_mode("")
