@@ -12,6 +12,7 @@ import pytest
 from meshhw_pkcs11 import cryptoki, modules
 
 from meshhw.errors import StateError
+from meshhw.lab import opencryptoki
 from meshhw.lab.fixtures_pkcs11 import NewToken
 from meshhw.lab.pkcs11_token import Pkcs11Token
 from meshhw.lab.softhsm import SoftHSM
@@ -95,3 +96,29 @@ def test_nss_token(nss_token: Pkcs11Token) -> None:
 
 def test_opencryptoki_token(opencryptoki_token: Pkcs11Token) -> None:
     assert opencryptoki_token.label in labels(cryptoki.load(opencryptoki_token.module_path))
+
+
+NO_SLOT = """
+for place in /dev/shm /run /var/lib/opencryptoki; do mount -t tmpfs tmpfs $place || exit 77; done
+mkdir /var/lib/opencryptoki/swtok /run/lock
+lab() { "$python" -m meshhw --home "$home" lab "$@"; }
+python=$0 home=$1
+echo other >/dev/shm/var.lib.opencryptoki.swtok
+lab up --opencryptoki && exit 1
+find /run /var/lib/opencryptoki -name "pkcsslotd.*" -o -name .meshhw-lab
+rm /dev/shm/var.lib.opencryptoki.swtok
+lab up --opencryptoki >/dev/null && lab down >/dev/null
+"""
+
+
+def test_opencryptoki_that_has_no_slot_is_told_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    """The memory that its module shares with others is there, and is that of another release: in a system
+    that has places of its own for all that is opencryptoki's, where nobody else is disturbed."""
+    if os.geteuid() != 0 or opencryptoki.first_module(opencryptoki.MODULES) is None:
+        pytest.skip("opencryptoki is not installed, or this is not root, which its daemon needs")
+    command = ["unshare", "--mount", "--ipc", "sh", "-c", NO_SLOT, sys.executable, str(tmp_path / "lab")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 77:
+        pytest.skip(f"this system lets nobody have a /dev/shm and a /run of one's own: {done.stderr.strip()}")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "no slot" in done.stderr

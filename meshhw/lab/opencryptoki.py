@@ -13,13 +13,13 @@ import shutil
 import socket
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
 from meshhw_pkcs11 import cryptoki
 
-from meshhw.errors import DriverUnavailable, OperationTimeout
+from meshhw.errors import DriverUnavailable, OperationTimeout, TokenFault
 from meshhw.lab.pkcs11_token import Pkcs11Token, first_module, initialise, new_pin
 from meshhw.lab.process import Daemon, find_program
 
@@ -52,31 +52,29 @@ tail --pid="$(cat "$@" 2>/dev/null)" -f /dev/null & wait $!
 class OpenCryptoki:
     """The machine's one opencryptoki token. Use it as a context manager.
 
-    Raises DriverUnavailable where it cannot run (the reason named), OperationTimeout when another lab has it.
+    Raises DriverUnavailable where it cannot run (the reason named), OperationTimeout when another lab has it,
+    TokenFault when the daemon runs and serves no token.
     """
 
     def __init__(self, label: str, directory: Path | None = None) -> None:
         """`directory` is for the log; the token's data is where opencryptoki has it."""
         self.module_path = _usable_module()
-        self._temporary = directory is None
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="meshhw-ock-"))
-        self._lock = _sole_use()
-        try:
+        with ExitStack() as undo:
+            self.directory = directory or Path(tempfile.mkdtemp(prefix="meshhw-ock-"))
+            if directory is None:
+                undo.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            undo.enter_context(_sole_use())
             _make_room()
+            undo.callback(_clear)
+            undo.callback(_sweep)
             self.daemon = self._start()
+            undo.callback(self.daemon.stop)
             self.token = self._token(label)
-        except BaseException:
-            self._lock.close()
-            raise
+            self._undo = undo.pop_all()
 
     def close(self) -> None:
         """End the daemon and remove the token."""
-        self.daemon.stop()
-        _sweep()
-        _clear()
-        self._lock.close()
-        if self._temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        self._undo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +96,13 @@ class OpenCryptoki:
         module.restart()  # it remembers an earlier lab's token of this process
         env = {"MESHHW_PKCS11_MODULES": self.module_path}
         token = Pkcs11Token("opencryptoki", label, self.module_path, new_pin(), new_pin(), env)
-        initialise(module, module.slots()[0], token, FACTORY_SO_PIN)
+        slots = module.slots()
+        if not slots:
+            raise TokenFault(
+                "opencryptoki's daemon runs, but its module has no slot",
+                hint="its shared memory in /dev/shm must not be that of another release's daemon",
+            )
+        initialise(module, slots[0], token, FACTORY_SO_PIN)
         return token
 
 
