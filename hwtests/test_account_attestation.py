@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as changed
 
+from hwtests.test_piv_imitations import foreign_attester
 from meshhw.algorithms import Suite
 from meshhw.dare.signing import Signer
 from meshhw.errors import AttestationRefused, UsageError
@@ -15,6 +16,7 @@ from meshhw.keystore.api import Key, OpenOptions, Signs, TouchPolicy
 from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.uri import TokenURI
+from meshhw.lab.fixtures_piv import InsertCard
 from meshhw.lab.piv.attestation import Authority
 from meshhw.lab.piv.token import PIN, VirtualPivToken
 from meshhw.lab.swtpm import SoftwareTpm
@@ -135,6 +137,22 @@ def test_a_cards_keys_are_proved_before_anything_is_granted(
         assert found.facts is not None
         assert (found.facts.generated_inside, found.facts.serial) == (True, str(piv_card.card.serial))
         assert "made inside, vouched for by Lab PIV Root CA" in str(found)
+    assert complete(phone.host, office.connects(request), OPTIONS).device == phone.device
+
+
+def test_another_makers_card_proves_where_its_keys_were_made_and_no_policy(
+    office: Office, insert_card: InsertCard, tmp_path: Path
+) -> None:
+    card = foreign_attester()
+    virtual = insert_card(card)
+    phone = Phone(tmp_path / "phone", virtual.uri, suite=Suite.P256)
+    request = phone.request()
+    assert statement(request.device).format == "piv"
+    office.demand(attested=True, pin="once", roots=(card.authority.root,))
+    office.refuses(request, "its PIN policy is not attested, once is demanded")
+    office.demand(attested=True, roots=(Authority().root,))
+    office.refuses(request, "trusted root")
+    office.demand(attested=True, roots=(card.authority.root,))
     assert complete(phone.host, office.connects(request), OPTIONS).device == phone.device
 
 

@@ -19,12 +19,14 @@ from meshhw_piv.slots import CERTIFICATES
 from hwtests.piv_cards import LONG, check_keeps_foreign_key, check_signs, held, opened, signing
 from meshhw.algorithms import Algorithm, Operation, PrivateKey, PublicKey
 from meshhw.conformance.run import check_token
-from meshhw.errors import KeyNotFound, NotSupported, PinIncorrect, TokenFull
+from meshhw.errors import KeyNotFound, NotSupported, PinIncorrect, SignatureInvalid, TokenFull
+from meshhw.keystore import attestation
 from meshhw.keystore.api import Agrees, Attests, KeySpec, PinPolicy, Signs
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import driver
 from meshhw.lab.fixtures_piv import InsertCard
 from meshhw.lab.piv import keys as lab_keys
+from meshhw.lab.piv.attestation import Authority
 from meshhw.lab.piv.card import PivCard
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.keys import SlotKey
@@ -396,4 +398,58 @@ def test_no_promise_is_broken_on_it(insert_card: InsertCard, personality: str) -
     token.generate(KeySpec(Algorithm.P256, "seal", frozenset({Operation.AGREE})))  # it seals to a key in it
     report = check_token(token, wipe=True)
     assert [(one.promise.name, one.subject, one.detail) for one in report.broken] == []
+    token.close()
+
+
+def foreign_attester() -> PivCard:
+    """An imitator that attests under its own maker's root, with none of the YubiKey's extensions."""
+    imitator = PERSONALITIES["imitator"]
+    return PivCard(replace(imitator, attestation=True, ways=replace(imitator.ways, attests_bare=True)))
+
+
+def test_another_makers_attestation_proves_what_its_chain_does(insert_card: InsertCard) -> None:
+    card = foreign_attester()
+    token = opened(insert_card(card))
+    assert token.capabilities().can(Algorithm.P256, Operation.ATTEST)
+    made = token.generate(KeySpec(Algorithm.P256))
+    assert isinstance(token, Attests)
+    statement = token.attest(made.uri)
+    assert statement.format == "piv"
+    told = attestation.verify(statement, [card.authority.root])
+    assert (told.public, told.issuer) == (made.public, "Lab PIV Root CA")
+    assert told.generated_inside is True
+    assert (told.pin_policy, told.touch_policy, told.serial, told.firmware) == (None, None, None, None)
+    for claimed, roots in (
+        (statement, [Authority().root]),
+        (statement, []),
+        (replace(statement, format="yubikey-piv"), [card.authority.root]),
+        (replace(statement, statement=statement.chain[0]), [card.authority.root]),
+    ):
+        with pytest.raises(SignatureInvalid):
+            attestation.verify(claimed, roots)
+    imported = token.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256))
+    with pytest.raises(NotSupported, match="does not attest"):
+        token.attest(imported.uri)
+    token.close()
+
+
+def test_what_another_makers_card_attests_nobody_has_checked_yet(insert_card: InsertCard) -> None:
+    """It is told as the card's answer, and how the key came to be stays unknown."""
+    token = opened(insert_card(foreign_attester()))
+    made = token.generate(KeySpec(Algorithm.P256))
+    imported = token.import_key(PrivateKey(Algorithm.P256, b"\x07" * 32), KeySpec(Algorithm.P256))
+    for key, attested in ((made, "true"), (imported, "false")):
+        told = token.protection(key.uri)
+        assert (told.generated_inside, told.answers["attested"]) == (None, attested)
+    token.close()
+
+
+def test_an_imitator_that_attests_nothing_says_so(insert_card: InsertCard) -> None:
+    token = opened(insert_card("imitator"))
+    made = token.generate(KeySpec(Algorithm.P256))
+    assert not token.capabilities().can(Algorithm.P256, Operation.ATTEST)
+    assert isinstance(token, Attests)
+    with pytest.raises(NotSupported, match="does not attest"):
+        token.attest(made.uri)
+    assert token.protection(made.uri).answers["attested"] == "false"
     token.close()

@@ -34,7 +34,7 @@ class PivDriver:
         from meshhw_piv.discovery import survey
         from meshhw_piv.session import CardSession
         from meshhw_piv.token import PivToken
-        from meshhw_piv.yubikey import YubiKeyToken
+        from meshhw_piv.yubikey import AttestingToken, YubiKeyToken
 
         found = survey(min(options.deadline or DISCOVERY_SECONDS, DISCOVERY_SECONDS), uri)
         if len(found.fitting) != 1:
@@ -43,7 +43,11 @@ class PivDriver:
             raise error
         session = CardSession(*found.fitting[0], options)
         session.end()
-        return YubiKeyToken(session) if session.identity.yubikey else PivToken(session)
+        if session.identity.yubikey:
+            return YubiKeyToken(session)
+        # Who says to be one, or tells a serial number as only they do, may know its other instructions.
+        claims = session.identity.imitates or session.identity.serial
+        return AttestingToken(session) if claims else PivToken(session)
 
     def events(self, timeout: float) -> Iterator[TokenEvent]:
         """Cards that come and go within `timeout` seconds."""

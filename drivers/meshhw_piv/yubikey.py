@@ -1,4 +1,4 @@
-"""A YubiKey: a PIV card that also states how its keys came to be."""
+"""Cards that also state how their keys came to be: YubiKeys, and what says to be one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 from yubikit.core.smartcard import ApduError
 
 from meshhw.algorithms import Operation
-from meshhw.errors import NotSupported
+from meshhw.errors import MeshError, NotSupported
+from meshhw.keystore import attestation_card, attestation_piv
 from meshhw.keystore.api import Protection
 from meshhw.keystore.attestation import Attestation
+from meshhw.keystore.attestation_piv import policies
 from meshhw.keystore.log import recorded
 from meshhw.keystore.uri import KeyURI
 from meshhw_piv import facts, slots
@@ -20,8 +22,11 @@ from meshhw_piv.token import PivToken
 _NO_ATTESTATION = ABSENT | UNKNOWN | {WRONG_DATA}
 
 
-class YubiKeyToken(PivToken):
-    """`Attests` beside what every card does."""
+class AttestingToken(PivToken):
+    """`Attests` beside what every card does, if the card knows the instruction.
+
+    The statement of a card of another maker proves what its chain does: `attestation_card`.
+    """
 
     def attest(self, key: KeyURI) -> Attestation:
         """The card's certificate over a key that was made in it, and its attestation key's certificate."""
@@ -29,13 +34,16 @@ class YubiKeyToken(PivToken):
             return self._session.run("attest a key", lambda: self._attestation(self._read(key).slot))
 
     def protection(self, key: KeyURI) -> Protection:
-        """What every card says, and whether the card attests that the key was made inside."""
+        """What every card says, and whether the card attests the key."""
         said = super().protection(key)
-        with recorded(self._session.options.recorder, key, Operation.ATTEST):
+        recorder = self._session.options.recorder
+        try:
             attested = self._run("attest a key", lambda: self._attests(self._slot(key)))
-        return replace(
-            said, generated_inside=attested, answers={**said.answers, "attested": str(attested).lower()}
-        )
+        except MeshError as error:
+            recorder.record(key, Operation.ATTEST, type(error).__name__)
+            raise
+        recorder.record(key, Operation.ATTEST, "ok" if attested else NotSupported.__name__)
+        return replace(said, answers={**said.answers, "attested": str(attested).lower()})
 
     def _extensions(self) -> tuple[Operation, ...]:
         """Attestation too, where the card knows the instruction: what says to be a YubiKey may be none."""
@@ -68,7 +76,17 @@ class YubiKeyToken(PivToken):
                 raise
             raise NotSupported(
                 f"{self._session.identity.label} does not attest slot {slots.name(slot)}",
-                hint="only YubiKeys attest, and only keys that were made in them",
+                hint="YubiKeys and few other cards attest, and only keys that were made in them",
             ) from error
         signer = facts.certificate(self._session, slots.ATTESTATION)
-        return Attestation("yubikey-piv", statement, (signer,) if signer else ())
+        form = attestation_card.FORMAT if policies(statement) is None else attestation_piv.FORMAT
+        return Attestation(form, statement, (signer,) if signer else ())
+
+
+class YubiKeyToken(AttestingToken):
+    """A YubiKey, which attests what was made in it and nothing else."""
+
+    def protection(self, key: KeyURI) -> Protection:
+        """Also that the card says the key was made inside."""
+        said = super().protection(key)
+        return replace(said, generated_inside=said.answers["attested"] == "true")

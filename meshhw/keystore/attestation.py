@@ -42,6 +42,7 @@ Verifier = Callable[[Attestation, Sequence[bytes]], Facts]
 # format -> module of this package that has `verify(attestation, roots) -> Facts`
 FORMATS = {
     "yubikey-piv": "meshhw.keystore.attestation_piv",
+    "piv": "meshhw.keystore.attestation_card",
     "tpm2-certify": "meshhw.keystore.attestation_tpm",
     "fido2": "meshhw.keystore.attestation_fido2",
 }

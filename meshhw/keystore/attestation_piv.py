@@ -21,7 +21,7 @@ FORMAT = "yubikey-piv"
 FIRMWARE, SERIAL, POLICIES = (x509.ObjectIdentifier(f"1.3.6.1.4.1.41482.3.{arc}") for arc in (3, 7, 8))
 PIN_POLICIES = {1: "never", 2: "once", 3: "always"}
 TOUCH_POLICIES = {1: "never", 2: "always", 3: "cached"}
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     InvalidPublicKey,
     UnsupportedAlgorithm,
@@ -40,7 +40,7 @@ def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
     """
     try:
         return _verified(attestation, roots)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise SignatureInvalid("the attestation cannot be read") from error
 
 
@@ -70,7 +70,7 @@ def policies(statement: bytes) -> tuple[str, str] | None:
     """PIN and touch policy that a statement claims, unverified; None without them. Raises ValueError."""
     try:
         return _policies(x509.load_der_x509_certificate(statement))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError("this is not a certificate") from error
 
 

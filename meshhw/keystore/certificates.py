@@ -23,11 +23,11 @@ def anchored(
     current = leaf
     for step in [*chain[:LONGEST_CHAIN], None]:
         for anchor in anchors:
-            if current == anchor or _issued(current, anchor):
+            if current == anchor or is_issued_by(current, anchor):
                 return _name(anchor)
         if step is None:
             break
-        if not (_issued(current, step) and _is_authority(step)):
+        if not (is_issued_by(current, step) and is_authority(step)):
             raise SignatureInvalid("the attestation's chain is broken")
         current = step
     raise SignatureInvalid(
@@ -36,7 +36,8 @@ def anchored(
     )
 
 
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether that one's key signed it, and its name stands in it."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError):
@@ -44,7 +45,8 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _is_authority(certificate: x509.Certificate) -> bool:
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether it says that its key signs other certificates."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

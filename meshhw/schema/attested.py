@@ -13,17 +13,17 @@ from meshhw.keystore.attestation import Attestation
 from meshhw.keystore.tpm_public import Reader
 from meshhw.schema.key import KeyData
 
-CARD, TPM = "yubikey-piv", "tpm2-certify"
+CARDS, TPM = ("yubikey-piv", "piv"), "tpm2-certify"
 
 
 def attested(data: KeyData, attestation: Attestation) -> KeyData:
     """The KeyData with that attestation beside it. Raises NotSupported for other formats."""
-    if attestation.format == CARD:
+    if attestation.format in CARDS:
         return replace(
             data,
             x509_certificate=attestation.statement,
             x509_chain=attestation.chain,
-            attestation_format=CARD,
+            attestation_format=attestation.format,
         )
     if attestation.format == TPM:
         return replace(
@@ -42,11 +42,11 @@ def attestation_of(data: KeyData) -> Attestation | None:
     """
     if data.attestation_format is None:
         return None
-    if data.attestation_format == CARD and data.x509_certificate is not None:
-        return Attestation(CARD, data.x509_certificate, data.x509_chain)
+    if data.attestation_format in CARDS and data.x509_certificate is not None:
+        return Attestation(data.attestation_format, data.x509_certificate, data.x509_chain)
     if data.attestation_format == TPM and data.attestation is not None:
         return _of_tpm(data.attestation, data.x509_chain)
-    if data.attestation_format in (CARD, TPM):
+    if data.attestation_format in (*CARDS, TPM):
         raise FormatError("an attestation is named and is not there")
     raise NotSupported(f"attestations of format {data.attestation_format[:32]!r} are not known")
 

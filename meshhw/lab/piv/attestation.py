@@ -71,7 +71,8 @@ def attest(context: Context, command: Command) -> bytes:
     ):
         raise CardError(apdu.WRONG_DATA)
     issuer = x509.load_der_x509_certificate(fields(lasting.objects[ATTESTATION_OBJECT])[0x70]).subject
-    subject = _name(f"YubiKey PIV Attestation {command.p1:02x}")
+    maker = "Card" if lasting.personality.ways.attests_bare else "YubiKey"
+    subject = _name(f"{maker} PIV Attestation {command.p1:02x}")
     builder = _certificate(subject, issuer, key.private.public_key(), authority=False)
     for identifier, value in _statements(lasting, key):
         builder = builder.add_extension(x509.UnrecognizedExtension(identifier, value), critical=False)
@@ -79,6 +80,8 @@ def attest(context: Context, command: Command) -> bytes:
 
 
 def _statements(lasting: Lasting, key: SlotKey) -> list[tuple[x509.ObjectIdentifier, bytes]]:
+    if lasting.personality.ways.attests_bare:
+        return []
     serial = lasting.serial.to_bytes(lasting.serial.bit_length() // 8 + 1, "big")  # DER INTEGER is signed
     return [
         (FIRMWARE, bytes(lasting.personality.version or ())),

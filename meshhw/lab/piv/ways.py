@@ -26,6 +26,8 @@ class Ways:
     """Whether a key that is given no PIN policy takes that of the key before it in its slot."""
     origins: tuple[int, int] = (1, 2)
     """Metadata's codes for a key that was generated, and for one that was imported."""
+    attests_bare: bool = False
+    """Whether an attestation has its chain alone, and none of the YubiKey's extensions."""
     proves_itself: bool = True
     """Whether it gives a witness, and so proves that it knows the management key, too."""
     wrong_management_key: int = 0x6982
