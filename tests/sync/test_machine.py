@@ -1,4 +1,5 @@
-"""Devices come, write, synchronise, are lost, and the account comes back from its sheets, in any order.
+"""Devices come, write, synchronise, compact, are lost, and the account comes back from its sheets, in any
+order.
 
 Whatever happens: devices that are connected come to the same entries; nothing is lost that nobody replaced;
 a device that left reads nothing that was written after, in nobody's copy, and adds nothing; who is a device,
@@ -34,6 +35,7 @@ from meshhw.managers.account.authority import authority
 from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.removing import remove_administrator
+from meshhw.managers.sync.compacting import compact
 from meshhw.schema.codec import decode
 from meshhw.schema.entry import CatalogedCredential
 from tests.sync.conftest import copied
@@ -154,6 +156,16 @@ class Mesh(RuleBasedStateMachine):
     @rule(data=st.data())
     def synchronise(self, data: st.DataObject) -> None:
         self._synchronise(self._any(data))
+
+    @rule(data=st.data())
+    def compact(self, data: st.DataObject) -> None:
+        """A device leaves behind what no longer counts, whether it has met the others or not."""
+        place = self._any(data)
+        before = place.machine.passwords() if place.reads else {}
+        compact(place.machine.standing, OPTIONS)
+        assert compact(place.machine.standing, OPTIONS) == []
+        if place.reads:
+            assert place.machine.passwords() == before
 
     @precondition(lambda self: len(self._losable()) > 0)
     @rule(data=st.data(), stays=st.booleans())
