@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from meshhw.dare.exchange import KeyRing
 from meshhw.dare.heads import head_of, verify_head
 from meshhw.dare.links import linked_head
 from meshhw.dare.sequence import SequenceFile
-from meshhw.errors import Replayed
+from meshhw.dare.sequence_read import SequenceReader
+from meshhw.dare.spool import contents
+from meshhw.errors import KeyNotFound, Replayed
 from meshhw.managers.account.administrators import administrators
 from meshhw.managers.account.answering import Answers
 from meshhw.managers.account.authority import authority
@@ -24,7 +27,7 @@ from meshhw.managers.account.stores import spool_path
 from meshhw.managers.sync.compacting import Compacted, compact
 from meshhw.udf import UDF
 from tests.account.killing import killed_before, killed_everywhere, some_or_all
-from tests.sync.people import ALICE, CREDENTIALS, OPTIONS, Machine, connected
+from tests.sync.people import ALICE, CREDENTIALS, OPTIONS, Machine, connected, disconnect
 from tests.sync.test_spools import accept, asked, desk, issued, states
 
 __all__ = ["desk"]
@@ -214,3 +217,21 @@ def test_expired_ones_stay_until_they_are_closed(laptop: Machine) -> None:
         spool.issue(("web",), timedelta(microseconds=1))
     assert compacted(laptop) == []
     assert states(laptop) == ["expired"]
+
+
+def test_who_was_disconnected_does_not_read_what_is_written_anew(
+    laptop: Machine, shared: Path, tmp_path: Path
+) -> None:
+    """The spool's first key is also the lost device's."""
+    issued(laptop)
+    issued(laptop)
+    lost = connected(laptop, tmp_path / "lost", "admin", "web")
+    ring = KeyRing(lost.standing.store_rings(OPTIONS)[SPOOL])
+    with SequenceFile(path_of(laptop)) as spool:
+        assert len(contents(SequenceReader(spool, ring)).messages) == 2
+    disconnect(laptop, lost.host.profile(None, "ProfileDevice").udf)
+    take_back(laptop, 0)
+    assert compacted(laptop)
+    assert states(laptop) == ["open"]
+    with SequenceFile(path_of(laptop)) as spool, pytest.raises(KeyNotFound):
+        contents(SequenceReader(spool, ring))

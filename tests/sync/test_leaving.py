@@ -10,9 +10,10 @@ from meshhw.dare.sequence import SequenceFile
 from meshhw.managers.account.authority import authority
 from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.removing import remove_administrator
-from meshhw.managers.account.stores import store_path
+from meshhw.managers.account.stores import opened_store, store_path
 from meshhw.schema.activation import StoreEpochs
 from meshhw.schema.codec import decode
+from meshhw.schema.entry import CatalogedNetwork
 from tests.sync.people import (
     ALICE,
     CREDENTIALS,
@@ -24,6 +25,8 @@ from tests.sync.people import (
     recovered,
     sheets,
 )
+
+NETWORKS = "MMM_Network"
 
 
 def test_updates_travel_and_the_lost_device_is_left_behind(
@@ -81,6 +84,36 @@ def test_an_administrator_put_back_from_an_older_copy_still_says_who_left_and_wh
     everything = {"imap": "known", "ftp": "later"}
     assert phone.passwords() == everything
     assert recovered(codes, tmp_path / "bare", shared).passwords() == everything
+
+
+def test_a_catalog_that_begins_anew_still_proves_what_an_administrator_said_who_was_removed_since(
+    laptop: Machine, shared: Path, tmp_path: Path
+) -> None:
+    """By its copy in the directory: the one that was put back ends before the head that the profile names."""
+    codes = sheets(laptop)
+    desk = connected(laptop, tmp_path / "desk", "admin", "web")
+    other = connected(laptop, tmp_path / "other", "device")
+    for machine in (laptop, desk):
+        machine.sync(shared)
+    disconnect(desk, other.host.profile(None, "ProfileDevice").udf)
+    for machine in (desk, laptop):
+        machine.sync(shared)
+    network = CatalogedNetwork(service="by the desk's new key")
+    with opened_store(laptop.host, NETWORKS, OPTIONS, writable=True) as store:
+        store.put("home", network)
+    shutil.copytree(laptop.home, tmp_path / "saved")
+    with opened_devices(laptop.host, OPTIONS, writable=True) as devices:
+        devices.put(devices.devices()[0])
+    remove_administrator(authority(laptop.host, ALICE, OPTIONS), desk.author)
+    laptop.sync(shared)
+    shutil.rmtree(laptop.home)
+    shutil.copytree(tmp_path / "saved", laptop.home)
+    assert laptop.sync(shared).problems == []
+    with SequenceFile(store_path(laptop.standing.directory.path, "MMM_Device")) as begun:
+        assert linked_head(begun)
+    again = recovered(codes, tmp_path / "bare", shared)
+    with opened_store(again.host, NETWORKS, OPTIONS) as store:
+        assert store.get("home", CatalogedNetwork) == network
 
 
 def test_a_device_that_comes_late_catches_up_over_all_keys(
@@ -160,7 +193,7 @@ def test_a_device_that_is_connected_once_more_counts_by_its_later_connection(
     desk.put("ftp", "at the desk")
     met(desk, laptop, phone)
     assert phone.passwords() == laptop.passwords() == {"ftp": "at the desk"}
-    other = connected(laptop, tmp_path / "other", "web")
+    other = connected(laptop, tmp_path / "other", "device")
     disconnect(laptop, other.host.profile(None, "ProfileDevice").udf)  # names all that have left once more
     met(laptop, desk, phone, laptop)
     desk.put("www", "still here")

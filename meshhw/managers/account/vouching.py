@@ -17,7 +17,7 @@ from pathlib import Path
 from meshhw.algorithms import PublicKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyFinder
-from meshhw.dare.heads import SequenceProof, prove_frame
+from meshhw.dare.heads import SequenceHead, SequenceProof, prove_frame
 from meshhw.dare.links import proofs_in
 from meshhw.dare.policy import epoch_frames
 from meshhw.dare.sequence import SequenceFile
@@ -95,12 +95,18 @@ def statement_proofs(profile: ProfileUser, path: Path) -> Iterator[SequenceProof
     heads = sorted(map(head_in, profile.removed_administrators), key=lambda head: head.head.index)
     with SequenceFile(path) as sequence:
         yield from (proof for proof in proofs_in(sequence) if proof.head in heads and _holds(proof))
-        ours = [head.head.index for head in heads if head.sequence_id == sequence.sequence_id]
+        ours = [head for head in heads if _is_head_of(head, sequence)]
         for frame in epoch_frames(sequence):
-            covering = next((last for last in ours if frame.index <= last < len(sequence)), None)
+            covering = next((head for head in ours if frame.index <= head.head.index), None)
             if covering is not None:
-                head = next(head for head in heads if head.head.index == covering)
-                yield prove_frame(sequence, frame.index, head)
+                yield prove_frame(sequence, frame.index, covering)
+
+
+def _is_head_of(head: SequenceHead, sequence: SequenceFile) -> bool:
+    """Whether the sequence was there once; a copy that was put back may have gone on to another place."""
+    if head.sequence_id != sequence.sequence_id or head.head.index >= len(sequence):
+        return False
+    return sequence.frame(head.head.index).tree_digest == head.head.digest
 
 
 def _holds(proof: SequenceProof) -> bool:
