@@ -4,16 +4,20 @@ as before, and what it signs afterwards does not."""
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from meshhw.algorithms import Suite
-from meshhw.dare.catalog import Catalog
-from meshhw.dare.exchange import KeyRing
-from meshhw.dare.heads import SequenceProof
+from meshhw.algorithms import Algorithm, Suite
+from meshhw.dare.catalog import Catalog, create_catalog
+from meshhw.dare.exchange import KeyRing, RecipientKey
+from meshhw.dare.heads import SequenceProof, head_of, prove_frame
 from meshhw.dare.links import proofs_in
+from meshhw.dare.local import LocalKey
+from meshhw.dare.policy import begin_epoch
 from meshhw.dare.sequence import SequenceFile
+from meshhw.dare.sequence_write import SequenceWriter
 from meshhw.errors import SignatureInvalid, StateError
 from meshhw.managers.account.authority import authority, opened_catalog
 from meshhw.managers.account.connect import Connector
@@ -22,7 +26,7 @@ from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.disconnecting import connection_of, disconnect, lost_device
 from meshhw.managers.account.granted import store_ring
 from meshhw.managers.account.journal import commit, resume
-from meshhw.managers.account.rekeying import new_keys, statement, take_statements
+from meshhw.managers.account.rekeying import new_keys, random_key, statement, take_statements
 from meshhw.managers.account.removing import remove_administrator
 from meshhw.managers.account.request import read_request
 from meshhw.managers.account.rights import rights_of
@@ -33,6 +37,7 @@ from meshhw.managers.host import Host
 from meshhw.managers.sync.compacting import compact
 from meshhw.schema.entry import CatalogedDevice
 from meshhw.schema.keydata import public_key
+from meshhw.schema.profile import AdministratorRemoved, ProfileUser
 from meshhw.udf import fingerprint
 from tests.account.people import ALICE, OPTIONS, Phone
 from tests.account.test_disconnect import AFTER, BEFORE, STORE, join, leave, read, write
@@ -152,6 +157,31 @@ def test_what_it_had_connected_stays_a_device_and_what_it_connects_is_none(
     with pytest.raises(SignatureInvalid):
         connection_of(profile, entry(office.here.host, "late"))
     assert guest.device.udf == kept.device_udf
+
+
+def test_proofs_that_show_nothing_are_not_taken(tmp_path: Path) -> None:
+    old, new = tmp_path / f"{DEVICES}.dcat", tmp_path / "new" / f"{DEVICES}.dcat"
+    new.parent.mkdir()
+    create_catalog(old)
+    readers = [RecipientKey(LocalKey(random_key(Algorithm.X25519)).public)]
+    with SequenceWriter(old) as writer:
+        epoch = begin_epoch(writer, readers, b"a statement")
+        other = writer.append(b"a statement, in no epoch", in_clear=True)
+        writer.flush()
+        head = head_of(writer)
+        late = begin_epoch(writer, readers, b"a later statement")
+        writer.flush()
+        good, none = prove_frame(writer, epoch, head), prove_frame(writer, other, head)
+        uncovered = prove_frame(writer, late)
+    broken = replace(good, payload_digest=none.payload_digest)
+    with Catalog(old) as catalog:
+        catalog.compact(new, proofs=[none, uncovered, broken, good])
+    gone = AdministratorRemoved(
+        sequence_id=head.sequence_id, index=head.head.index, tree_digest=head.head.digest
+    )
+    profile = ProfileUser(removed_administrators=(gone,))
+    assert list(statement_proofs(profile, old)) == list(statement_proofs(profile, new)) == [good]
+    assert list(statement_proofs(ProfileUser(), new)) == []
 
 
 def test_a_removal_that_was_decided_before_a_compaction_is_refused_and_repeated(

@@ -14,7 +14,15 @@ from meshhw.algorithms import Algorithm, PrivateKey
 from meshhw.dare.envelope import Envelope
 from meshhw.dare.exchange import KeyRing, RecipientKey
 from meshhw.dare.header import ContentMeta
-from meshhw.dare.heads import SequenceHead, head_of, prove_extension, seal_head, sign_head, verify_head
+from meshhw.dare.heads import (
+    SequenceHead,
+    claimed_head,
+    head_of,
+    prove_extension,
+    seal_head,
+    sign_head,
+    verify_head,
+)
 from meshhw.dare.links import beginning, linked_head, links
 from meshhw.dare.local import LocalKey
 from meshhw.dare.merkle import Head
@@ -260,8 +268,11 @@ def test_without_the_signatures_of_accepted_signers_it_is_refused(path: Path, tm
     target = compacted(path)
     with pytest.raises(SignatureInvalid):
         taken(target, seen, sign_head(head(target), [STRANGER]))
-    with pytest.raises(IntegrityError, match="of another sequence"):
-        taken(target, seen, sign_head(seen, [SIGNER]))
+    end = head(target)
+    others = SequenceHead(bytes(16), end.head), SequenceHead(end.sequence_id, Head(99, end.head.digest))
+    for other in (seen, *others):
+        with pytest.raises(IntegrityError, match="of another sequence, or of more"):
+            taken(target, seen, sign_head(other, [SIGNER]))
     with SequenceFile(target) as new:
         first = SequenceHead(new.sequence_id, Head(0, new.frame(0).tree_digest))
         link = linked_head(new)
@@ -291,6 +302,18 @@ def test_a_spool_that_was_changed_after_its_head_was_signed_is_refused(path: Pat
         taken(target, seen, signed)
 
 
+def test_a_spool_that_went_on_otherwise_than_was_signed_is_refused(path: Path) -> None:
+    seen, target = head(path), compacted(path)
+    twin = path.with_name("twin")
+    twin.write_bytes(target.read_bytes())
+    for copy in (target, twin):
+        with SequenceWriter(copy, READERS) as spool:
+            append_message(spool, nonce().text, "MessageContact", b"one of two")
+    assert taken(target, seen) == head(target)
+    with pytest.raises(IntegrityError, match="not the one that was signed"):
+        taken(target, seen, sign_head(head(twin), [SIGNER]))
+
+
 def test_a_link_leads_over_several_compactions(path: Path) -> None:
     heads, at = [head(path)], path
     for _ in range(3):
@@ -304,6 +327,19 @@ def test_a_link_leads_over_several_compactions(path: Path) -> None:
     for seen in heads:
         assert taken(at, seen) == head(at)
     assert len(found_in(at).gone) == 2
+
+
+def test_the_links_are_no_more_than_sixty_four(tmp_path: Path) -> None:
+    at, heads = tmp_path / "spool", []
+    create_spool(at)
+    for number in range(66):
+        heads.append(head(at))
+        target = tmp_path / f"{number}"
+        with SequenceFile(at) as spool:
+            compact_spool(SequenceReader(spool), target)
+        at = target
+    with SequenceFile(at) as sequence:
+        assert [claimed_head(link) for link in links(sequence)] == heads[:-65:-1]
 
 
 def test_a_sealed_spool_is_read_and_its_own_head_is_no_link(path: Path, tmp_path: Path) -> None:

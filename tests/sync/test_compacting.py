@@ -173,3 +173,14 @@ def test_an_interrupted_compaction_is_repeated(laptop: Machine) -> None:
     assert compacted(laptop)
     assert laptop.passwords() == {"ftp": "two"}
     assert not list(path_of(laptop).parent.glob(".*"))
+
+
+def test_what_a_killed_compaction_has_left_is_swept_away_though_nothing_is_due(laptop: Machine) -> None:
+    compacted(laptop)
+    stores = path_of(laptop).parent
+    left = [".MMM_Credential.dcat.new", ".MMM_Local.dspl.new.idx", "..MMM_Task.dcat.new.0a1b.part"]
+    others = [".MMM_Task.dcat.0a1b.part"]  # a store that is being made
+    for name in left + others:
+        (stores / name).write_bytes(b"x")
+    assert compacted(laptop) == []
+    assert [path.name for path in stores.glob(".*")] == others

@@ -26,6 +26,7 @@ from meshhw.managers.account.pins import KnownPin, pins_of
 from meshhw.managers.account.stores import spool_path
 from meshhw.managers.sync.compacting import Compacted, compact
 from meshhw.udf import UDF
+from meshhw.udf.message import response_id
 from tests.account.killing import killed_before, killed_everywhere, some_or_all
 from tests.sync.people import ALICE, CREDENTIALS, OPTIONS, Machine, connected, disconnect
 from tests.sync.test_spools import accept, asked, desk, issued, states
@@ -74,6 +75,7 @@ def test_used_pins_are_gone_and_no_good_on_any_device(
     settled(laptop, desk, shared=shared)
     accept(laptop, first)
     take_back(laptop, 1)
+    gone = known(laptop)[1].pin_id
     with SequenceFile(path_of(laptop)) as spool:
         head = head_of(spool)
     [done] = compacted(laptop)
@@ -85,6 +87,11 @@ def test_used_pins_are_gone_and_no_good_on_any_device(
         assert verify_head(link, administrators(laptop.standing.profile)) == head
     assert states(laptop) == ["open"]
     assert compacted(laptop) == []
+    here = authority(laptop.host, ALICE, OPTIONS)
+    with pins_of(here, here.held(common=False)) as pin_spool:
+        pin_spool.close(gone)
+        with pytest.raises(KeyNotFound):
+            pin_spool.close(response_id(gone))
     settled(laptop, desk, shared=shared)
     assert states(desk) == ["open", "closed", "used"]  # its own store it compacts itself
     late = connected(laptop, tmp_path / "late", "super", "web")

@@ -113,7 +113,7 @@ def _holds(proof: SequenceProof) -> bool:
     """Whether it is of a frame that begins an epoch, and holds."""
     with suppress(MeshError):
         proof.check()
-        return "policy" in proof.members
+        return bool(proof.members.get("policy"))
     return False
 
 
