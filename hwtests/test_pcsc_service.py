@@ -10,10 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from hwtests.families import FAMILIES
+from hwtests.family import Family
+from hwtests.pcsc_proxy import resetting
 from hwtests.piv_cards import make_key, opened, within
 from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions
@@ -61,6 +65,13 @@ def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
 
 
 @pytest.fixture
+def family(request: pytest.FixtureRequest) -> Iterator[Family]:
+    made = FAMILIES[request.param](request)
+    yield made
+    made.heal()
+
+
+@pytest.fixture
 def refusing() -> Iterator[str]:
     """A service that closes every connection at once, as pcscd does to whom polkit refuses; its socket."""
     with TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
@@ -83,6 +94,18 @@ def test_a_service_that_refuses_this_user_is_told_with_the_rule(refusing: str) -
     _, _, after = found.partition("missing  pcscd: running, but it refuses this user: polkit")
     assert "mend: sudo install -m 644 " in after.splitlines()[1]
     assert after.splitlines()[1].count("polkit-meshhw.rules") == 1
+
+
+@pytest.mark.parametrize("family", ["piv", "ctap"], indirect=True)
+def test_a_card_that_is_being_reset_is_waited_for(family: Family) -> None:
+    """As one is whose holder ended in a transaction: it is there, and has no protocol for a moment."""
+    service = Path(family.env["PCSCLITE_CSOCK_NAME"])
+    with resetting(service, times=2) as (door, environment):
+        shown = start("token", "show", str(family.uri), "--json", **family.env | environment)
+        told, complaints = shown.communicate(timeout=60)
+    assert shown.returncode == 0, complaints
+    assert str(family.uri) in told
+    assert door.told >= 2
 
 
 @pytest.mark.usefixtures("piv_card")
