@@ -26,13 +26,17 @@ def cheap_vault(home: Path, options: OpenOptions, name: str = "keys") -> list[To
     return [uri]
 
 
+def home_with_cheap_vault(home: Path, passphrase: str) -> None:
+    """A home with nothing in it but its usual vault, for programs that unlock it once each."""
+    private_directory(home)
+    cheap_vault(home, OpenOptions(Scripted({PinKind.VAULT: passphrase})), "vault")
+
+
 def homes_with_cheap_vaults(transcript: str, directory: Path) -> None:
     """The homes of a transcript about vaults, each with its vault under the passphrase that the transcript
     has in `pin`: at the usual cost unlocking them, once a command, would take most of the run's time."""
     passphrase = _IN_PIN.search(transcript)
     if passphrase is None or "--on software:" not in transcript:
         return
-    options = OpenOptions(Scripted({PinKind.VAULT: passphrase["text"]}))
     for home in {"home", *re.findall(r"--home (\w+)", transcript)}:
-        private_directory(directory / home)
-        cheap_vault(directory / home, options, "vault")
+        home_with_cheap_vault(directory / home, passphrase["text"])

@@ -11,6 +11,10 @@ from typing import Protocol
 
 import pytest
 
+from tests.account.vaults import home_with_cheap_vault
+
+PASSPHRASE = "a passphrase of the vault"
+
 
 class Meshhw(Protocol):
     """The fixture's type."""
@@ -42,3 +46,10 @@ def meshhw(tmp_path: Path) -> Meshhw:
         )
 
     return call
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> dict[str, str]:
+    """What opens the vault in `meshhw`'s directory, which costs little, as each command does it."""
+    home_with_cheap_vault(tmp_path / "home", PASSPHRASE)
+    return {"MESHHW_PIN_SOURCE": "env:SECRET", "SECRET": PASSPHRASE}

@@ -8,18 +8,34 @@ from pathlib import Path
 import pytest
 
 from meshhw.lab.piv.attestation import Authority
+from tests.account.vaults import home_with_cheap_vault
 from tests.cli.conftest import Meshhw
+
+PASSPHRASE = "a passphrase"
 
 
 @pytest.fixture
-def pins(tmp_path: Path) -> dict[str, str]:
+def new_pins(tmp_path: Path) -> dict[str, str]:
+    """For a home without a vault."""
     path = tmp_path / "pins"
-    path.write_text("a passphrase\nnew=a passphrase\n")
+    path.write_text(f"{PASSPHRASE}\nnew={PASSPHRASE}\n")
     return {"MESHHW_PIN_SOURCE": f"file:{path}"}
 
 
-def test_create_and_show(meshhw: Meshhw, pins: dict[str, str]) -> None:
-    made = meshhw("account", "create", "Alice@Example.com", "--on", "software:", env=pins)
+@pytest.fixture
+def pins(new_pins: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """For a home whose vault costs little to unlock, as each command does."""
+    return machine(new_pins, tmp_path / "home")
+
+
+def machine(pins: dict[str, str], home: Path) -> dict[str, str]:
+    """The environment of another machine of that person, with such a vault."""
+    home_with_cheap_vault(home, PASSPHRASE)
+    return pins | {"MESHHW_HOME": str(home)}
+
+
+def test_create_and_show(meshhw: Meshhw, new_pins: dict[str, str]) -> None:
+    made = meshhw("account", "create", "Alice@Example.com", "--on", "software:", env=new_pins)
     assert made.returncode == 0, made.stderr
     assert "the seed stays sealed" in made.stderr
     shown = json.loads(meshhw("account", "show", "--json").stdout)
@@ -32,10 +48,10 @@ def test_create_and_show(meshhw: Meshhw, pins: dict[str, str]) -> None:
     assert "administrator-signature" in meshhw("account", "show").stdout
 
 
-def test_faults_have_their_exit_status(meshhw: Meshhw, pins: dict[str, str]) -> None:
+def test_faults_have_their_exit_status(meshhw: Meshhw, new_pins: dict[str, str]) -> None:
     assert meshhw("account", "show").returncode == 3
-    assert meshhw("account", "create", "alice", "--on", "software:", env=pins).returncode == 2
-    refused = meshhw("account", "create", "a@b.c", "--on", "software:", "--require-hardware", env=pins)
+    assert meshhw("account", "create", "alice", "--on", "software:", env=new_pins).returncode == 2
+    refused = meshhw("account", "create", "a@b.c", "--on", "software:", "--require-hardware", env=new_pins)
     assert refused.returncode == 5
     assert meshhw("account", "create", "a@b.c", "--on", "software:").returncode == 4
 
@@ -52,13 +68,13 @@ def test_escrow_and_recovery_on_a_bare_machine(meshhw: Meshhw, pins: dict[str, s
     assert meshhw("account", "escrow", env=pins).returncode == 5
 
     codes = "\n".join(share["code"] for share in kept["shares"][:2])
-    bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
+    bare = machine(pins, tmp_path / "bare")
     recovered = meshhw("account", "recover", "-", "--on", "software:", env=bare, text=codes)
     assert (recovered.returncode, recovered.stdout.strip()) == (0, udf), recovered.stderr
     assert "not here: the account's address; the stores MMM_Access" in recovered.stderr
 
     saved = tmp_path / "home" / "accounts" / udf
-    whole = pins | {"MESHHW_HOME": str(tmp_path / "whole")}
+    whole = machine(pins, tmp_path / "whole")
     arguments = ("account", "recover", "-", "--from", str(saved), "--on", "software:")
     soft = meshhw(*arguments, "--require-hardware", env=whole, text=codes)
     assert (soft.returncode, meshhw("account", "show", env=whole).returncode) == (5, 3)
@@ -72,7 +88,7 @@ def test_escrow_and_recovery_on_a_bare_machine(meshhw: Meshhw, pins: dict[str, s
 
 
 def test_a_second_device_is_connected_by_files(meshhw: Meshhw, pins: dict[str, str], tmp_path: Path) -> None:
-    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    phone = machine(pins, tmp_path / "phone")
     ask, answer, letter = (str(tmp_path / name) for name in ("ask.dare", "answer.dare", "letter.dare"))
     assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
     assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
@@ -123,7 +139,7 @@ def test_administrators_are_listed_added_and_removed(
 def test_a_policy_is_shown_changed_and_refuses_a_device_in_the_vault(
     meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
 ) -> None:
-    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    phone = machine(pins, tmp_path / "phone")
     ask, answer = str(tmp_path / "ask.dare"), str(tmp_path / "answer.dare")
     root = tmp_path / "root.der"
     root.write_bytes(Authority().root)
@@ -158,7 +174,7 @@ def test_a_lost_device_is_disconnected_and_the_other_brought_up_to_date(
     meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
 ) -> None:
     assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
-    homes = {name: pins | {"MESHHW_HOME": str(tmp_path / name)} for name in ("phone", "laptop")}
+    homes = {name: machine(pins, tmp_path / name) for name in ("phone", "laptop")}
     for name, env in homes.items():
         assert meshhw("device", "create", "--on", "software:", env=env).returncode == 0
         ask, answer = str(tmp_path / f"{name}.ask"), str(tmp_path / f"{name}.answer")
@@ -188,7 +204,7 @@ def test_a_lost_device_is_disconnected_and_the_other_brought_up_to_date(
 
 
 def test_a_pin_connects_once_and_is_no_argument(meshhw: Meshhw, pins: dict[str, str], tmp_path: Path) -> None:
-    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    phone = machine(pins, tmp_path / "phone")
     ask, answer = str(tmp_path / "ask.dare"), str(tmp_path / "answer.dare")
     assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
     assert meshhw("account", "pin", "--roles", "king", env=pins).returncode == 2
@@ -220,7 +236,7 @@ def test_a_pin_connects_once_and_is_no_argument(meshhw: Meshhw, pins: dict[str, 
 def test_refusals_are_named_and_have_their_exit_status(
     meshhw: Meshhw, pins: dict[str, str], tmp_path: Path
 ) -> None:
-    phone = pins | {"MESHHW_HOME": str(tmp_path / "phone")}
+    phone = machine(pins, tmp_path / "phone")
     ask, answer = str(tmp_path / "ask.dare"), str(tmp_path / "answer.dare")
     assert meshhw("account", "create", "alice@example.com", "--on", "software:", env=pins).returncode == 0
     assert meshhw("device", "create", "--on", "software:", env=phone).returncode == 0
@@ -243,7 +259,7 @@ def test_a_token_keeps_a_share(meshhw: Meshhw, pins: dict[str, str], tmp_path: P
     assert "share 1 of 3 is in" in kept.stderr
     left = json.loads(kept.stdout)["shares"]
     assert [share["index"] for share in left] == [2, 3]
-    bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
+    bare = machine(pins, tmp_path / "bare")
     recover = ("account", "recover", "--share-on", keeper, "--on", "software:")
     assert meshhw(*recover, env=bare).returncode == 6
     recovered = meshhw(*recover, "-", env=bare, text=left[1]["code"])
@@ -261,7 +277,7 @@ def test_recovery_from_a_synchronised_directory_brings_the_entries(
     assert meshhw("account", "sync", "--dir", str(shared), env=pins).returncode == 0
     kept = json.loads(meshhw("account", "escrow", "--json", "--yes", env=pins).stdout)
     codes = "\n".join(share["code"] for share in kept["shares"][1:])
-    bare = pins | {"MESHHW_HOME": str(tmp_path / "bare")}
+    bare = machine(pins, tmp_path / "bare")
     arguments = ("account", "recover", "-", "--from", str(shared), "--on", "software:")
     recovered = meshhw(*arguments, env=bare, text=codes)
     assert recovered.returncode == 0, recovered.stderr

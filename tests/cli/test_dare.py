@@ -17,7 +17,6 @@ from meshhw.dare.local import LocalKey
 from meshhw.jsonbcd import to_json
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-PASSPHRASE = "a passphrase of the vault"
 
 
 @pytest.fixture
@@ -144,25 +143,27 @@ def test_an_envelope_does_not_take_the_place_of_what_is_in_it(meshhw: Any, files
     assert (files / "plain").read_bytes() == before
 
 
-def test_an_x448_key_opens_what_is_for_its_pem_file_which_has_no_sign(meshhw: Any, files: Path) -> None:
-    pin = {"MESHHW_PIN_SOURCE": "env:PIN", "PIN": PASSPHRASE}
+def test_an_x448_key_opens_what_is_for_its_pem_file_which_has_no_sign(
+    meshhw: Any, files: Path, secret: dict[str, str]
+) -> None:
     keys = (PrivateKey(Algorithm.X448, bytes([number]) * 56) for number in range(1, 256))
     private = next(key for key in keys if LocalKey(key).public.octets[-1])
     (files / "private.json").write_bytes(to_json(private_to_jose(private)))
-    made = meshhw("key", "import", f"{files}/private.json", "--on", "software:", "--label", "mine", env=pin)
+    made = meshhw(
+        "key", "import", f"{files}/private.json", "--on", "software:", "--label", "mine", env=secret
+    )
     assert made.returncode == 0, made.stderr
-    meshhw("key", "public", "mine", "--out", f"{files}/pem", env=pin)
+    meshhw("key", "public", "mine", "--out", f"{files}/pem", env=secret)
     assert meshhw("udf", "key", f"{files}/pem").stdout.split() != made.stdout.split()[:1]
     meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--encrypt", f"{files}/pem")
-    done = meshhw("dare", "decode", f"{files}/env", f"{files}/again", env=pin)
+    done = meshhw("dare", "decode", f"{files}/env", f"{files}/again", env=secret)
     assert done.returncode == 0, done.stderr
     assert (files / "again").read_bytes() == (files / "plain").read_bytes()
 
 
-def test_an_rsa_key_signs_no_envelope(meshhw: Any, files: Path) -> None:
-    pin = {"MESHHW_PIN_SOURCE": "env:PIN", "PIN": PASSPHRASE}
-    meshhw("key", "generate", "--on", "software:", "--algorithm", "RSA-2048", "--label", "rsa", env=pin)
-    done = meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--sign", "rsa", env=pin)
+def test_an_rsa_key_signs_no_envelope(meshhw: Any, files: Path, secret: dict[str, str]) -> None:
+    meshhw("key", "generate", "--on", "software:", "--algorithm", "RSA-2048", "--label", "rsa", env=secret)
+    done = meshhw("dare", "encode", f"{files}/plain", f"{files}/env", "--sign", "rsa", env=secret)
     assert (done.returncode, "signs no envelopes" in done.stderr) == (5, True)
     assert not (files / "env").exists()
 
@@ -190,8 +191,7 @@ def test_legacy_decodes_with_a_warning(meshhw: Any, files: Path) -> None:
     assert (files / "out").read_text() == vector["expect_plaintext"]
 
 
-def test_a_device_encrypts_to_itself_and_signs(meshhw: Any, files: Path) -> None:
-    secret = {"MESHHW_PIN_SOURCE": "env:SECRET", "SECRET": PASSPHRASE}
+def test_a_device_encrypts_to_itself_and_signs(meshhw: Any, files: Path, secret: dict[str, str]) -> None:
     made = meshhw("device", "create", "--on", "software:", "--label", "laptop", env=secret)
     assert made.returncode == 0
     done = meshhw(
@@ -219,8 +219,7 @@ def test_a_device_encrypts_to_itself_and_signs(meshhw: Any, files: Path) -> None
     assert other.returncode == 6
 
 
-def test_detached(meshhw: Any, files: Path) -> None:
-    secret = {"MESHHW_PIN_SOURCE": "env:SECRET", "SECRET": PASSPHRASE}
+def test_detached(meshhw: Any, files: Path, secret: dict[str, str]) -> None:
     meshhw("key", "generate", "--on", "software:", "--algorithm", "Ed25519", "--label", "signer", env=secret)
     done = meshhw(
         "dare", "encode", f"{files}/plain", f"{files}/sig", "--sign", "signer", "--detached", env=secret

@@ -13,8 +13,6 @@ from meshhw.dare.keys import private_to_jose, public_to_jose
 from meshhw.dare.local import LocalKey
 from meshhw.jsonbcd import to_json
 
-PASSPHRASE = "a passphrase of the vault"
-
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
@@ -26,8 +24,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_bob_can_read_what_alice_gives_him(meshhw: Any, files: Path) -> None:
-    secret = {"MESHHW_PIN_SOURCE": "env:SECRET", "SECRET": PASSPHRASE}
+def test_bob_can_read_what_alice_gives_him(meshhw: Any, files: Path, secret: dict[str, str]) -> None:
     meshhw("key", "generate", "--on", "software:", "--algorithm", "Ed25519", "--label", "signer", env=secret)
     args = ("dare", "encode", f"{files}/letter", f"{files}/env", "--encrypt", f"{files}/alice.pub")
     done = meshhw(*args, "--sign", "signer", env=secret)
