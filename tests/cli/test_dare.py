@@ -95,7 +95,9 @@ def test_a_damaged_envelope_leaves_nothing_behind(meshhw: Any, files: Path) -> N
     done = meshhw("dare", "decode", f"{files}/env", f"{files}/again", "--key", f"{files}/private.json")
     assert done.returncode == 6
     assert "changed" in done.stderr
-    assert sorted(files.iterdir()) == before
+    home = files / "home"
+    assert sorted(files.iterdir()) == sorted([*before, home])
+    assert {path.name.removesuffix(".lock") for path in home.iterdir()} == {"log.jsonl"}  # the key was used
 
 
 def test_without_its_key_the_missing_one_is_named(meshhw: Any, files: Path) -> None:
