@@ -123,6 +123,22 @@ def test_an_update_that_a_newer_profile_has_overtaken_still_brings_its_keys(
     assert membership(office.tablet.host).profile == office.here.profile
 
 
+def test_so_it_does_where_the_account_was_made(office: Office, tmp_path: Path) -> None:
+    boss, other = (Phone(tmp_path / name, Suite.S25519) for name in ("boss", "other"))
+    join(office.here, boss, "boss", "super", "web")
+    copy_stores(office.here.host, boss.host)
+    there = authority(boss.host, ALICE, OPTIONS)
+    leave(there, "tablet")
+    octets = (there.directory.path / "updates" / f"{office.here.founder_udf}.dare").read_bytes()
+    join(there, other, "other", "admin", "web")
+    office.here.take_profile(there.envelope)
+    receive(office.here.host, octets, OPTIONS)
+    assert authority(office.here.host, ALICE, OPTIONS).profile == there.profile
+    write(boss.host, AFTER)
+    copy_stores(boss.host, office.here.host)
+    assert read(office.here.host) == {"before", "after"}
+
+
 def test_what_it_connects_is_no_device_of_the_account(office: Office, tmp_path: Path) -> None:
     late = Phone(tmp_path / "late", Suite.S25519)
     remove_administrator(office.here, fingerprint(office.there.administrator_key))

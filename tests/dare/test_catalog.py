@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,28 @@ def test_an_index_of_another_copy_is_made_anew(tmp_path: Path) -> None:
             assert {entry.key: entry.payload for entry in catalog.entries()} == expected
             for absent in {"one", "two"} - expected.keys():
                 assert catalog.latest(absent) is None
+
+
+def test_a_damaged_row_is_not_sealed_anew_by_what_is_appended(tmp_path: Path) -> None:
+    """By another writer, whose frames this index takes in without looking at its row."""
+    path = tmp_path / "c"
+    create_catalog(path)
+    with Catalog(path) as catalog:
+        for key in ("a", "b", "a"):
+            catalog.put(key, b"")
+    index = path.with_name("c.keys")
+    with closing(sqlite3.connect(index)) as database, database:
+        database.execute("UPDATE keys SET first = first + 1")
+    damaged = index.read_bytes()
+    index.unlink()
+    with Catalog(path) as catalog:
+        catalog.put("a", b"once more")
+    index.write_bytes(damaged)
+    with Catalog(path) as catalog:
+        assert catalog.get("a").payload == b"once more"
+        last = catalog.put("a", b"and again")
+        catalog.flush()
+        assert SequenceReader(catalog.sequence).content(catalog.sequence.frame(last)).first == 1
 
 
 def test_every_octet_of_the_index_may_be_wrong(tmp_path: Path) -> None:

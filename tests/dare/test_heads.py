@@ -100,10 +100,13 @@ def test_a_changed_proof_is_refused(path: Path) -> None:
         ("PayloadDigest", "A" * 86),
         ("Hashes", []),
         ("Tree", "meshhw/tree/1"),
+        ("Hashes", ["A" * 86] * (merkle.MAX_PROOF + 1)),
     ]:
         changed = json.dumps({"SequenceProof": {**value["SequenceProof"], name: other}}).encode()
         with pytest.raises(MeshError):
             SequenceProof.parse(changed).check()
+    with pytest.raises(FormatError, match="longer than any tree is high"):  # before a hash is computed
+        SequenceProof.parse(changed)
     for octets in (b"", b"{}", b'{"SequenceProof":{}}', b'{"SequenceProof":[]}'):
         with pytest.raises(FormatError):
             SequenceProof.parse(octets)

@@ -167,6 +167,8 @@ def test_new_keys_stay_and_are_written_to(path: Path) -> None:
         begin_epoch(spool, [RecipientKey(NEWER.public)], b"who wants that")
         late = nonce().text
         append_message(spool, late, "MessageContact", b"under the newer key")
+    with pytest.raises(KeyNotFound):
+        found_in(path, KEY)
     target = path.with_name("target")
     with SequenceFile(path) as spool:
         compact_spool(SequenceReader(spool, KeyRing([KEY, NEWER])), target, [SIGNER])

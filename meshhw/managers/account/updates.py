@@ -160,7 +160,8 @@ def _adopt(
         or entry.enveloped_profile_user is None
     ):
         raise FormatError("the update brings no keys")
-    held, profile = founder.profile, newest(founder.profile, offered)
+    held = founder.profile
+    profile = newest(held, offered)
     _require_listed(profile, signers)
     listed = administrators(profile)
     inner = Envelope.from_array(entry.enveloped_activation_common.array)
