@@ -148,6 +148,7 @@ def test_a_damaged_row_is_not_sealed_anew_by_what_is_appended(tmp_path: Path) ->
     with Catalog(path) as catalog:
         catalog.put("a", b"once more")
     index.write_bytes(damaged)
+    Catalog(path).close()
     with Catalog(path) as catalog:
         assert catalog.get("a").payload == b"once more"
         last = catalog.put("a", b"and again")
