@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from hwtests.piv_cards import (
     AUTHENTICATE,
     SOON,
     VERIFY,
+    another_program,
     make_key,
     opened,
     wait_until_empty,
@@ -37,13 +39,15 @@ from meshhw.errors import (
 from meshhw.keystore.api import TouchPolicy
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.registry import driver
+from meshhw.keystore.uri import TokenURI
 from meshhw.lab.fixtures_piv import InsertCard
 from meshhw.lab.holding import CardHolder
-from meshhw.lab.piv.card import PivCard
+from meshhw.lab.piv.card import SELECT, PivCard
 from meshhw.lab.piv.context import Finger
 from meshhw.lab.piv.faults import Kind
 from meshhw.lab.piv.personality import PERSONALITIES
 from meshhw.lab.piv.token import FACTORY, VirtualPivToken
+from tests.patience import until
 
 
 def test_pulled_before_an_operation(piv_card: VirtualPivToken) -> None:
@@ -290,6 +294,40 @@ def test_an_operation_that_ends_just_as_its_time_does_keeps_no_connection(piv_ca
             piv_card.card.faults.plan(Kind.DELAY, limit - 0.005 + step / 500, ins=AUTHENTICATE)
             key.sign(b"just in time, or not")
         piv_card.card.faults.clear()
+    with CardHolder(piv_card.reader.name, piv_card.env) as holder:
+        assert holder.holds
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_cards_are_looked_for_keeps_none_of_them(insert_card: InsertCard) -> None:
+    """Neither the one that has answered, nor the one that does later."""
+    well, hung = insert_card("5.7"), insert_card("5.7")
+    hung.card.faults.plan(Kind.HANG, ins=READ_CONFIG)
+
+    def interrupt() -> None:
+        until(lambda: well.card.count(SELECT) > 1 and hung.card.count(READ_CONFIG))
+        time.sleep(0.3)  # until the answer was taken, most likely; it must not matter
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        survey(60.0, TokenURI.make("yubikey"))
+    hung.card.faults.clear()
+    for virtual in (well, hung):
+        with CardHolder(virtual.reader.name, virtual.env) as holder:
+            assert holder.holds
+
+
+def test_a_batch_that_began_too_late_lets_the_card_go(piv_card: VirtualPivToken) -> None:
+    """Nobody is in it who would end its transaction."""
+    token = opened(piv_card, deadline=2.0)
+    make_key(token)
+    another_program(piv_card, "reset")
+    piv_card.card.faults.plan(Kind.HANG, ins=SELECT)
+    with pytest.raises(OperationTimeout), token.hold():
+        pass
+    token.close()
+    piv_card.card.faults.clear()
     with CardHolder(piv_card.reader.name, piv_card.env) as holder:
         assert holder.holds
 
