@@ -50,7 +50,8 @@ def succeed(
     from meshhw.cli.account import announce, manager
     from meshhw.keystore.registry import find_token
     from meshhw.managers.account.authority import authority
-    from meshhw.managers.account.listing import take_out
+    from meshhw.managers.account.costs import unlisting
+    from meshhw.managers.account.listing import device_key, take_out
     from meshhw.managers.account.succeeding import Succession, still_reads
     from meshhw.managers.account.updates import pending_updates
     from meshhw.managers.host import Host
@@ -69,7 +70,9 @@ def succeed(
         shared = {ROOT: root_threshold} if root_threshold else {}
         new = accounts.plan(passing.address, request, predecessor=passing, shared=shared)
         announce(new)
-        announce_signatures(found, 1, root=token_named(root_on), by_root=True)
+        owners = (device_key(item.entry) for item in passing.lost if item.lists)
+        more = [part for own in owners if own is not None for part in unlisting(found, own)]
+        announce_signatures(found, 1, root=token_named(root_on), by_root=True, more=more)
         _tell(passing)
         cli.require_consent(f"Replace {passing.address} ({found.udf}) by a new account?")
         for item in passing.lost:
