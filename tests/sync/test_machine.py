@@ -87,6 +87,8 @@ class Mesh(RuleBasedStateMachine):
 
     homes: ClassVar[tuple[Machine, list[Machine]]]
     sheets: ClassVar[list[str]]
+    refusals: ClassVar[int] = 0
+    """How often somebody's older word had to be refused, in the whole run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,6 +140,9 @@ class Mesh(RuleBasedStateMachine):
             with pytest.raises(NotSupported):
                 place.machine.put(key, "x")
             return
+        self._write(place, key)
+
+    def _write(self, place: Place, key: str) -> None:
         self._replaces(place, key)
         self.count += 1
         value = f"value {self.count}"
@@ -196,10 +201,16 @@ class Mesh(RuleBasedStateMachine):
         shutil.copytree(self.shared, self.kept)
 
     @precondition(lambda self: self.kept.exists())
-    @rule(data=st.data())
-    def put_back(self, data: st.DataObject) -> None:
-        """A device that has seen everything is shown that copy, and then goes on with the true directory."""
+    @rule(data=st.data(), key=KEYS)
+    def put_back(self, data: st.DataObject, key: str) -> None:
+        """Another one writes; a device that has seen that is shown the copy of before, and then goes on with
+        the true directory."""
         place = data.draw(st.sampled_from([place for place in self.places if not place.lost]), label="shown")
+        others = [other for other in self._belonging() if other.reads and other is not place]
+        if others and not self._stale_in_the_copy(place):
+            writer = data.draw(st.sampled_from(others), label="writer")
+            self._write(writer, key)
+            self._synchronise(writer)
         for _ in range(2):
             self._synchronise(place)
         older, home = self.root / "older", self.root / "shown"
@@ -207,18 +218,26 @@ class Mesh(RuleBasedStateMachine):
         shown = copied(place.machine, home)
         told = "\n".join(shown.sync(older).problems)
         for author in self._stale_in_the_copy(place):
+            type(self).refusals += 1
             assert f"{author}: the directory " in told
         if place.reads:
             assert shown.passwords() == place.machine.passwords()
         for path in (older, home):
             shutil.rmtree(path)
 
+    def _belonging(self) -> list[Place]:
+        """Those whose word counts: connected, and administrators still if they were."""
+        return [
+            place
+            for place in self.places
+            if not place.lost and ("admin" not in place.roles or place.administers)
+        ]
+
     def _stale_in_the_copy(self, place: Place) -> list[str]:
         """The devices that belong to the account as they did then, and have written since."""
         found = []
-        for other in self.places:
-            demoted = "admin" in other.roles and not other.administers
-            if other is place or other.lost or demoted:
+        for other in self._belonging():
+            if other is place:
                 continue
             name = f"heads/{other.machine.author}.dare"
             now, before = (next(iter(root.rglob(name)), None) for root in (self.shared, self.kept))
@@ -363,3 +382,4 @@ def test_devices_in_any_order(examples: int, steps: int) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert Mesh.refusals  # every run has been where an older copy is put back
