@@ -23,12 +23,13 @@ from meshhw.managers.account.devices import STORE as DEVICES
 from meshhw.managers.account.devices import opened_devices
 from meshhw.managers.account.pins import STORE as SPOOL
 from meshhw.managers.account.pins import KnownPin, pins_of
+from meshhw.managers.account.request import make_request
 from meshhw.managers.account.stores import spool_path
 from meshhw.managers.sync.compacting import Compacted, compact
 from meshhw.udf import UDF
 from meshhw.udf.message import response_id
 from tests.account.killing import killed_before, killed_everywhere, some_or_all
-from tests.sync.people import ALICE, CREDENTIALS, OPTIONS, Machine, connected, disconnect
+from tests.sync.people import ALICE, CREDENTIALS, OPTIONS, Machine, connected, disconnect, with_device
 from tests.sync.test_spools import accept, asked, desk, issued, states
 
 __all__ = ["desk"]
@@ -60,6 +61,13 @@ def refused(machine: Machine, request: bytes) -> None:
         accept(machine, request)
 
 
+def asking(home: Path, *pins: UDF) -> list[bytes]:
+    """Requests of one device, by each of these PINs."""
+    machine = with_device(home)
+    device = machine.host.profile(None, "ProfileDevice")
+    return [make_request(machine.host, device, ALICE, OPTIONS, pin).octets() for pin in pins]
+
+
 def settled(*machines: Machine, shared: Path) -> None:
     for machine in (*machines, *machines):
         assert machine.sync(shared).problems == []
@@ -69,9 +77,7 @@ def test_used_pins_are_gone_and_no_good_on_any_device(
     laptop: Machine, desk: Machine, shared: Path, tmp_path: Path
 ) -> None:
     pins = [issued(laptop) for _ in range(3)]
-    first, second, other = (
-        asked(tmp_path / name, pin) for name, pin in zip("abc", (pins[0], pins[0], pins[1]), strict=True)
-    )
+    first, second, other, last = asking(tmp_path / "device", pins[0], pins[0], pins[1], pins[2])
     settled(laptop, desk, shared=shared)
     accept(laptop, first)
     take_back(laptop, 1)
@@ -105,7 +111,7 @@ def test_used_pins_are_gone_and_no_good_on_any_device(
     assert compacted(desk)
     settled(desk, laptop, shared=shared)
     assert states(laptop) == states(desk) == ["open"]
-    accept(desk, asked(tmp_path / "d", pins[2]))
+    accept(desk, last)
 
 
 def test_what_others_did_meanwhile_is_merged(
@@ -113,22 +119,22 @@ def test_what_others_did_meanwhile_is_merged(
 ) -> None:
     twice, used, back = issued(laptop), issued(laptop), issued(laptop)
     settled(laptop, desk, shared=shared)
-    accept(laptop, asked(tmp_path / "a", twice))
+    one = asking(tmp_path / "one", twice, twice, used, back)
+    other = asking(tmp_path / "other", twice, used, back)
+    accept(laptop, one[0])
     take_back(laptop, 0)
     assert compacted(laptop)
     here = issued(laptop)
-    accept(desk, asked(tmp_path / "b", twice))
-    accept(desk, asked(tmp_path / "c", used))
-    accept(desk, late := asked(tmp_path / "d", back))  # taken back elsewhere: that it cannot know
+    for request in other:  # that one was taken back elsewhere, it cannot know
+        accept(desk, request)
     there = issued(desk)
     told = [machine.sync(shared) for machine in (laptop, desk, laptop, desk)]
     assert [report.problems for report in told] == [[]] * 4
     assert len(told[1].stores[SPOOL].conflicts) == 1
     assert sorted(states(laptop)) == ["open", "open", "used"]
     assert sorted(states(desk)) == ["open", "open", "used", "used", "used"]
-    again = [asked(tmp_path / f"{n}", pin) for n, pin in enumerate((twice, used, back))]
     for machine in (laptop, desk):
-        for request in (*again, late):
+        for request in (*one[1:], other[2]):
             refused(machine, request)
     assert compacted(desk)
     assert compacted(laptop)
@@ -186,7 +192,7 @@ def prepared(laptop: Machine, home: Path) -> tuple[UDF, bytes]:
     return good, replayed
 
 
-@some_or_all(11)
+@some_or_all(16)
 def test_killed_at_any_change_it_is_done_or_not_and_repeated(
     laptop: Machine, desk: Machine, shared: Path, tmp_path: Path, every: int
 ) -> None:
