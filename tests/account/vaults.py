@@ -13,7 +13,7 @@ from meshhw.keystore.api import OpenOptions, StoresData
 from meshhw.keystore.interaction import PinKind, Scripted
 from meshhw.keystore.uri import TokenURI
 
-_IN_PIN = re.compile(r"(echo \"|printf ')(?P<text>[^\"'\\]+)(\\n.*)?[\"'] > pin$", re.MULTILINE)
+_IN_PIN = re.compile(r"(echo [\"']|printf ')(?P<text>[^\"'\\]+)(\\n.*)?[\"'] > pin(;|$)", re.MULTILINE)
 
 
 def cheap_vault(home: Path, options: OpenOptions, name: str = "keys") -> list[TokenURI]:
