@@ -10,6 +10,7 @@ from typing import BinaryIO
 from meshhw.errors import FormatError
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_GREATEST_SPACE = 0x20
 _REFILL = 1 << 16
 
 
@@ -59,6 +60,8 @@ class Source:
 
     def space(self) -> int:
         """Pass over white space; the next octet, -1 at the end."""
+        if self._at < len(self._buffer) and (octet := self._buffer[self._at]) > _GREATEST_SPACE:
+            return octet  # nothing to pass over, as most of the time
         while True:
             passed = _SPACE.match(self._buffer, self._at)
             end = passed.end() if passed else self._at
@@ -77,7 +80,8 @@ class Source:
         if end <= len(self._buffer):
             taken = self._buffer[self._at : end]
             self._at = end
-            self._collect(taken)
+            if self.seen is not None:
+                self.seen += taken
             return taken
         parts, missing = [], count
         while missing:
