@@ -10,7 +10,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from tests.account.vaults import home_with_cheap_vault
+
 PIN = {"MESHHW_PIN_SOURCE": "env:PIN", "PIN": "correct horse"}
+
+
+@pytest.fixture(autouse=True)
+def vault(tmp_path: Path) -> None:
+    """The home's vault, which costs little to unlock, as each command does."""
+    home_with_cheap_vault(tmp_path / "home", PIN["PIN"])
 
 
 @pytest.fixture

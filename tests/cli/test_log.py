@@ -15,8 +15,7 @@ from meshhw.jsonbcd import to_json
 from meshhw.udf import fingerprint
 
 
-def test_sign_seals_and_proves(meshhw: Any, tmp_path: Any) -> None:
-    secret = {"MESHHW_PIN_SOURCE": "env:SECRET", "SECRET": "a passphrase"}
+def test_sign_seals_and_proves(meshhw: Any, tmp_path: Any, secret: dict[str, str]) -> None:
     meshhw("key", "generate", "--on", "software:", "--algorithm", "Ed25519", "--label", "signer", env=secret)
     (tmp_path / "message").write_bytes(b"message")
     meshhw("key", "sign", "signer", f"{tmp_path}/message", "--out", f"{tmp_path}/signature", env=secret)
