@@ -10,7 +10,7 @@ import secrets
 import unicodedata
 from dataclasses import dataclass
 
-from meshhw.errors import IntegrityError, UsageError
+from meshhw.errors import IntegrityError, StateError, UsageError
 
 SALT_OCTETS = 16
 KEY_OCTETS = 32
@@ -51,7 +51,10 @@ def new_salt() -> bytes:
 
 
 def derive(passphrase: str, salt: bytes, cost: Cost) -> bytes:
-    """The 32-octet key of a passphrase (in Unicode form C, UTF-8). Raises IntegrityError, UsageError."""
+    """The 32-octet key of a passphrase (in Unicode form C, UTF-8).
+
+    Raises IntegrityError, UsageError, StateError where there is not enough memory.
+    """
     cost.check()
     if len(salt) != SALT_OCTETS:
         raise IntegrityError(f"the vault's salt has {len(salt)} octets, not {SALT_OCTETS}")
@@ -59,7 +62,13 @@ def derive(passphrase: str, salt: bytes, cost: Cost) -> bytes:
         raise UsageError(f"a passphrase has at most {LONGEST_PASSPHRASE} characters")
     secret = unicodedata.normalize("NFC", passphrase).encode()
     by = _by_sodium if cost.lanes == 1 else _by_cryptography
-    return by(secret, salt, cost)
+    try:
+        return by(secret, salt, cost)
+    except (MemoryError, RuntimeError) as error:  # what the two libraries raise, and for nothing else
+        raise StateError(
+            f"opening the vault takes {cost.memory_kib // 1024} MiB of memory, which are not to be had",
+            hint="end other programs, or raise the limit (`ulimit -v`)",
+        ) from error
 
 
 def _by_cryptography(secret: bytes, salt: bytes, cost: Cost) -> bytes:

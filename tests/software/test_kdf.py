@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,3 +56,24 @@ def test_a_vault_of_several_lanes_is_opened_too() -> None:
     lanes = Cost(kdf.MEMORY_KIB[0], kdf.ITERATIONS[0], 4)
     assert derive("p", bytes(16), lanes) != derive("p", bytes(16), CHEAP)
     assert derive("p", bytes(16), lanes) == kdf._by_cryptography(b"p", bytes(16), lanes)
+
+
+LITTLE_MEMORY = """
+import resource
+from meshhw_software import kdf
+from meshhw.errors import StateError
+cost = kdf.Cost(262_144, 2, {lanes})
+kdf.derive("p", bytes(16), kdf.Cost(19_456, 2, {lanes}))
+resource.setrlimit(resource.RLIMIT_AS, (128 << 20, resource.RLIM_INFINITY))
+try:
+    kdf.derive("p", bytes(16), cost)
+except StateError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_vault_that_takes_more_memory_than_there_is_says_so(lanes: int) -> None:
+    program = LITTLE_MEMORY.format(lanes=lanes)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("opening the vault takes 256 MiB"), done.stderr
