@@ -35,6 +35,8 @@ LOCK = Path("/run/lock/meshhw-opencryptoki-lab")
 RUNNING = (Path("/run/opencryptoki"), Path("/run"))
 """Where the daemon has its socket and its number: the first since 3.21."""
 FACTORY_SO_PIN = "87654321"
+FACTORY_LABEL, LABEL_OCTETS = b"IBM OS PKCS#11", 32
+"""What a token is called that was never initialised, in the first octets of its data."""
 WAIT_SECONDS = 30.0
 # Debian's daemon since 3.23 goes to the background whatever it is told. This shell stays in its place: it
 # ends the daemon when it is told to end, and ends when the daemon does.
@@ -63,8 +65,9 @@ class OpenCryptoki:
             self.directory = directory or Path(tempfile.mkdtemp(prefix="meshhw-ock-"))
             if directory is None:
                 undo.callback(shutil.rmtree, self.directory, ignore_errors=True)
-            undo.enter_context(_sole_use())
-            _make_room()
+            lock = undo.enter_context(_sole_use())
+            _make_room(lock)
+            _write_down(lock, label)
             undo.callback(_clear)
             undo.callback(_sweep)
             self.daemon = self._start()
@@ -116,8 +119,9 @@ def _usable_module() -> str:
 
 
 def _sole_use() -> IO[bytes]:
+    """The lock, which also holds the label of the last lab's token."""
     LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = LOCK.open("ab")
+    lock = LOCK.open("a+b")
     limit = time.monotonic() + WAIT_SECONDS
     while True:
         with suppress(BlockingIOError):
@@ -129,10 +133,16 @@ def _sole_use() -> IO[bytes]:
         time.sleep(0.2)
 
 
-def _make_room() -> None:
+def _write_down(lock: IO[bytes], label: str) -> None:
+    lock.truncate(0)
+    lock.write(label.encode())
+    lock.flush()
+
+
+def _make_room(lock: IO[bytes]) -> None:
     if _answers():
         raise DriverUnavailable("pkcsslotd runs already", hint="end it, if nobody uses its tokens")
-    if MARK.exists():
+    if MARK.exists() or _is_stragglers(lock):
         _clear()
     if (DATA / "NVTOK.DAT").exists():
         raise DriverUnavailable(
@@ -140,6 +150,16 @@ def _make_room() -> None:
         )
     DATA.mkdir(mode=0o770, exist_ok=True)
     MARK.touch()
+
+
+def _is_stragglers(lock: IO[bytes]) -> bool:
+    """Whether the token that is there is the last lab's, or never was anybody's: a program that had it open
+    when its lab ended writes its data once more."""
+    lock.seek(0)
+    lab = lock.read(LABEL_OCTETS)
+    with suppress(OSError), (DATA / "NVTOK.DAT").open("rb") as token:
+        return token.read(LABEL_OCTETS).rstrip() in (lab or FACTORY_LABEL, FACTORY_LABEL)
+    return False
 
 
 def _clear() -> None:
