@@ -17,7 +17,7 @@ import pytest
 
 from hwtests.families import FAMILIES
 from hwtests.family import Family
-from hwtests.pcsc_proxy import resetting
+from hwtests.pcsc_proxy import CONNECT, TRANSMIT, door_before
 from hwtests.piv_cards import make_key, opened, within
 from meshhw.errors import OperationTimeout
 from meshhw.keystore.api import OpenOptions
@@ -100,12 +100,24 @@ def test_a_service_that_refuses_this_user_is_told_with_the_rule(refusing: str) -
 def test_a_card_that_is_being_reset_is_waited_for(family: Family) -> None:
     """As one is whose holder ended in a transaction: it is there, and has no protocol for a moment."""
     service = Path(family.env["PCSCLITE_CSOCK_NAME"])
-    with resetting(service, times=2) as (door, environment):
+    with door_before(service, CONNECT, times=2) as (door, environment):
         shown = start("token", "show", str(family.uri), "--json", **family.env | environment)
         told, complaints = shown.communicate(timeout=60)
     assert shown.returncode == 0, complaints
     assert str(family.uri) in told
     assert door.told >= 2
+
+
+@pytest.mark.parametrize("family", ["piv", "ctap"], indirect=True)
+def test_a_length_that_no_answer_has_is_not_believed(family: Family) -> None:
+    """pyscard would read that many octets of a failed call's buffer, until the system ended the process."""
+    service = Path(family.env["PCSCLITE_CSOCK_NAME"])
+    with door_before(service, TRANSMIT, times=1000) as (door, environment):
+        shown = start("token", "show", str(family.uri), **family.env | environment)
+        _, complaints = shown.communicate(timeout=60)
+    assert shown.returncode == 3, complaints
+    assert complaints.startswith("meshhw: ")
+    assert door.told
 
 
 @pytest.mark.usefixtures("piv_card")

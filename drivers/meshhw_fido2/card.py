@@ -13,6 +13,7 @@ from smartcard import scard  # type: ignore[import-untyped]  # pyscard ships no 
 
 from meshhw.errors import TokenBusy, WireCode
 from meshhw.keystore.holders import holder
+from meshhw.keystore.transmission import transmit
 from meshhw.keystore.turns import Queue
 from meshhw.keystore.waiting import POLL_SECONDS, wait_for
 
@@ -79,11 +80,11 @@ class _Handle:
         self._queue.leave()
 
     def transmit(self, command: list[int]) -> list[int]:
-        code, answer = scard.SCardTransmit(self._card, _HEADERS[self._protocol], command)
+        code, answer = transmit(self._card, _HEADERS[self._protocol], bytes(command))
         _check(code)
         if len(answer) < 2:
             raise PcscError("the card gave no status word")
-        return [octet & 0xFF for octet in answer]
+        return list(answer)
 
     def close(self) -> None:
         if self._card:

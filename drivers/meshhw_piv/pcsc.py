@@ -14,6 +14,7 @@ from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
 
 from meshhw.keystore.tally import Tally
+from meshhw.keystore.transmission import attribute, transmit
 from meshhw.keystore.waiting import wait_for
 from meshhw_piv.codes import CARD_GONE, RESET_CARD, SHARING_VIOLATION, PcscFault, name_of
 from meshhw_piv.instructions import AUTHENTICATE, GENERATE, GET_DATA
@@ -126,9 +127,8 @@ class Connection(SmartCardConnection):
 
     def room(self) -> int | None:
         """How long a command the reader takes; None where it does not tell."""
-        result, octets = scard.SCardGetAttrib(self._card, scard.SCARD_ATTR_MAXINPUT)
-        told = result & 0xFFFFFFFF == scard.SCARD_S_SUCCESS and len(octets) == 4
-        return int.from_bytes(bytes(octets), "little") if told else None
+        code, octets = attribute(self._card, scard.SCARD_ATTR_MAXINPUT)
+        return int.from_bytes(octets, "little") if not code and len(octets) == 4 else None
 
     def begin(self) -> None:
         """Keep others out. Raises PcscFault (sharing violation) when they do not let go in time."""
@@ -177,9 +177,8 @@ class Connection(SmartCardConnection):
 
     def _transmit(self, apdu: bytes) -> tuple[bytes, int]:
         self.apdus.note()
-        result, answer = scard.SCardTransmit(self._card, _PROTOCOLS[self._protocol], list(apdu))
-        check(result)
-        octets = bytes(octet & 0xFF for octet in answer)
+        code, octets = transmit(self._card, _PROTOCOLS[self._protocol], apdu)
+        check(code)
         if len(octets) < 2:
             raise PcscFault(CARD_GONE, "no answer")
         return octets[:-2], int.from_bytes(octets[-2:], "big")
