@@ -298,8 +298,11 @@ def test_an_operation_that_ends_just_as_its_time_does_keeps_no_connection(piv_ca
         assert holder.holds
 
 
+# Among all tests a card was still held 20 s later once, by whom is not known; alone never, in 170 runs.
+@pytest.mark.fuzz
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_cards_are_looked_for_keeps_none_of_them(insert_card: InsertCard) -> None:
+@pytest.mark.parametrize("_", range(20))
+def test_ctrl_c_while_cards_are_looked_for_keeps_none_of_them(_: int, insert_card: InsertCard) -> None:
     """Neither the one that has answered, nor the one that does later."""
     well, hung = insert_card("5.7"), insert_card("5.7")
     hung.card.faults.plan(Kind.HANG, ins=READ_CONFIG)

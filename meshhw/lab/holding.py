@@ -46,7 +46,8 @@ class CardHolder:
         if answer != "0\n":
             self.release()
             raise TokenBusy(
-                f"a program has the card in {reader} open", hint="end it, or close the card there, first"
+                f"a program has the card in {reader} open (PC/SC says {answer.strip() or 'nothing'})",
+                hint="end it, or close the card there, first",
             )
 
     @property
