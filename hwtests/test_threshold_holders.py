@@ -168,11 +168,8 @@ def test_where_a_share_is_shows_without_a_pin(lab: Watched) -> None:
         tokens.destroy(loaded.key("decryption").holder(3).key or "")
         other = having(tokens.token(lab.uris[1]), Generates, "make a key")
         other.generate(KeySpec(Algorithm.P256, label="another"))
-    assert shown(lab, loaded) == [
-        True,
-        False,
-        None,
-    ]  # the third shows nothing at all
+    nothing_at_all = None
+    assert shown(lab, loaded) == [True, False, nothing_at_all]
 
 
 def shown(lab: Watched, loaded: Loaded) -> list[bool | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,30 +28,14 @@ from meshhw.keystore.api import (
     Token,
 )
 from meshhw.keystore.registry import open_token
-from meshhw.keystore.uri import KeyURI, TokenURI
+from meshhw.keystore.uri import TokenURI
 from meshhw.managers.threshold import renew
 from meshhw.managers.threshold.provision import Request
 from meshhw.managers.threshold.signing import ThresholdSigner
+from tests.uses import Log
 
 if TYPE_CHECKING:
     from meshhw.lab.pkcs11_token import Pkcs11Token
-
-
-@dataclass
-class Log:
-    """A use log in memory, which can be as full as a disk."""
-
-    lines: list[tuple[str, str, str]] = field(default_factory=list)
-    full: bool = False
-
-    def record(self, key: KeyURI, operation: Operation, result: str) -> None:
-        if self.full:
-            raise StateError("the use log cannot be written")
-        self.lines.append((str(key), operation.value, result))
-
-    def of(self, operation: str) -> list[tuple[str, str]]:
-        """The names and results of one operation's lines."""
-        return [(name.partition("?")[0], result) for name, what, result in self.lines if what == operation]
 
 
 MAKING = ("software", "softhsm", "nss", "swtpm", "piv")

@@ -127,9 +127,8 @@ class Login:
             return None
         retries_left = 1 if flags & CKF_USER_PIN_FINAL_TRY else None
         request = PinRequest(PinKind.USER, self._uri, self.found.name, retries_left)
-        if retries_left == 1 and not self._interaction.final_try(
-            request
-        ):  # one that was right may be changed
+        # Also of a PIN that is known: it was right before, and may have been changed.
+        if retries_left == 1 and not self._interaction.final_try(request):
             raise PinFinalTry(f"{self.found.name}: one try of the PIN is left", retries_left=1)
         return self._interaction.pin(request) if self._pin is None else self._pin
 

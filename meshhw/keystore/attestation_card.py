@@ -15,8 +15,8 @@ from cryptography import x509
 
 from meshhw.errors import SignatureInvalid
 from meshhw.keystore.attestation import Attestation, Facts
-from meshhw.keystore.attestation_piv import UNREADABLE
-from meshhw.keystore.certificates import LONGEST_CHAIN, anchored, is_authority, is_issued_by
+from meshhw.keystore.attestation_piv import Certificates, read
+from meshhw.keystore.certificates import anchored, is_authority, is_issued_by
 from meshhw.pubkeys import from_cryptography
 
 FORMAT = "piv"
@@ -31,16 +31,10 @@ def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
 
     Raises SignatureInvalid where the chain does not hold, or the statement is a certificate of another kind.
     """
-    try:
-        return _verified(attestation, roots)
-    except UNREADABLE as error:
-        raise SignatureInvalid("the attestation cannot be read") from error
+    return read(attestation, roots, _verified)
 
 
-def _verified(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
-    leaf = x509.load_der_x509_certificate(attestation.statement)
-    chain = [x509.load_der_x509_certificate(der) for der in attestation.chain[:LONGEST_CHAIN]]
-    anchors = [x509.load_der_x509_certificate(der) for der in roots]
+def _verified(leaf: x509.Certificate, chain: Certificates, anchors: Certificates) -> Facts:
     if not chain:
         raise SignatureInvalid("the certificate of the card's attestation key is missing")
     signer = chain[0]

@@ -7,7 +7,7 @@ policies (8). Only keys that were made inside the card are attested.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -30,6 +30,9 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 """What the library raises for octets that are no certificate, or one that it does not know."""
+Certificates = Sequence[x509.Certificate]
+Verified = Callable[[x509.Certificate, Certificates, Certificates], Facts]
+"""From a statement, its chain and the trusted roots to what they prove."""
 
 
 def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
@@ -38,21 +41,25 @@ def verify(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
     Validity periods are not looked at: a card's clockless certificates carry fixed ones. Raises
     SignatureInvalid where the chain does not hold or the statement is not a certificate.
     """
+    return read(attestation, roots, _verified)
+
+
+def read(attestation: Attestation, roots: Sequence[bytes], verified: Verified) -> Facts:
+    """What `verified` finds in the certificates of a statement. Raises SignatureInvalid where one cannot be
+    read, and what that raises."""
     try:
-        return _verified(attestation, roots)
+        leaf = x509.load_der_x509_certificate(attestation.statement)
+        chain = [x509.load_der_x509_certificate(der) for der in attestation.chain[:LONGEST_CHAIN]]
+        return verified(leaf, chain, [x509.load_der_x509_certificate(der) for der in roots])
     except UNREADABLE as error:
         raise SignatureInvalid("the attestation cannot be read") from error
 
 
-def _verified(attestation: Attestation, roots: Sequence[bytes]) -> Facts:
-    leaf = x509.load_der_x509_certificate(attestation.statement)
-    chain = [x509.load_der_x509_certificate(der) for der in attestation.chain[:LONGEST_CHAIN]]
-    anchors = [x509.load_der_x509_certificate(der) for der in roots]
+def _verified(leaf: x509.Certificate, chain: Certificates, anchors: Certificates) -> Facts:
     issuer = anchored(leaf, chain, anchors)
     found = _policies(leaf)
-    if (
-        found is None
-    ):  # the card's own certificate is under the same root, and says nothing of a key in a slot
+    # The card's own certificate is under the same root, and says nothing of a key in a slot.
+    if found is None:
         raise SignatureInvalid("the certificate is not an attestation")
     firmware = _extension(leaf, FIRMWARE)
     return Facts(

@@ -116,9 +116,8 @@ class HidPort:
     def _serve(self, program: socket.socket, device: Device) -> None:
         with contextlib.suppress(OSError):
             while octets := program.recv(1 + REPORT):
-                device.report(
-                    octets[1:]
-                )  # the number of the report goes before it, 0 where there is one alone
+                # The report's number goes before it, 0 where there is one alone.
+                device.report(octets[1:])
         with self._lock:
             if program in self._programs:
                 self._programs.remove(program)

@@ -37,9 +37,8 @@ class CardHolder:
             arguments, env=os.environ | env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        patience = threading.Timer(
-            PATIENCE, self._process.kill
-        )  # a call waits while others are in a transaction
+        # The call waits while others are in a transaction.
+        patience = threading.Timer(PATIENCE, self._process.kill)
         patience.start()
         answer = self._process.stdout.readline()
         patience.cancel()

@@ -51,7 +51,7 @@ def test_a_key_in_memory_tells_each_use_and_how_it_ended() -> None:
         key.agree(PublicKey(Algorithm.X25519, bytes(32)))
     with pytest.raises(NotSupported):
         key.sign(b"message")
-    assert log.lines == [
+    assert log.in_memory == [
         line(key.public, "agree"),
         line(key.public, "agree", "InvalidPublicKey"),
         line(key.public, "sign", "NotSupported"),
@@ -72,17 +72,17 @@ def test_a_root_of_the_seed_and_the_accounts_keys(admin: Admin, tmp_path: Path) 
     there = authority(phone.host, ALICE, logged(log))
     with there.root() as root:
         root.sign(b"message")
-    assert log.lines == [line(there.root_key, "sign")]
+    assert log.in_memory == [line(there.root_key, "sign")]
     log.lines.clear()
     signer = named.signer(ALICE, phone.host.home, logged(log))
     signer.sign(b"message")
-    assert log.lines == [line(signer.public, "sign")]
+    assert log.in_memory == [line(signer.public, "sign")]
     log.lines.clear()
     reader = named.recipient(ALICE, phone.host.home)
     letter = seal(b"letter", Outline(readers=[RecipientKey(reader.public)]))
     ring = list(named.keys(fingerprint(reader.public), phone.host.home, logged(log)))
     assert open_envelope(letter, KeyRing(ring)).payload == b"letter"
-    assert log.lines == [line(reader.public, "agree")]
+    assert log.in_memory == [line(reader.public, "agree")]
 
 
 def test_the_second_key_of_a_device_that_signs_with_two(admin: Admin, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_second_key_of_a_device_that_signs_with_two(admin: Admin, tmp_path: 
     with member.signers(logged(log)) as signers:
         for signer in signers:
             signer.sign(b"message")
-    assert log.lines == [line(signers[1].public, "sign")]
+    assert log.in_memory == [line(signers[1].public, "sign")]
 
 
 def test_the_escrow_key_that_brings_stores_back(admin: Admin, tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_the_escrow_key_that_brings_stores_back(admin: Admin, tmp_path: Path) ->
         )
         accounts.create(accounts.plan(known.address, request, saved=known))
     escrow = LocalKey(found.seed.derive(Algorithm.X25519, SEED_NAMES[ESCROW])).public
-    assert log.lines
-    assert set(log.lines) == {line(escrow, "agree")}
+    assert log.in_memory
+    assert set(log.in_memory) == {line(escrow, "agree")}

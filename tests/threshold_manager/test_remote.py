@@ -71,7 +71,7 @@ def test_the_key_that_opens_an_answer_stands_in_the_log(machines: Machines) -> N
     log = Log()
     machines.options = replace(machines.options, recorder=log)
     assert machines.decrypt(answer) == PAYLOAD
-    assert [told for _, *told in log.lines] == [["agree", "ok"]]
+    assert [told for _, *told in log.in_memory] == [["agree", "ok"]]
 
 
 def test_the_holder_sees_what_is_asked_and_may_decline(machines: Machines) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 from meshhw.errors import Cancelled, MeshError, ShareError
 from meshhw.managers.threshold.worker import Worker
@@ -18,7 +16,7 @@ Start = Callable[[int], Worker]
 
 
 class Cosigners:
-    """The processes that were started, by the holders' indices. Leaving the context ends them all."""
+    """The processes that were started, by the holders' indices; `close` ends them all."""
 
     def __init__(self, start: Start) -> None:
         self._start = start
@@ -55,14 +53,6 @@ class Cosigners:
         """End all processes, and with them what they know."""
         for index in list(self._workers):
             self._end(index)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _commitment(self, index: int) -> bytes:
         with fault_of(index):

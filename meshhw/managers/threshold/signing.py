@@ -7,7 +7,7 @@ once, and signs each message with nonces of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Self
 
 from meshhw.algorithms import Algorithm, Operation, PublicKey
@@ -72,7 +72,7 @@ class ThresholdSigner:
             yield self
             return
         try:
-            with Cosigners(self._start) as self._held:
+            with closing(Cosigners(self._start)) as self._held:
                 yield self
         finally:
             self._held = None
@@ -87,7 +87,7 @@ class ThresholdSigner:
             raise UsageError(f"a quorum signs at most {MAX_MESSAGE} octets", hint="sign a digest of it")
         if self._held is not None:
             return self._signed(self._held, message)
-        with Cosigners(self._start) as cosigners:
+        with closing(Cosigners(self._start)) as cosigners:
             return self._signed(cosigners, message)
 
     def _signed(self, cosigners: Cosigners, message: bytes) -> bytes:
